@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from refit.config.section import Name, Section, nearest
 from refit.problems import is_kind, kind_of, kinds
+from refit.problems.project_module import file_of
+
+__all__ = [
+    "Arguments",
+    "CrossValidationParams",
+    "IntervalParams",
+    "LearnerParams",
+    "SearchParams",
+    "TextParams",
+    "ThresholdParams",
+    "TrainParams",
+    "TuningParams",
+    "file_of",
+    "flat",
+    "placed",
+]
 
 REGISTERED = re.compile(r"models:/([a-z][a-z0-9_]*)(?:@([a-z]+)|/([1-9][0-9]*))")  # model, alias or version
 PACKAGED = re.compile(
@@ -130,14 +147,16 @@ class IntervalParams(Section):
     rate: float = Field(0.02, gt=0, lt=1, description="adaptive: how much one label moves the level")
 
 
-def file_of(kind: str) -> str | None:
-    """The project file in a learner's kind; None if the kind is an import path or one of Refit's own.
-
-    >>> file_of("my_learner.py:Nearest"), file_of("sklearn.svm.SVC")
-    ('my_learner.py', None)
-    """
-    file, _, name = kind.rpartition(":")
-    return file if file.endswith(".py") and name.isidentifier() else None
+def _first_problem(error: ValidationError, known: Iterable[str]) -> str:
+    """The address and the words of the first problem of some options."""
+    detail = error.errors(include_url=False)[0]
+    address = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+    if detail["type"] == "missing":
+        return f"{address}: is missing"
+    if detail["type"] == "extra_forbidden":
+        return f"{address}: unknown key{nearest(str(detail['loc'][-1]), known)}"
+    said = detail["msg"].removeprefix("Value error, ")
+    return f"{address}: {said[0].lower()}{said[1:]}; found {detail['input']!r}"
 
 
 class TextParams(Section):
@@ -229,6 +248,7 @@ class TrainParams(Section):
     threshold: ThresholdParams = ThresholdParams()
     intervals: IntervalParams | None = Field(None, description="of numbers, from rows not used for fitting")
     text: TextParams = TextParams()
+    problem: dict[str, Any] | None = Field(None, description="options of the kind of problem, if it has some")
     learners: tuple[LearnerParams, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -245,6 +265,19 @@ class TrainParams(Section):
             raise ValueError(f"intervals are for numbers; the task is {self.task!r}: leave them out")
         if self.intervals and self.intervals.by == "quantiles" and self.warm_start:
             raise ValueError("intervals by quantiles are fitted from nothing; set by: residuals, or warm_start: null")
+        return self
+
+    @model_validator(mode="after")
+    def _options_of_its_kind(self) -> TrainParams:
+        options = kind_of(self.task).options_class
+        if options is None:
+            if self.problem is not None:
+                raise ValueError(f"problem: task {self.task!r} has no options: leave it out")
+            return self
+        try:
+            options.model_validate_json(json.dumps(self.problem or {}))
+        except ValidationError as error:
+            raise ValueError(f"problem{_first_problem(error, options.model_fields)}") from None
         return self
 
     @field_validator("start_from")

@@ -131,8 +131,13 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
 
 
 def _load(folder: Path, description: ModelDescription, trusted_types: tuple[str, ...]) -> Learner:
-    """Load a learner; a class that the folder names is imported only if the user trusts it."""
+    """Load a learner; code that the folder names is imported only if the user trusts it."""
     kind = description.kind
+    if description.options:
+        from refit.learners import project_files
+
+        if (why := project_files.untrusted_code(spec_from(description, trusted_types))) is not None:
+            raise RefitError(f"{folder}: {why}")
     if description.average > 1:
         return load_class(AVERAGED).load(folder, description, spec_from(description, trusted_types))
     if kind in FAMILIES:

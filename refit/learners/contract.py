@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,8 @@ class Spec:
     device: str | None = None  # for networks, such as `cpu` or `cuda:0`; None: a GPU if there is one; not stored
     start: Start | None = None  # the learner whose weights and preparation a fit starts from; not stored
     quantile: float | None = None  # regression: predict this quantile (`refit.learners.quantiles`) instead of the mean
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the kind of problem (`train.problem`)
+    sources: Mapping[str, str] = field(default_factory=dict)  # texts of the project's files that the options name
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -102,7 +105,7 @@ class Spec:
 
     @property
     def problem(self) -> Problem:
-        return problem_of(self.task, self.classes)
+        return problem_of(self.task, self.classes, self.options, self.sources)
 
     def score(self, label: Labels, predicted: Floats) -> float:
         """The learner's own metric of some predictions, at the quantile that it predicts if it predicts one."""
@@ -235,6 +238,9 @@ def stored_spec(spec: Spec) -> dict[str, Any]:
     del entries["trusted_types"], entries["source"], entries["device"], entries["start"]
     entries["categorical"] = tuple(name for name in spec.features if name in spec.categorical)
     entries["arrays"] = dict(spec.arrays)
+    for name in ("options", "sources"):
+        if not entries[name]:  # as before they existed, so that stored models keep their bytes
+            del entries[name]
     return entries
 
 
@@ -257,7 +263,21 @@ def spec_from(description: ModelDescription, trusted_types: tuple[str, ...] = ()
         vectoriser=description.vectoriser,
         average=description.average,
         quantile=description.quantile,
+        options=description.options,
+        sources=description.sources,
     )
+
+
+def judged_by(learner: Learner, spec: Spec) -> Learner:
+    """A fitted learner whose predictions follow the options of another spec's problem, so that both are comparable.
+
+    A champion was trained in the environment of its time; it is compared in that of the candidate.
+    """
+    if (learner.spec.options, learner.spec.sources) == (spec.options, spec.sources):
+        return learner
+    other: Any = copy.copy(learner)
+    other.spec = dataclasses.replace(learner.spec, options=spec.options, sources=spec.sources)
+    return cast(Learner, other)
 
 
 def check_labels(label: Labels, spec: Spec) -> None:

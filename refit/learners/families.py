@@ -11,6 +11,7 @@ from refit.learners.networks.architectures import ARCHITECTURES
 FAMILIES: Mapping[str, str] = {
     "baseline": "refit.learners.baseline:Baseline",
     **dict.fromkeys(ARCHITECTURES, "refit.learners.networks.network:Network"),
+    "policy": "refit.learners.networks.policies.learner:Policy",
     "transformer": "refit.learners.networks.transformer.learner:Transformer",
     "torch_tabular": "refit.learners.torch_tabular:TorchTabular",
     "relative": "refit.learners.relative:Relative",

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import ast
-import hashlib
-import sys
-import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 from refit.config import file_of, nearest
-from refit.errors import RefitError, UserError, message_of
+from refit.errors import RefitError, UserError
 from refit.learners.contract import Spec
+from refit.problems.project_module import failure, project_module
+
+__all__ = [
+    "CODE",
+    "failure",
+    "is_keras",
+    "module_of",
+    "objects_of",
+    "read_source",
+    "read_sources",
+    "store_code",
+    "stored_code",
+    "trusted",
+    "unsafe_reason",
+    "untrusted_code",
+]
 
 CODE = "code"  # folder of a stored model with the file that defines its class
 
@@ -50,6 +63,28 @@ def read_source(project: Path, kind: str, where: str = "") -> str:
     return source
 
 
+def read_sources(project: Path, names: Iterable[str], where: str) -> dict[str, str]:
+    """Read the project's files that the options of a problem name, by file.
+
+    Args:
+        where: the address of the options in the params, for errors.
+
+    Raises:
+        UserError: as `read_source`.
+    """
+    sources = {str(file_of(name)): read_source(project, name, where) for name in names}
+    return {file: source for file, source in sources.items() if source}
+
+
+def untrusted_code(spec: Spec) -> str | None:
+    """The reason why a stored model cannot run the code that its problem's options name; None if it is trusted."""
+    options = spec.problem.options
+    names = [name for name in (options.code() if options else ()) if name not in spec.trusted_types]
+    if not names:
+        return None
+    return f"loading it runs {' and '.join(names)}, so they have to be named: registry.trusted_types: {names}"
+
+
 def _imported(source: str, kind: str, at: str) -> Iterator[str]:
     try:
         nodes = list(ast.walk(ast.parse(source)))
@@ -68,20 +103,12 @@ def module_of(kind: str, source: str, where: str) -> ModuleType:
     Raises:
         UserError: it cannot be imported.
     """
-    name = f"_refit_own_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    module = ModuleType(name)
-    module.__file__ = file_of(kind)
-    sys.modules[name] = module
     try:
-        exec(compile(source, str(module.__file__), "exec"), vars(module))
+        return project_module(str(file_of(kind)), source)
     except Exception as error:
-        del sys.modules[name]
         raise UserError(
-            f"learner {kind!r} cannot be imported: {failure(error, module.__file__)} ({where}.kind)"
+            f"learner {kind!r} cannot be imported: {failure(error, file_of(kind))} ({where}.kind)"
         ) from error
-    return module
 
 
 def is_keras(kind: str, source: str) -> bool:
@@ -142,10 +169,3 @@ def stored_code(kind: str, folder: Path, trusted_types: tuple[str, ...]) -> str:
     if not path.is_file():
         raise RefitError(f"{folder} lacks {CODE}/{path.name}, the code of its learner; restore the folder")
     return path.read_text(encoding="utf-8")
-
-
-def failure(error: Exception, file: str | None) -> str:
-    """An exception as one line, with the last line of the user's file in its traceback."""
-    message = f"{type(error).__name__}: {message_of(error)}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{message} (line {lines[-1]} of {file})" if lines else message

@@ -35,7 +35,10 @@ class Metric:
 
     @property
     def perfect(self) -> float:
-        return 1.0 if self.higher_is_better else 0.0
+        """The best value; infinite if there is none."""
+        if self.higher_is_better:
+            return self.span[1]
+        return 0.0
 
     def gain(self, new: float, old: float) -> float:
         """How much better `new` is than `old`, in units of the metric; positive is better.
@@ -50,5 +53,5 @@ LIMITS = (  # of a model or a comparison, not of its predictions; the gate may d
     Metric("latency_ms", "latency in ms", False),
     Metric("model_mb", "model size in MB", False),
     Metric("cost_per_1000", "cost of 1,000 predictions", False),
-    Metric("error_reduction", "error reduction", True),
+    Metric("error_reduction", "error reduction", True, (-math.inf, 1.0)),
 )

@@ -17,7 +17,17 @@ from refit.errors import RefitError
 from refit.metrics import ranks
 from refit.metrics.clusters import Clusters, Floats, LeftOut, sums_without
 
-__all__ = ["BINARY", "MULTICLASS", "REGRESSION", "TINY", "Formula", "calibration_bins", "pinball", "symmetric_error"]
+__all__ = [
+    "BINARY",
+    "MULTICLASS",
+    "REGRESSION",
+    "RETURNS",
+    "TINY",
+    "Formula",
+    "calibration_bins",
+    "pinball",
+    "symmetric_error",
+]
 
 Labels = NDArray[Any]  # 0 and 1, class codes (-1 for an unknown class), or numbers
 Columns = Sequence[NDArray[Any]]  # one value for each row
@@ -246,4 +256,16 @@ REGRESSION: Mapping[str, Formula] = {
     "smape": _mean(lambda y, p, _: symmetric_error(y, p)),
     "pinball": _mean(pinball),  # a regression has no threshold, so that argument is the quantile's level
     "r2": OfSums(_squares, _r2),
+}
+
+
+def _spread(sums: Floats) -> Any:
+    """The standard deviation of numbers from their sum, the sum of their squares, and their count."""
+    total, squares, count = sums
+    return np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
+
+
+RETURNS: Mapping[str, Formula] = {
+    "mean_return": _mean(lambda _, p, __: p),
+    "return_spread": OfSums(lambda _, p, __: (p, p**2, np.ones(len(p))), _spread),
 }

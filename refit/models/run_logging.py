@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -73,11 +74,13 @@ class ChampionScore:
     def reduction(self, score: float | None) -> float | None:
         """Error reduction of another score in percent of the distance to a perfect score; negative if it is worse.
 
+        None if there is no such distance.
+
         >>> ChampionScore("1", "roc_auc", 0.8).reduction(0.85)
         25.0
         """
         missing = abs(metric_named(self.metric).perfect - self.score)
-        if score is None or not missing:
+        if score is None or not missing or not math.isfinite(missing):
             return None
         return round(100 * (1 - abs(metric_named(self.metric).perfect - score) / missing), 3)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ _KINDS = {
     "regression": "refit.problems.regression:Regression",
     "forecast": "refit.problems.forecast:Forecast",
     "clustering": "refit.problems.clustering:Clustering",
+    "reinforcement": "refit.problems.reinforcement:Reinforcement",
 }
 
 
@@ -61,16 +63,28 @@ def _plugins() -> Mapping[str, str]:
     return {point.name: point.value for point in entry_points(group=PLUGINS)}
 
 
-def problem_of(name: str, classes: Iterable[str] = ()) -> Problem:
+def problem_of(
+    name: str,
+    classes: Iterable[str] = (),
+    options: Mapping[str, object] | None = None,
+    sources: Mapping[str, str] | None = None,
+) -> Problem:
     """A problem.
 
     Args:
         classes: of a multiclass problem, in the order of their codes.
+        options: of a kind that has some (`train.problem`); without them it has labels and metrics, and judges nothing.
+        sources: texts of the project's files that the options name.
+
+    Raises:
+        ValueError: an option is unknown or invalid.
 
     >>> problem_of("multiclass", ("cat", "dog")).shape(3)
     (3, 2)
     """
-    return kind_of(name)(tuple(classes))
+    kind = kind_of(name)
+    checked = kind.options_class.model_validate_json(json.dumps(options)) if kind.options_class and options else None
+    return kind(tuple(classes), checked, sources or {})
 
 
 def metric_named(name: str) -> Metric:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from refit.metrics import LIMITS, Metric
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     Labels = NDArray[Any]  # (rows,) 0 and 1, class codes, or numbers
     Naive = Mapping[str, Any]  # what the naive baseline has learned, as stored in `training.json`
 
-__all__ = ["HALF", "LabelSql", "Problem", "aligned", "as_column", "of_column"]
+__all__ = ["HALF", "LabelSql", "Options", "Problem", "aligned", "as_column", "of_column"]
 
 FEWEST_OF_A_CLASS = 20  # rows of each class that a part of the test rows needs
 HALF = 0.5  # default threshold from which a row is predicted as 1
@@ -42,6 +44,16 @@ class LabelSql:
     most_values: int | None = None  # different values
 
 
+class Options(BaseModel):
+    """The options of a kind of problem (`train.problem`): frozen, and closed to unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    def code(self) -> tuple[str, ...]:
+        """What they run: import paths, and `file.py:Name` of the project; a stored model runs it only if trusted."""
+        return ()
+
+
 @dataclass(frozen=True)
 class Problem(ABC):
     """One kind of problem. Learners, metrics and the gate use its arrays of labels and predictions.
@@ -51,7 +63,10 @@ class Problem(ABC):
     """
 
     classes: tuple[str, ...] = ()  # the texts that class codes stand for; empty if labels are numbers
+    options: Any = None  # an instance of `options_class`
+    sources: Mapping[str, str] = field(default_factory=dict)  # texts of the project's files that the options name
 
+    options_class: ClassVar[type[Options] | None] = None  # None: the kind has no options
     name: ClassVar[str]  # in `train.task`
     task: ClassVar[str]  # the kind of predictions that learners declare, and models record
     labelled: ClassVar[bool] = True
@@ -59,6 +74,10 @@ class Problem(ABC):
     has_threshold: ClassVar[bool] = False  # a prediction from a threshold on means 1
     estimable: ClassVar[bool] = False  # metrics can be estimated from calibrated predictions, before labels come
     can_leak: ClassVar[bool] = True  # a feature that predicts the label nearly perfectly is suspicious
+    # A row is an episode that is played. Learners learn by playing, which more rows teach little; the one that was best
+    # on the validation rows is the candidate, as a second training would end in another policy.
+    played: ClassVar[bool] = False
+    inexplicable: ClassVar[str] = ""  # why predictions are not explained by their features; empty if they are
     intervals: ClassVar[bool] = False  # predictions are numbers, which can have prediction intervals
     parts: ClassVar[tuple[str, ...]] = ()  # names of the numbers of a prediction that has several and no classes
     explained_part: ClassVar[str] = ""  # the one of them that explanations of predictions are of

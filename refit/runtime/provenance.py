@@ -164,6 +164,8 @@ def requirements(kind: str, *, network: Sequence[str] = ()) -> list[str]:
     root = kind.replace(":", ".").split(".")[0]
     if network or root == "torch_tabular":
         names += network or ("torch", "safetensors")
+    elif root == "policy":
+        names += ("gymnasium", "safetensors")
     elif root in ("lightgbm", "xgboost"):
         names += _distributions().get(root, [])
     elif root != "baseline":

@@ -15,6 +15,7 @@ from refit.config import STAGES, Params, default_of, override, parse
 from refit.errors import UserError
 from refit.files.artifacts import RUN, atomic, digest, sha256
 from refit.files.yaml_files import YamlTree, read_yaml
+from refit.problems import problem_of
 from refit.runtime.stage_code import code_digest, defaults_digest, own_code
 from registry.secrets import holds_literal
 
@@ -171,8 +172,14 @@ def _names(params: Params) -> dict[str, list[str]]:
     """The files, modules and classes that stages import from a project."""
     return {
         "featurize": [params.featurize.definitions or ""],
-        "train": list(_kinds(params.train.model_dump(include={"learners", "text"}))),
+        "train": [*_kinds(params.train.model_dump(include={"learners", "text"})), *_code_of_problem(params)],
     }
+
+
+def _code_of_problem(params: Params) -> tuple[str, ...]:
+    """What the options of the problem name."""
+    options = problem_of(params.train.task, options=params.train.problem).options
+    return options.code() if options else ()
 
 
 def _kinds(value: Any) -> Iterator[str]:

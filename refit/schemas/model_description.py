@@ -38,6 +38,8 @@ class ModelDescription(Artifact):
     vectoriser: Mapping[str, object] = {}
     average: int = 1
     quantile: float | None = None
+    options: Mapping[str, object] = omitted({})  # of the kind of problem
+    sources: Mapping[str, str] = omitted({})  # texts of the project's files that these options name
     threshold: float
     calibration: StoredCalibration | None = omitted(None)
     intervals: StoredIntervals | None = omitted(None)

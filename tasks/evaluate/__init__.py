@@ -26,6 +26,7 @@ from refit.files import artifacts
 from refit.files.artifacts import digest, write_json
 from refit.gate.promotion import Evidence, decide
 from refit.learners import Learner
+from refit.learners.contract import judged_by
 from refit.models import incumbent, run_logging
 from refit.problems import problem_of
 from refit.problems.contract import HALF, Problem, aligned, as_column
@@ -220,7 +221,13 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
         except UserError as error:
             problems[role] = f"its features cannot be computed for these rows ({error})"
             continue
-        p[role] = _predictions(model.name, model.learner, table, test.problem)
+        try:
+            p[role] = _predictions(model.name, judged_by(model.learner, given.learner.spec), table, test.problem)
+        except UserError as error:
+            if not test.problem.played:
+                raise
+            problems[role] = f"it cannot play these episodes ({error})"
+            continue
         thresholds[role] = model.learner.threshold
     bands = candidate_intervals.bands(context, given.learner, test, given.features.key)
     return Scored(p, thresholds, problems, bands)

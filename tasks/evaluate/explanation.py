@@ -28,7 +28,7 @@ def explained(
         importance: features with their permutation loss, largest first; empty if it was not measured.
     """
     count = min(params.rows, test.rows)
-    if not count:
+    if not count or test.problem.inexplicable:
         return Explained(rows=0, classes=(), shap=None, partial_dependence=())
     chosen = np.sort(np.random.default_rng(seed).choice(test.rows, count, replace=False))
     rows = test.table.select(learner.spec.features).take(chosen)

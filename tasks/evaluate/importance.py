@@ -46,7 +46,7 @@ def permutation_importance(
     Raises:
         UserError: a feature is missing.
     """
-    if not rows:
+    if not rows or test.problem.inexplicable:
         return Importance(rows=0, features=(), groups=())
     chosen = np.arange(test.rows)
     if rows < test.rows:

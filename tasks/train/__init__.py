@@ -39,7 +39,7 @@ from refit.learners.embeddings import embedded
 from refit.learners.meta_learner import matching
 from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.quantiles import quantile_of
-from refit.problems import metric_named
+from refit.problems import metric_named, problem_of
 from refit.problems.contract import Problem, as_column
 from refit.runtime.context import Context, Progress
 from refit.schemas.feature_table import FeatureColumns, FeatureTable
@@ -221,7 +221,7 @@ def specs_of(params: Params, features: FeatureColumns, project: Path, start: Sta
     Raises:
         UserError: a project file that a learner names is missing, or `exclude` matches nothing or everything.
     """
-    specs = []
+    specs, problem = [], problem_in(params, project)
     for index, learner in enumerate(params.train.learners):
         if not learner.enabled:
             continue
@@ -245,9 +245,22 @@ def specs_of(params: Params, features: FeatureColumns, project: Path, start: Sta
                 average=params.train.seeds if params.train.average and not is_baseline else 1,
                 start=None if is_baseline else start,
                 source=project_files.read_source(project, learner.kind, f"{where}.kind"),
+                options=problem.options.model_dump(mode="json") if problem.options else {},
+                sources=problem.sources,
             )
         )
     return specs
+
+
+def problem_in(params: Params, project: Path) -> Problem:
+    """Return the problem of the params, with the project's files that its options name.
+
+    Raises:
+        UserError: a file that they name is missing.
+    """
+    problem, where = problem_of(params.train.task, options=params.train.problem), "params.yaml: train.problem"
+    names = problem.options.code() if problem.options else ()
+    return replace(problem, sources=project_files.read_sources(project, names, where))
 
 
 def _seen(features: FeatureColumns, learner: LearnerParams, where: str) -> FeatureColumns:
@@ -352,7 +365,12 @@ def require_learnable_windows(train: LabelledRows, validation: LabelledRows, tar
 
 
 def _refit(best: Trial, rows: Development, progress: Progress) -> Learner:
-    """Fit the candidate: the best learner on all rows, with the iterations found on out-of-sample rows."""
+    """Fit the candidate: the best learner on all rows, with the iterations found on out-of-sample rows.
+
+    A policy is taken as it is (`Problem.played`).
+    """
+    if best.learner.spec.problem.played:
+        return best.learner
     whole = rows.whole
     progress(f"fitting {best.learner.spec.name} on {len(whole):,} rows")
     learner = make(best.learner.spec)
@@ -365,12 +383,14 @@ def inputs_digest(context: Context, start: WarmStart) -> str:
     features = FeatureTable.read(context.path(FEATURE_SET))
     enabled = [learner.kind for learner in context.params.train.learners if learner.enabled]
     code = {kind: source for kind in enabled if (source := project_files.read_source(context.project, kind))}
+    code |= problem_in(context.params, context.project).sources
+    later = {"start_from"} | ({"problem"} if context.params.train.problem is None else set())
     return digest(
         {
             **({"code": code} if code else {}),
             "features": sha256(context.path(FEATURE_SET)),
             "table": features.table.sha256,
-            "train": context.params.train.model_dump(mode="json", exclude={"start_from"}),
+            "train": context.params.train.model_dump(mode="json", exclude=later),
             "trusted_types": context.params.registry.trusted_types,
             "start": start.identity,
         }

@@ -107,7 +107,7 @@ def fitted(
     metric = spec.metric
     require_finite(metric, trial.training[metric], *(each[metric] for each in trial.by_fold))
     sizes: tuple[SizeScores, ...] = ()
-    if size_curves and spec.kind != "baseline":
+    if size_curves and spec.kind != "baseline" and not spec.problem.played:
         train, validation = development.windows(development.folds[-1])
         smaller = _size_curve(replace(spec, average=1), trial.report, train, validation, progress)
         on_training = _on_training(fits[-1], trial.finish)[metric]
@@ -257,6 +257,7 @@ def trial_report(
             last_iteration_best=bool(report.curve) and report.curve[-1].iteration == report.iterations,
             size_curve=trial.size_curve,
             regularisers=report.regularisers,
+            played=spec.problem.played and spec.kind != "baseline",
         ),
         segments=segments,
         **dict(trial.cost),

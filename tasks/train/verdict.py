@@ -21,11 +21,13 @@ def verdict(
     last_iteration_best: bool = False,
     size_curve: Sequence[SizeScores] = (),
     regularisers: Mapping[str, float] | None = None,
+    played: bool = False,
 ) -> str:
     """Return `underfit`, `overfit` or `balanced`, with numbers and advice.
 
     Args:
         baseline: the baseline's score on validation, or None if there is no baseline.
+        played: the rows are episodes that a policy has played: there is no perfect score, and no curve of rows.
         regularisers: the learner's arguments that regularise, with their values.
 
     >>> size = SizeScores(rows=1000, training=0.95, validation=0.65)
@@ -33,6 +35,8 @@ def verdict(
     'overfit: roc_auc .950 on training rows and .650 on validation rows'
     """
     numbers = f"{metric} {_short(training)} on training rows and {_short(validation)} on validation rows"
+    if played:
+        return _of_policy(metric, numbers, validation, baseline, last_iteration_best)
     if not size_curve:
         return f"baseline: {numbers}"
     if baseline is None:
@@ -51,6 +55,15 @@ def verdict(
     if last_iteration_best:
         return f"underfit: {numbers}, and the last iteration was the best; allow more iterations"
     return f"balanced: {numbers}{_more_rows(metric, val_gain, size_curve)}"
+
+
+def _of_policy(metric: str, numbers: str, validation: float, baseline: float | None, last_was_best: bool) -> str:
+    if baseline is None:
+        return f"unknown: {numbers}; add a baseline to train.learners to compare with"
+    more = ", and the last check was the best; allow more steps" if last_was_best else ""
+    if metric_named(metric).gain(validation, baseline) <= 0:
+        return f"underfit: {numbers}, no better than the opponent's {_short(baseline)}{more}"
+    return f"balanced: {numbers}, the opponent's is {_short(baseline)}{more}"
 
 
 def _regularise(regularisers: Mapping[str, float]) -> str:

@@ -30,8 +30,8 @@ class EpochReport:
     seed: int
     epoch: int  # from 1
     epochs: int
-    loss: float  # mean over the epoch's batches
-    learning_rate: float  # the highest of a layer in its last step
+    loss: float | None  # mean over the epoch's batches
+    learning_rate: float | None  # the highest of a layer in its last step
     seconds: float
     training: float | None = None  # scores by the learner's metric, if there are validation rows
     validation: float | None = None

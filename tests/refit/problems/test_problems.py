@@ -21,6 +21,7 @@ COLUMNS = {
     "multiclass": (PETS, pa.chunked_array([["dog", "cat", "dog"]]), [1, 0, 1]),
     "regression": (Regression(), pa.chunked_array([[2.5, -1.0, 4.0]]), [2.5, -1.0, 4.0]),
 }
+OPTIONS = {"reinforcement": {"environment": "CartPole-v1", "time_limit": 50}}
 
 
 @pytest.mark.parametrize("task", COLUMNS)
@@ -97,14 +98,17 @@ def test_a_row_is_called_the_likeliest_class() -> None:
 
 
 FEATURES = pa.table({"x": [2.5, -1.0, None, 4.0], "y": [7, 8, 8, 9], "v": [[0.0, 1.0], [1.0, 1.0], None, [3.0, 0.0]]})
+EPISODES = FEATURES.append_column("seed", pa.array([1, 2, 3, 4]))
 NO_LABELS = pa.chunked_array([[0, 0, 0, 0]])
 
 
 @pytest.mark.parametrize("kind", kinds())
 def test_a_kind_keeps_the_contract(kind: str) -> None:
-    problem = problem_of(kind, PETS.classes if kind == "multiclass" else ())
+    if kind == "reinforcement":
+        pytest.importorskip("gymnasium", reason="needs the extra [rl]")
+    problem = problem_of(kind, PETS.classes if kind == "multiclass" else (), OPTIONS.get(kind))
     column = COLUMNS[problem.task][1] if problem.labelled else NO_LABELS
-    features = pa.table({"x": column}) if problem.labelled else FEATURES
+    features = pa.table({"x": column}) if problem.labelled else EPISODES if kind == "reinforcement" else FEATURES
     labels = problem.labels(column)
     assert problem.name == kind
     assert problem.default_metric in problem.metric_names(comparable=True)

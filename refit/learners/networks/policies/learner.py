@@ -1,0 +1,175 @@
+"""Kind `policy`: a network that is trained by playing, and whose predictions are the returns that it earns."""
+
+from __future__ import annotations
+
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from pydantic import ConfigDict
+
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import digest, write_manifest
+from refit.learners import canonical, project_files, safe
+from refit.learners.contract import (
+    DESCRIPTION,
+    CurvePoint,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Spec,
+    check_labels,
+    describe,
+)
+from refit.learners.networks.policies.network import PolicyForm, PolicyNetwork
+from refit.learners.networks.policies.params import settings_of
+from refit.learners.networks.surroundings import EpochReport, surroundings
+from refit.problems import episodes, metric_named
+from refit.problems.reinforcement import Reinforcement
+from refit.runtime.context import Progress, silent
+from refit.schemas.artifact import Part
+from refit.schemas.model_description import ModelDescription
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Policy"]
+
+WEIGHTS = "model.safetensors"
+TRAINING_EPISODES = 20  # played at each check, to show how the policy does in the scenes that it learns from
+
+
+class StoredPolicy(Part):
+    """Entries of `model.json`."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    policy: PolicyForm
+    weights: str
+    trained_with: dict[str, str]  # versions; to play it, none of them but gymnasium is needed
+
+
+class Policy:
+    """Learns by playing episodes; plays one for each row to predict its return."""
+
+    def __init__(self, spec: Spec, *, where: str = "") -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        self._where = where
+        self._settings = settings_of(spec.params, spec.kind, where)
+        self._network: PolicyNetwork | None = None
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(("reinforcement",), labels=False, sequences=True, safe_format="safetensors")
+
+    @property
+    def _problem(self) -> Reinforcement:
+        return cast(Reinforcement, self.spec.problem)
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        from refit.learners.networks.policies.training import Course, require_actions, trained
+
+        check_labels(label, self.spec)
+        own, gain = self._settings.own, metric_named(self.spec.metric).gain
+        curve: list[CurvePoint] = []
+        best: PolicyNetwork | None = None
+        taken, started = 0, time.monotonic()
+        with episodes.arena(self._problem) as arena:
+            scenes = arena.scenes(train.select(list(self.spec.features)))
+            unseen = [] if validation is None else arena.scenes(validation[0].select(list(self.spec.features)))
+            arena.check(scenes[0])
+            require_actions(own.algorithm, arena.environment, arena.options.environment, self._where)
+
+            def score(network: PolicyNetwork, played: list[episodes.Scene]) -> float:
+                earned = arena.returns(played, network.player)
+                return self.spec.score(np.zeros(len(played), dtype=np.int64), earned)
+
+            def check(network: PolicyNetwork, steps: int) -> bool:
+                nonlocal best, taken, started
+                if not unseen:
+                    return True
+                point = CurvePoint(steps, score(network, scenes[-TRAINING_EPISODES:]), score(network, unseen))
+                curve.append(point)
+                if best is None or gain(point.validation, curve[taken].validation) > 0:
+                    best, taken = network, len(curve) - 1
+                self._report(curve, time.monotonic() - started)
+                started = time.monotonic()
+                return own.patience is None or len(curve) - 1 - taken < own.patience
+
+            def show(steps: int) -> None:
+                score = f", {self.spec.metric} {curve[-1].validation:.4g} on validation" if curve else ""
+                progress(f"training {self.spec.name}, steps{score}", steps, own.steps)
+
+            course = Course(check, iterations, show)
+            last = trained(self._problem, scenes, self._settings, self.spec.seed, course)
+        self._network = best or last
+        return FitReport(curve[taken].iteration if curve else iterations or own.steps, tuple(curve))
+
+    def _report(self, curve: list[CurvePoint], seconds: float) -> None:
+        around, own = surroundings.get(), self._settings.own
+        checks = -(-own.steps // self._settings.check_every)
+        if around.on_epoch is not None:
+            point = curve[-1]
+            scores = {"training": point.training, "validation": point.validation}
+            name, seed = self.spec.name, self.spec.seed
+            around.on_epoch(EpochReport(name, seed, len(curve), checks, None, None, round(seconds, 3), **scores))
+        if around.judge is not None:
+            around.judge(curve, own.steps)
+
+    def resume(self, *args: Any, **named: Any) -> FitReport:
+        raise UserError(
+            f"learner {self.spec.name!r} (policy) cannot go on from what it has learned: a stored policy holds what it "
+            "does, and not what its algorithm knew besides; set train.warm_start: null"
+        )
+
+    def predict(self, table: pa.Table) -> Floats:
+        if self._network is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        if missing := [name for name in self.spec.features if name not in table.column_names]:
+            raise UserError(f"feature {missing[0]!r} is missing; there are {', '.join(table.column_names)}")
+        with episodes.arena(self._problem) as arena:
+            return arena.returns(arena.scenes(table.select(list(self.spec.features))), self._network.player)
+
+    def save(self, folder: Path) -> None:
+        network = self._fitted
+        safe.save_arrays(dict(network.arrays), folder / WEIGHTS)
+        names = ("gymnasium", "stable-baselines3", "torch")
+        libraries = {name: metadata.version(name).split("+")[0] for name in names}
+        describe(self, StoredPolicy(policy=network.form, weights=WEIGHTS, trained_with=libraries)).write(
+            folder / DESCRIPTION
+        )
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Policy:
+        learner, stored = cls(spec), description.own(StoredPolicy)
+        learner.threshold = description.threshold
+        learner._network = PolicyNetwork(stored.policy, safe.load_arrays(folder / WEIGHTS))
+        return learner
+
+    def unsafe_reason(self) -> str | None:
+        return project_files.untrusted_code(self.spec)
+
+    def digest(self) -> str:
+        network, spec = self._fitted, self.spec
+        parts = {"arrays": network.arrays, "options": spec.options, "sources": spec.sources}
+        digests = {name: canonical.digest(dict(part)) for name, part in parts.items()}
+        return digest({"kind": spec.kind, "features": spec.features, "form": network.form.to_json(), **digests})
+
+    @property
+    def _fitted(self) -> PolicyNetwork:
+        if self._network is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to store itself before it was fitted")
+        return self._network

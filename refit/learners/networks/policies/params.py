@@ -1,0 +1,115 @@
+"""The arguments of kind `policy`: how a policy is trained; those of the algorithm itself come on top of these."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from refit.config import nearest
+from refit.errors import UserError
+from refit.learners.networks.params import Closed, checked
+from refit.problems.episodes import library
+
+__all__ = ["PolicyParams", "PolicySettings", "settings_of"]
+
+# Arguments of the algorithms that are set elsewhere, or that params cannot hold.
+UNSUPPORTED = (
+    *("use_sde", "sde_sample_freq", "use_sde_at_warmup", "action_noise", "stats_window_size", "optimize_memory_usage"),
+    *("rollout_buffer_class", "rollout_buffer_kwargs", "replay_buffer_class", "replay_buffer_kwargs"),
+    *("_init_setup_model", "self"),
+)
+DECIDED = {
+    "policy": "it is hidden and activation",
+    "policy_kwargs": "it is hidden and activation",
+    "env": "it is train.problem.environment",
+    "seed": "it is train.seed",
+    "device": "small networks are trained on the CPU, where they are the same each time",
+    "verbose": "progress is shown by Refit",
+    "tensorboard_log": "MLflow has the learning curve",
+    **dict.fromkeys(UNSUPPORTED, "it is not supported"),
+}
+ALONE = ("dqn", "sac")  # learn from one episode at a time
+
+
+class PolicyParams(Closed):
+    """Arguments of kind `policy`."""
+
+    algorithm: Literal["ppo", "a2c", "dqn", "sac"] = "ppo"
+    steps: int = Field(100_000, ge=1, description="of training, over all episodes")
+    environments: int = Field(1, ge=1, le=256, description="ppo, a2c: episodes that are played side by side")
+    hidden: list[Annotated[int, Field(ge=1)]] = Field([64, 64], min_length=1, description="units of each layer")
+    activation: Literal["tanh", "relu"] = "tanh"
+    normalize: bool = Field(False, description="learn from observations and rewards by their running mean and spread")
+    schedule: Literal["constant", "linear"] = Field(
+        "constant", description="linear: learning_rate, and the clip_range of ppo, sink to 0 over the training"
+    )
+    check_every: int | None = Field(
+        None, ge=1, description="steps between checks on the validation episodes; default: a twentieth of all"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="checks without a better validation score before it stops; default: it never does"
+    )
+    threads: int = Field(1, ge=1, description="of the CPU; the model depends on it")
+
+
+@dataclass(frozen=True)
+class PolicySettings:
+    """The arguments of a policy: Refit's own, and those that go to the algorithm as they are."""
+
+    own: PolicyParams
+    algorithm: Mapping[str, Any]
+
+    @property
+    def check_every(self) -> int:
+        return self.own.check_every or max(1, self.own.steps // 20)
+
+
+def settings_of(params: Mapping[str, Any], kind: str, where: str) -> PolicySettings:
+    """The checked arguments of a learner.
+
+    Args:
+        where: the address of the learner in the params, for errors; empty for a stored one, whose arguments are not
+            checked against the installed library.
+
+    Raises:
+        UserError: an argument is unknown, invalid or set elsewhere, or stable-baselines3 is not installed.
+    """
+    names = PolicyParams.model_fields
+    own = checked(PolicyParams, kind, {name: value for name, value in params.items() if name in names}, where)
+    others = {name: value for name, value in params.items() if name not in names}
+    if where:
+        valid = list(inspect.signature(algorithm_class(own.algorithm).__init__).parameters)
+        for name in others:
+            address = f"{where}.params.{name}"
+            if name in DECIDED:
+                raise UserError(f"learner {kind!r}: {name} is not set here, {DECIDED[name]} ({address})")
+            if name not in valid:
+                near = nearest(name, [*names, *(each for each in valid if each not in DECIDED)])
+                raise UserError(f"learner {kind!r} has no argument {name!r} with {own.algorithm}{near} ({address})")
+        if own.environments > 1 and own.algorithm in ALONE:
+            raise UserError(
+                f"learner {kind!r}: {own.algorithm} plays one episode at a time, leave environments out "
+                f"({where}.params.environments)"
+            )
+    return PolicySettings(own, others)
+
+
+def algorithm_class(name: str) -> Any:
+    """The class of an algorithm.
+
+    Raises:
+        UserError: stable-baselines3 is not installed.
+    """
+    library()
+    try:
+        import stable_baselines3
+    except ModuleNotFoundError:
+        raise UserError(
+            "policies need stable-baselines3, which is not installed; install it next to Refit: "
+            "uv pip install -c constraints.txt -e '.[rl]' (params.yaml: train.learners)"
+        ) from None
+    return getattr(stable_baselines3, name.upper())

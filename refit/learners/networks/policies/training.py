@@ -1,0 +1,225 @@
+"""Trains a policy with stable-baselines3, in the scenes of the training rows and with seeds of its own."""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from torch import nn
+
+from refit.errors import UserError
+from refit.learners.networks.determinism import deterministic
+from refit.learners.networks.policies.network import Floats, PolicyForm, PolicyNetwork, flat
+from refit.learners.networks.policies.params import PolicySettings, algorithm_class
+from refit.problems.episodes import TRAINING, Scene, environment_of, finite_reward, seed_for, theirs
+from refit.problems.reinforcement import Reinforcement
+
+__all__ = ["Course", "require_actions", "trained"]
+
+Check = Callable[[PolicyNetwork, int], bool]  # of the policy after some steps: whether to go on
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a training does besides learning."""
+
+    check: Check  # called every `PolicySettings.check_every` steps, and at the end
+    stop_at: int | None = None  # stop after so many steps, and return that policy
+    progress: Callable[[int], None] = field(default=lambda steps: None)
+
+
+class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment in which each episode has the scene of a row, drawn by chance, and a seed that no row has."""
+
+    def __init__(self, problem: Reinforcement, scenes: Sequence[Scene], seed: int, index: int) -> None:
+        super().__init__(environment_of(problem))
+        self._name = str(problem.options.environment)
+        self._chance = np.random.default_rng([TRAINING, seed, index])
+        self._scenes = [scene for scene in scenes if scene.values]  # without values all are the same
+        self._seen = self.env.observation_space
+        self.observation_space = spaces.Box(-np.inf, np.inf, (spaces.flatdim(self._seen),), np.float32)
+        if isinstance(chosen := self.env.action_space, spaces.Box):
+            self.action_space = spaces.Box(-1.0, 1.0, (spaces.flatdim(chosen),), np.float32)
+            self._low, self._high = chosen.low.astype(np.float64), chosen.high.astype(np.float64)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
+        scene = self._scenes[self._chance.integers(len(self._scenes))] if self._scenes else None
+        with theirs(self._name):
+            observation, info = self.env.reset(
+                seed=seed_for(TRAINING, int(self._chance.integers(2**32))), options=scene.options if scene else None
+            )
+        return flat(self._seen, observation), info
+
+    def step(self, action: Any) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
+        if isinstance(chosen := self.env.action_space, spaces.Box):
+            share = np.asarray(action, dtype=np.float64).reshape(self._low.shape)
+            stretched = np.clip(self._low + (share + 1) / 2 * (self._high - self._low), self._low, self._high)
+            action = stretched.astype(chosen.dtype)
+        else:
+            action = int(action)
+        with theirs(self._name):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+        # A time limit is no end: stable-baselines3 adds the value of what would follow where `truncated` alone is true.
+        return flat(self._seen, observation), finite_reward(reward, self._name), terminated, truncated, info
+
+
+class _Checks(BaseCallback):
+    """Looks at the policy between two updates, every so many steps."""
+
+    def __init__(self, settings: PolicySettings, course: Course) -> None:
+        super().__init__()
+        self._settings, self._course = settings, course
+        self._every, self._next = settings.check_every, settings.check_every
+        self._shown = time.monotonic()
+        self.policy: PolicyNetwork | None = None  # of `stop_at`
+        self.checked, self.stopped = 0, False
+
+    def _on_rollout_start(self) -> None:
+        steps = self.model.num_timesteps
+        if self._course.stop_at is not None and steps >= self._course.stop_at:
+            self.policy, self.stopped = network_of(self.model, self._settings), True
+        elif steps >= self._next:
+            self._next = (steps // self._every + 1) * self._every
+            self.look(steps)
+
+    def look(self, steps: int) -> None:
+        self.checked = steps
+        self.stopped = not self._course.check(network_of(self.model, self._settings), steps)
+
+    def _on_step(self) -> bool:
+        if (now := time.monotonic()) - self._shown > 0.2:
+            self._shown = now
+            self._course.progress(self.model.num_timesteps)
+        return not self.stopped
+
+
+def trained(
+    problem: Reinforcement, scenes: Sequence[Scene], settings: PolicySettings, seed: int, course: Course
+) -> PolicyNetwork:
+    """The policy after all steps of a training, or those up to `course.stop_at`.
+
+    Raises:
+        UserError: the environment fails, an argument is invalid, or the training diverges.
+    """
+    own = settings.own
+    with _own_chances(), deterministic(seed, own.threads), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # such as that steps are no multiple of a batch
+        makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
+            partial(TrainingEpisodes, problem, scenes, seed, index) for index in range(own.environments)
+        ]
+        environments: Any = DummyVecEnv(makers)
+        if own.normalize:
+            environments = VecNormalize(environments, gamma=settings.algorithm.get("gamma", 0.99))
+        try:
+            model = _algorithm(environments, settings, seed)
+            checks = _Checks(settings, course)
+            model.learn(own.steps, callback=checks)
+            if checks.policy is not None:
+                return checks.policy
+            if checks.checked < model.num_timesteps and not checks.stopped and course.stop_at is None:
+                checks.look(model.num_timesteps)
+            return network_of(model, settings)
+        finally:
+            environments.close()
+
+
+def _algorithm(environments: Any, settings: PolicySettings, seed: int) -> Any:
+    own, arguments = settings.own, dict(settings.algorithm)
+    if own.schedule == "linear":
+        default = {"ppo": 3e-4, "a2c": 7e-4, "dqn": 1e-4, "sac": 3e-4}[own.algorithm]
+        arguments["learning_rate"] = _sinking(arguments.get("learning_rate", default))
+        if own.algorithm == "ppo":
+            arguments["clip_range"] = _sinking(arguments.get("clip_range", 0.2))
+    if isinstance(frequency := arguments.get("train_freq"), list):
+        arguments["train_freq"] = tuple(frequency)
+    shape = {"net_arch": list(own.hidden), "activation_fn": ACTIVATIONS[own.activation]}
+    try:
+        model = algorithm_class(own.algorithm)(
+            "MlpPolicy", environments, seed=seed, device="cpu", policy_kwargs=shape, **arguments
+        )
+    except (TypeError, ValueError, AssertionError) as error:
+        raise UserError(f"learner 'policy': {own.algorithm} does not take {arguments}: {error}") from None
+    model.set_logger(Logger(None, []))
+    return model
+
+
+def _sinking(start: float) -> Callable[[float], float]:
+    return lambda remaining: start * remaining
+
+
+@contextmanager
+def _own_chances() -> Iterator[None]:
+    """Put the process's random numbers back: stable-baselines3 seeds them."""
+    numbers, texts = np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        np.random.set_state(numbers)
+        random.setstate(texts)
+
+
+def require_actions(algorithm: str, environment: Any, name: str, where: str) -> None:
+    """Check that an algorithm can choose the actions of an environment.
+
+    Raises:
+        UserError: it cannot.
+    """
+    is_choice = isinstance(environment.action_space, spaces.Discrete)
+    if (algorithm == "dqn" and not is_choice) or (algorithm == "sac" and is_choice):
+        chosen, others = ("one choice", "ppo, a2c or sac") if algorithm == "dqn" else ("numbers", "ppo, a2c or dqn")
+        raise UserError(
+            f"learner 'policy': {algorithm} chooses {chosen}, environment {name!r} takes {environment.action_space}: "
+            f"use {others} ({where}.params.algorithm)"
+        )
+
+
+def network_of(model: Any, settings: PolicySettings) -> PolicyNetwork:
+    """A copy of the part of a model that chooses actions.
+
+    Raises:
+        UserError: a weight is not finite.
+    """
+    own, policy = settings.own, model.policy
+    if own.algorithm == "dqn":
+        modules, head = [*policy.q_net.q_net], "choice"
+    elif own.algorithm == "sac":
+        modules, head = [*policy.actor.latent_pi, policy.actor.mu], "squashed"
+    else:
+        is_choice = isinstance(model.action_space, spaces.Discrete)
+        modules, head = [*policy.mlp_extractor.policy_net, policy.action_net], "choice" if is_choice else "clipped"
+    linear = [module for module in modules if isinstance(module, nn.Linear)]
+    arrays = {}
+    for index, layer in enumerate(linear):
+        arrays[f"layer{index}.weight"] = layer.weight.detach().numpy().astype(np.float32).copy()
+        arrays[f"layer{index}.bias"] = layer.bias.detach().numpy().astype(np.float32).copy()
+    if own.normalize:
+        seen = model.get_vec_normalize_env().obs_rms
+        arrays["observation.mean"] = np.asarray(seen.mean, dtype=np.float32).copy()
+        arrays["observation.variance"] = np.asarray(seen.var, dtype=np.float32).copy()
+    if not all(np.isfinite(array).all() for array in arrays.values()):
+        raise UserError(
+            f"learner 'policy': {own.algorithm} has diverged after {model.num_timesteps:,} steps: a weight is not "
+            "finite; lower learning_rate, or set normalize: true"
+        )
+    form = PolicyForm(
+        head=head,  # type: ignore[arg-type]
+        activation=own.activation,
+        layers=len(linear),
+        observations=linear[0].in_features,
+        actions=linear[-1].out_features,
+        normalized=own.normalize,
+    )
+    return PolicyNetwork(form, arrays)

@@ -1,0 +1,354 @@
+"""A policy, whose rows are episodes, goes through all six stages and the gate, and is judged on the same episodes."""
+
+from __future__ import annotations
+
+import csv
+import random
+import re
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from driving import drive, states
+
+from refit.config import parse
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import DECISION, EVALUATION, TRAINING, read_json
+from refit.learners import Learner, Spec, load, make
+from refit.learners.contract import judged_by
+from refit.new_project.project_folder import IGNORED, pipeline
+from refit.problems import problem_of
+from refit.runtime import dvc_runner
+
+pytest.importorskip("stable_baselines3", reason="needs the extra [rl]")
+
+CORRIDOR = Path(__file__).parent / "corridor/corridor.py"
+NAMES = ("corridor.py:Corridor", "corridor.py:always_right", "corridor.py:towards")
+OPTIONS: dict[str, Any] = {
+    "environment": NAMES[0],
+    "time_limit": 30,
+    "heuristics": [{"rule": NAMES[1]}, {"rule": NAMES[2], "choices": {"beyond": [4.0, 9.0]}}],
+}
+QUICK = {"algorithm": "ppo", "steps": 1024, "n_steps": 128, "batch_size": 64, "hidden": [8], "learning_rate": 0.01}
+PARAMS: dict[str, Any] = {
+    "project": {"name": "corridor", "timezone": "UTC"},
+    "ingest": {
+        "period": "month",
+        "sources": {
+            "episodes": {
+                "kind": "files",
+                "path": "raw/*.csv",
+                "columns": {"id": "integer", "at": "timestamp", "seed": "integer", "exit": "number"},
+                "key": ["id"],
+                "event_time": "at",
+            }
+        },
+    },
+    "validate": {},
+    "featurize": {"label": {"source": "episodes", "delay_hours": 0}},
+    "train": {
+        "task": "reinforcement",
+        "seed": 0,
+        "problem": OPTIONS,
+        "learners": [{"name": "opponent", "kind": "baseline"}, {"name": "ppo", "kind": "policy", "params": QUICK}],
+    },
+    "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 0.5, "min_rows": 30, "cluster": "row"}},
+    "register": {"golden_rows": 20},
+    "registry": {"trusted_types": list(NAMES)},
+    "cost": {},
+}
+
+
+def spec(params: dict[str, Any] = QUICK, options: dict[str, Any] = OPTIONS, **changes: Any) -> Spec:
+    named: dict[str, Any] = {
+        "name": "it",
+        "kind": "policy",
+        "features": ("exit", "seed"),
+        "params": params,
+        "metric": "mean_return",
+        "task": "reinforcement",
+        "options": options,
+        "sources": {"corridor.py": CORRIDOR.read_text()},
+        "trusted_types": NAMES,
+    }
+    return Spec(**(named | changes))
+
+
+def rows(count: int = 40, start: int = 0) -> pa.Table:
+    chance = random.Random(start)
+    exits = [float(chance.choice([-6, -4, 4, 6])) for _ in range(count)]
+    return pa.table({"seed": list(range(start, start + count)), "exit": exits})
+
+
+def fitted(params: dict[str, Any] = QUICK, **changes: Any) -> Learner:
+    learner = make(spec(params, **changes))
+    learner.fit(rows(), np.zeros(40), validation=(rows(20, 100), np.zeros(20)))
+    return learner
+
+
+@pytest.fixture(scope="module")
+def policy() -> Learner:
+    return fitted()
+
+
+def project_of(folder: Path) -> Path:
+    project = folder / "corridor"
+    (project / "raw").mkdir(parents=True)
+    chance, start = random.Random(0), datetime(2024, 1, 1, tzinfo=UTC)
+    with (project / "raw/episodes.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("id", "at", "seed", "exit"))
+        for number in range(182):
+            day = start + timedelta(hours=12 * number)
+            writer.writerow((number, f"{day:%Y-%m-%d %H:%M}", chance.randrange(10**6), chance.choice((-6, -4, 4, 6))))
+    shutil.copyfile(CORRIDOR, project / "corridor.py")
+    (project / "params.yaml").write_text(yaml.safe_dump(PARAMS))
+    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline(("raw",))}))
+    (project / ".gitignore").write_text(IGNORED)
+    dvc_runner.initialise(project)
+    return project
+
+
+def test_a_policy_goes_through_all_stages_and_the_gate_and_a_change_of_its_environment_trains_again(
+    tmp_path: Path,
+) -> None:
+    project = project_of(tmp_path)
+    summary = drive(project)
+    training, decision = read_json(project / TRAINING), read_json(project / DECISION)
+    assert training["learner"] == "ppo"
+    assert training["baseline"]["opponent"] in NAMES[1:]
+    assert decision["metric"] == "mean_return"
+    assert decision["promote"] is True, decision["reasons"]
+    assert summary["model"]["alias"] == "champion"
+    evaluation = read_json(project / EVALUATION)
+    assert evaluation["importance"]["rows"] == evaluation["explained"]["rows"] == 0
+    assert states(drive(project)) == ["unchanged"] * 6
+
+    file = project / "corridor.py"
+    file.write_text(file.read_text().replace("cost: float = 1.0", "cost: float = 2.0"))
+    again = drive(project)
+    assert states(again)[:4] == ["unchanged"] * 3 + ["executed"]
+    assert read_json(project / TRAINING)["baseline"]["opponent"] in NAMES[1:]
+    compared = {each["against"]: each["estimate"] for each in read_json(project / DECISION)["compared"]}
+    assert abs(compared["champion"]) < 2.0, "the champion is judged in the environment of the candidate"
+
+
+def test_the_same_seed_gives_the_same_policy_and_another_seed_another(policy: Learner) -> None:
+    assert fitted().digest() == policy.digest()
+    assert fitted(seed=1).digest() != policy.digest()
+
+
+def test_as_many_steps_as_the_best_checkpoint_had_give_the_same_policy(policy: Learner) -> None:
+    learner = make(spec())
+    report = learner.fit(rows(), np.zeros(40), validation=(rows(20, 100), np.zeros(20)))
+    assert report.iterations == max(report.curve, key=lambda each: (each.validation, -each.iteration)).iteration
+    direct = make(spec())
+    direct.fit(rows(), np.zeros(40), iterations=report.iterations)
+    assert direct.digest() == learner.digest() == policy.digest()
+
+
+def test_the_return_of_an_episode_does_not_depend_on_the_rows_around_it(policy: Learner) -> None:
+    table = rows(12, 500)
+    whole = policy.predict(table)
+    assert [policy.predict(table.slice(row, 1))[0] for row in range(12)] == whole.tolist()
+    assert policy.predict(table.take(list(range(12))[::-1])).tolist() == whole.tolist()[::-1]
+
+
+def test_a_stored_policy_earns_the_same_bit_for_bit_in_a_fresh_process_without_torch(
+    policy: Learner, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    policy.save(folder)
+    assert {path.suffix for path in folder.iterdir()} == {".json", ".safetensors"}
+    script = (
+        "import sys, pyarrow as pa; from pathlib import Path; from refit.learners import load\n"
+        f"learner = load(Path({str(folder)!r}), trusted_types={NAMES!r})\n"
+        f"print(learner.digest(), [each.hex() for each in learner.predict(pa.table({rows(8, 300).to_pydict()!r}))])\n"
+        "print([name for name in ('torch', 'stable_baselines3') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    expected = [each.hex() for each in policy.predict(rows(8, 300))]
+    assert done.stdout.splitlines() == [f"{policy.digest()} {expected}", "[]"]
+
+
+def test_the_code_of_an_environment_is_stored_with_the_policy_and_runs_only_if_it_is_trusted(
+    policy: Learner, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    policy.save(tmp_path / "model")
+    with pytest.raises(RefitError, match=r"loading it runs corridor.py:Corridor and .* registry.trusted_types"):
+        load(tmp_path / "model", trusted_types=NAMES[1:2])
+    assert make(spec(trusted_types=())).unsafe_reason() is not None
+    assert fitted(QUICK | {"steps": 128}).unsafe_reason() is None
+
+
+def test_a_champion_is_judged_in_the_environment_of_the_candidate(policy: Learner) -> None:
+    dearer = spec(options=OPTIONS | {"params": {"cost": 2.0}})
+    before, table = policy.predict(rows(10)), rows(10)
+    assert (judged_by(policy, dearer).predict(table) < before).all()
+    np.testing.assert_array_equal(policy.predict(table), before)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "environment", "arguments"),
+    [
+        ("a2c", "CartPole-v1", {"n_steps": 8, "environments": 2}),
+        ("dqn", "CartPole-v1", {"learning_starts": 50, "train_freq": [4, "step"], "activation": "relu"}),
+        ("sac", "Pendulum-v1", {"learning_starts": 50, "activation": "relu", "normalize": True}),
+        ("ppo", "Pendulum-v1", {"n_steps": 64, "schedule": "linear", "patience": 1}),
+    ],
+)
+def test_every_algorithm_is_stored_and_plays_as_it_was_trained(
+    algorithm: str, environment: str, arguments: dict[str, Any], tmp_path: Path
+) -> None:
+    options = {"environment": environment, "time_limit": 40}
+    params = {"algorithm": algorithm, "steps": 200, "hidden": [8, 8], "check_every": 100, **arguments}
+    learner = make(spec(params, options, features=("seed",), sources={}))
+    seeds = rows(3).select(["seed"])
+    report = learner.fit(seeds, np.zeros(3), validation=(seeds, np.zeros(3)))
+    assert report.curve
+    learner.save(tmp_path)
+    again = load(tmp_path)
+    assert again.digest() == learner.digest()
+    assert again.predict(seeds).tolist() == learner.predict(seeds).tolist()
+
+
+def test_the_best_arguments_of_the_best_heuristic_are_the_opponent() -> None:
+    problem = problem_of("reinforcement", options=OPTIONS, sources={"corridor.py": CORRIDOR.read_text()})
+    ahead = pa.table({"seed": [1, 2, 3], "exit": [6.0, 7.0, 8.0]})
+    naive = problem.naive(np.zeros(3), "mean_return", ahead)
+    assert naive["opponent"] == "corridor.py:always_right"
+    assert set(naive["earned"]) == {"random", *NAMES[1:]}
+    assert problem.guess_for(ahead, naive).mean() == naive["earned"]["corridor.py:always_right"]
+    both = rows(20)
+    assert problem_of(
+        "reinforcement",
+        options=OPTIONS | {"heuristics": [{"rule": NAMES[2], "choices": {"beyond": [9.0, 0.0]}}]},
+        sources={"corridor.py": CORRIDOR.read_text()},
+    ).naive(np.zeros(20), "mean_return", both)["arguments"] == {"beyond": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("there = abs(self.way) < 1", "there = False"), "has not ended after 100,000 steps; set .*time_limit"),
+        (("10.0 * there - self.cost", "float('nan')"), "gave the reward nan; rewards are finite numbers"),
+        (("self.np_random.normal(0, self.noise)", "np.random.normal()"), "not the same after reset|breaks gymnasium"),
+        (("spaces.Box(-20.0, 20.0, (1,), np.float32)", "spaces.Box(0.0, 1.0, (3,), np.float32)"), "breaks gymnasium's"),
+        (("spaces.Discrete(2)", "spaces.MultiDiscrete([2, 2])"), "MultiDiscrete.* are not supported; one choice"),
+        (("spaces.Discrete(2)", "spaces.Discrete(2, start=1)"), "begin at 1, let them begin at 0"),
+        (("spaces.Discrete(2)", "spaces.Box(-np.inf, np.inf, (1,))"), "have no bounds"),
+        (
+            ("self.way += -1.0", "self.way += missing"),
+            r"failed: NameError.*\(line 30 of corridor.py\)|breaks gymnasium",
+        ),
+        (("import gymnasium\n", "import gymnasium, nowhere\n"), "cannot be imported: .*nowhere"),
+        (("class Corridor", "class Other"), "cannot be imported: corridor.py has no Corridor"),
+        (("class Corridor(gymnasium.Env)", "class Corridor(dict)"), "no gymnasium.Env"),
+    ],
+)
+def test_an_environment_that_cannot_be_used_is_refused_in_one_line(change: tuple[str, str], message: str) -> None:
+    text = CORRIDOR.read_text()
+    assert change[0] in text
+    learner = make(spec(options={"environment": NAMES[0]}, sources={"corridor.py": text.replace(*change)}))
+    with pytest.raises(UserError, match=message) as error:
+        learner.fit(rows(), np.zeros(40), iterations=128)
+    assert len(str(error.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"environment": "CartPole-v99"}, "environment 'CartPole-v99' cannot be built: .*name gymnasium's id"),
+        ({"environment": "no.such:Thing"}, "environment 'no.such:Thing' cannot be imported: No module named 'no'"),
+        ({"environment": "CartPole-v1", "params": {"x": 1}}, "cannot be built: TypeError.*'x'"),
+        ({"environment": "other.py:Thing"}, "there is no file other.py"),
+    ],
+)
+def test_an_environment_that_cannot_be_made_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make(spec(options=options)).fit(rows(), np.zeros(40))
+
+
+def test_a_row_without_a_seed_and_a_table_without_seeds_are_refused(policy: Learner) -> None:
+    with pytest.raises(UserError, match="2 episodes of 3 have no whole number from 0 on as their seed, such as None"):
+        policy.predict(pa.table({"seed": [None, 1.0, 0.5], "exit": [1.0, 2.0, 3.0]}))
+    with pytest.raises(UserError, match=r"have no column 'dice' with the seed .*train.problem.seed"):
+        make(spec(options=OPTIONS | {"seed": "dice"})).fit(rows(), np.zeros(40))
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"learning_rat": 0.1}, r"no argument 'learning_rat' with ppo; did you mean 'learning_rate'\?"),
+        ({"buffer_size": 10}, "no argument 'buffer_size' with ppo"),
+        ({"device": "cuda"}, "device is not set here, small networks"),
+        ({"algorithm": "td3"}, "learner 'policy': input should be 'ppo', 'a2c', 'dqn' or 'sac'; found 'td3'"),
+        ({"algorithm": "dqn", "environments": 2}, "dqn plays one episode at a time"),
+    ],
+)
+def test_an_argument_that_is_not_known_is_named_before_anything_is_trained(params: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        make(spec(params))
+
+
+def test_an_algorithm_that_cannot_choose_these_actions_names_those_that_can() -> None:
+    with pytest.raises(UserError, match=r"sac chooses numbers, .* takes Discrete.*: use ppo, a2c or dqn"):
+        make(spec({"algorithm": "sac", "steps": 100})).fit(rows(), np.zeros(40))
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (None, r"train: problem.environment: is missing"),
+        (
+            {"environmen": "CartPole-v1", "environment": "x"},
+            "problem.environmen: unknown key; did you mean 'environment'",
+        ),
+        (
+            {"environment": "x", "time_limit": 0},
+            "problem.time_limit: input should be greater than or equal to 1; found 0",
+        ),
+        (
+            {"environment": "x", "heuristics": [{"rule": "a.b", "choices": {"s": []}}]},
+            r"heuristics\[0\].choices: s has no",
+        ),
+    ],
+)
+def test_an_option_of_the_problem_that_is_wrong_is_named(problem: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        parse(PARAMS | {"train": PARAMS["train"] | {"problem": problem}})
+    labelled = {"label": {"source": "episodes", "column": "exit", "delay_hours": 0}}
+    binary = {"task": "binary", "metric": "roc_auc", "learners": PARAMS["train"]["learners"], "problem": OPTIONS}
+    with pytest.raises(UserError, match="problem: task 'binary' has no options: leave it out"):
+        parse(PARAMS | {"train": binary, "featurize": labelled})
+
+
+def test_a_time_limit_is_no_end_what_would_follow_counts() -> None:
+    """A reward of 1 for ever, cut off after 5 steps: with discount .5 every moment is worth 2, also the last one."""
+    import torch
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    from refit.learners.networks.policies.params import settings_of
+    from refit.learners.networks.policies.training import TrainingEpisodes, _algorithm
+
+    source = re.sub(r"there = .*", "there = False", CORRIDOR.read_text()).replace("10.0 * there - self.cost", "1.0")
+    problem: Any = problem_of(
+        "reinforcement", options={"environment": NAMES[0], "time_limit": 5}, sources={"corridor.py": source}
+    )
+    settings = settings_of(
+        {"gamma": 0.5, "n_steps": 100, "learning_rate": 0.05, "batch_size": 50, "hidden": [4]}, "policy", "x"
+    )
+    model = _algorithm(DummyVecEnv([lambda: TrainingEpisodes(problem, [], 0, 0)]), settings, 0)
+    model.learn(1000)
+    with torch.no_grad():
+        worth = model.policy.predict_values(torch.tensor([[3.0], [5.0], [8.0]])).numpy()
+    assert (np.abs(worth - 2.0) < 0.1).all(), worth
