@@ -18,6 +18,7 @@ from refit.learners.contract import (
     Labels,
     Learner,
     Spec,
+    judged_by,
     spec_from,
 )
 from refit.learners.families import ADAPTERS, AVERAGED, FAMILIES, KERAS, family, load_class
@@ -33,6 +34,7 @@ __all__ = [
     "Labels",
     "Learner",
     "Spec",
+    "judged_by",
     "load",
     "make",
     "update",

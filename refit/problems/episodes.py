@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from refit.errors import RefitError, UserError, message_of
+from refit.problems.episode_options import IMPORTED, RANDOM, ReinforcementOptions
 from refit.problems.project_module import failure, file_of, project_module
-from refit.problems.reinforcement import IMPORTED, RANDOM, Reinforcement, ReinforcementOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from gymnasium import Env
 
-    from refit.problems.contract import Floats
+    from refit.problems.contract import Floats, Problem
 
 __all__ = ["Arena", "Player", "Scene", "arena", "environment_of", "library", "player"]
 
@@ -49,7 +49,7 @@ class Scene:
 class Arena:
     """An environment in which players play the same episodes."""
 
-    problem: Reinforcement
+    problem: Problem
     environment: Env[Any, Any]
 
     @property
@@ -136,7 +136,7 @@ class Arena:
 
 
 @contextmanager
-def arena(problem: Reinforcement) -> Iterator[Arena]:
+def arena(problem: Problem) -> Iterator[Arena]:
     """An arena, closed at the end of the block.
 
     Raises:
@@ -149,7 +149,7 @@ def arena(problem: Reinforcement) -> Iterator[Arena]:
         environment.close()
 
 
-def environment_of(problem: Reinforcement) -> Env[Any, Any]:
+def environment_of(problem: Problem) -> Env[Any, Any]:
     """The environment that a problem names.
 
     Raises:
@@ -218,7 +218,7 @@ def require_spaces(environment: Env[Any, Any], name: str) -> None:
         raise UserError(f"environment {name!r}: actions {chosen} have no bounds, or are no floats; give them both")
 
 
-def player(problem: Reinforcement, opponent: str, arguments: Mapping[str, Any]) -> Player:
+def player(problem: Problem, opponent: str, arguments: Mapping[str, Any]) -> Player:
     """An opponent: random actions, or a rule with some arguments.
 
     Raises:

@@ -25,8 +25,7 @@ from refit.evaluation.slices import evaluated_slices
 from refit.files import artifacts
 from refit.files.artifacts import digest, write_json
 from refit.gate.promotion import Evidence, decide
-from refit.learners import Learner
-from refit.learners.contract import judged_by
+from refit.learners import Learner, judged_by
 from refit.models import incumbent, run_logging
 from refit.problems import problem_of
 from refit.problems.contract import HALF, Problem, aligned, as_column
@@ -227,7 +226,6 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
             if not test.problem.played:
                 raise
             problems[role] = f"it cannot play these episodes ({error})"
-            continue
         thresholds[role] = model.learner.threshold
     bands = candidate_intervals.bands(context, given.learner, test, given.features.key)
     return Scored(p, thresholds, problems, bands)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import ConfigDict
@@ -28,7 +28,6 @@ from refit.learners.networks.policies.network import PolicyForm, PolicyNetwork
 from refit.learners.networks.policies.params import settings_of
 from refit.learners.networks.surroundings import EpochReport, surroundings
 from refit.problems import episodes, metric_named
-from refit.problems.reinforcement import Reinforcement
 from refit.runtime.context import Progress, silent
 from refit.schemas.artifact import Part
 from refit.schemas.model_description import ModelDescription
@@ -66,10 +65,6 @@ class Policy:
     def declaration(self) -> Declaration:
         return Declaration(("reinforcement",), labels=False, sequences=True, safe_format="safetensors")
 
-    @property
-    def _problem(self) -> Reinforcement:
-        return cast(Reinforcement, self.spec.problem)
-
     def fit(
         self,
         train: pa.Table,
@@ -86,7 +81,7 @@ class Policy:
         curve: list[CurvePoint] = []
         best: PolicyNetwork | None = None
         taken, started = 0, time.monotonic()
-        with episodes.arena(self._problem) as arena:
+        with episodes.arena(self.spec.problem) as arena:
             scenes = arena.scenes(train.select(list(self.spec.features)))
             unseen = [] if validation is None else arena.scenes(validation[0].select(list(self.spec.features)))
             arena.check(scenes[0])
@@ -113,7 +108,7 @@ class Policy:
                 progress(f"training {self.spec.name}, steps{score}", steps, own.steps)
 
             course = Course(check, iterations, show)
-            last = trained(self._problem, scenes, self._settings, self.spec.seed, course)
+            last = trained(self.spec.problem, scenes, self._settings, self.spec.seed, course)
         self._network = best or last
         return FitReport(curve[taken].iteration if curve else iterations or own.steps, tuple(curve))
 
@@ -139,7 +134,7 @@ class Policy:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         if missing := [name for name in self.spec.features if name not in table.column_names]:
             raise UserError(f"feature {missing[0]!r} is missing; there are {', '.join(table.column_names)}")
-        with episodes.arena(self._problem) as arena:
+        with episodes.arena(self.spec.problem) as arena:
             return arena.returns(arena.scenes(table.select(list(self.spec.features))), self._network.player)
 
     def save(self, folder: Path) -> None:

@@ -23,8 +23,8 @@ from refit.errors import UserError
 from refit.learners.networks.determinism import deterministic
 from refit.learners.networks.policies.network import Floats, PolicyForm, PolicyNetwork, flat
 from refit.learners.networks.policies.params import PolicySettings, algorithm_class
+from refit.problems.contract import Problem
 from refit.problems.episodes import TRAINING, Scene, environment_of, finite_reward, seed_for, theirs
-from refit.problems.reinforcement import Reinforcement
 
 __all__ = ["Course", "require_actions", "trained"]
 
@@ -44,7 +44,7 @@ class Course:
 class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
     """An environment in which each episode has the scene of a row, drawn by chance, and a seed that no row has."""
 
-    def __init__(self, problem: Reinforcement, scenes: Sequence[Scene], seed: int, index: int) -> None:
+    def __init__(self, problem: Problem, scenes: Sequence[Scene], seed: int, index: int) -> None:
         super().__init__(environment_of(problem))
         self._name = str(problem.options.environment)
         self._chance = np.random.default_rng([TRAINING, seed, index])
@@ -107,7 +107,7 @@ class _Checks(BaseCallback):
 
 
 def trained(
-    problem: Reinforcement, scenes: Sequence[Scene], settings: PolicySettings, seed: int, course: Course
+    problem: Problem, scenes: Sequence[Scene], settings: PolicySettings, seed: int, course: Course
 ) -> PolicyNetwork:
     """The policy after all steps of a training, or those up to `course.stop_at`.
 
