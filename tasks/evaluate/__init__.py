@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,6 +50,7 @@ from tasks import featurize
 from tasks.evaluate import candidate_intervals
 from tasks.evaluate.explanation import explained
 from tasks.evaluate.importance import groups_of, permutation_importance
+from tasks.evaluate.remarks import remarks
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -108,7 +109,7 @@ def run(context: Context) -> None:
         gate=params.gate,
         splits={"candidate": given.features.split_rule}
         | {role: each.features.split_rule for role, each in models.items()},
-        remarks=list(_remarks(given, test)),
+        remarks=list(remarks(given.learner, test)),
     )
     verdict = decide(gate_evidence, params.gate)
     reduction = gate_evidence.error_reduction
@@ -181,18 +182,6 @@ def _target(given: EvaluationInputs, models: Mapping[str, Model], rows: pa.Table
         return spec.problem
     others = {name for each in models.values() for name in each.learner.spec.classes}
     return problem_of(spec.task, sorted({*spec.classes, *others, *rows.column("label").unique().to_pylist()}))
-
-
-def _remarks(given: EvaluationInputs, test: Holdout) -> Iterator[str]:
-    """Yield warnings: the candidate is the naive baseline, or has not been trained on a class of the test rows."""
-    if given.learner.spec.kind == "baseline":
-        yield "no learner did better on validation than the naive baseline: the candidate is the baseline itself"
-    learned = given.learner.spec.classes
-    rows = {
-        name: int((test.labels == code).sum()) for code, name in enumerate(test.problem.classes) if name not in learned
-    }
-    if unseen := ", ".join(f"{name!r} ({count:,} rows)" for name, count in rows.items() if count):
-        yield f"the candidate has not learned all classes of the test rows and is wrong about {unseen}"
 
 
 def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model], test: Holdout) -> Scored:
