@@ -146,6 +146,11 @@ def _clusters(evidence: Evidence, policy: GateParams) -> GateCheck:
     kind = "rows taken as independent" if policy.cluster == "row" else f"clusters by {policy.cluster} (counted by size)"
     enough = evidence.clusters >= policy.min_clusters
     advice = "" if enough else "; a longer test window has more (featurize.windows.test, or featurize.split.test)"
+    if not enough and evidence.split and policy.cluster == "day" and evidence.clusters <= 1:
+        advice = (
+            "; all rows are of one day: set evaluate.gate.cluster: row if each counts for itself, or a column whose "
+            "equal values belong together"
+        )
     return _check("clusters", enough, f"{evidence.clusters:,.1f} {kind}, the gate needs {policy.min_clusters}{advice}")
 
 

@@ -14,6 +14,20 @@ from refit.runtime.terminal import say
 __all__ = ["describe_completed", "raw_paths"]
 
 
+_LITERAL = re.compile(r"\s*(timestamp|timestamptz|date)\s+'[^']*'\s*", re.IGNORECASE)
+
+
+def _notes(params: Params) -> Iterator[str]:
+    """What to set where all labelled rows are of one moment, as folders of pictures are."""
+    source = params.ingest.sources.get(params.featurize.label.source)
+    if source is None or not source.event_time or not _LITERAL.fullmatch(source.event_time):
+        return
+    if params.featurize.split is None:
+        yield "all rows are of one moment: set featurize.split, such as {test: 0.2, validation: 0.2}"
+    if params.evaluate.gate.cluster == "day":
+        yield "all rows are of one day, one cluster: set evaluate.gate.cluster: row if each counts for itself"
+
+
 def raw_paths(params: Params) -> tuple[str, ...]:
     """The files and folders of the project that its sources read: what the stage `ingest` depends on.
 
@@ -37,4 +51,6 @@ def describe_completed(folder: Path, params: Params) -> None:
     sources = ", ".join(params.ingest.sources)
     say(f"{folder}: the project {params.project.name!r} of its params.yaml (sources: {sources})")
     say("  added   dvc.yaml with the six stages, prefect.yaml with the deployments, .gitignore, a DVC repository")
+    for note in _notes(params):
+        say(f"  note    {note}")
     say(f"  next    cd {shlex.quote(str(folder))} && refit run")

@@ -44,6 +44,19 @@ def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
     return files
 
 
+def without_files(project: Path, pattern: str) -> list[str]:
+    """The folders that the folder part of a pattern matches, and that have no file of it; none for a pattern with `**`.
+
+    Their names may be labels, which no row has then.
+    """
+    home, name = Path(pattern).parent.as_posix(), Path(pattern).name
+    if not glob.has_magic(home) or "**" in Path(pattern).parts:
+        return []
+    every = sorted(glob.glob(home, root_dir=project))  # noqa: PTH207 - Path.glob takes no absolute pattern
+    empty = (each for each in every if not any(glob.iglob(f"{glob.escape(each)}/{name}", root_dir=project)))  # noqa: PTH207
+    return [each for each in empty if (project / each).is_dir()]
+
+
 def check_one(project: Path, name: str, where: str) -> None:
     """Check a file given by its name, as `matches` does."""
     path = project / name

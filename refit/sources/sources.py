@@ -153,6 +153,13 @@ def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile
     return [SourceFile(path, _as_declared(name, source.path)) for name, path in files]
 
 
+def empty_folders(project: Path, source: SourceParams) -> list[str]:
+    """The folders without a file of a source whose `folder_column` they would be a value of."""
+    if source.kind != "files" or not source.folder_column:
+        return []
+    return folders.without_files(project, _expanded(source.path))
+
+
 def _expanded(path: str) -> str:
     """Replace `${NAME:-default}` in a path by values of the environment; names without a value stay."""
     return _VARIABLE.sub(lambda match: os.environ.get(match["name"]) or match["default"] or match[0], path)

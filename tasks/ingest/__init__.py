@@ -179,6 +179,12 @@ class _Reading:
                 f"{self.source.path} is not here; it is published at {self.source.published}: going on with a "
                 f"GENERATED stand-in ({self.source.stand_in}), no figure made from it means anything"
             )
+        if empty := sources.empty_folders(self.context.project, self.source):
+            more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
+            self.context.progress(
+                f"warning: {self.name}: no file matches {Path(self.source.path).name} in {', '.join(empty[:3])}{more}: "
+                f"no row has such a {self.source.folder_column}"
+            )
         if self._is_outdated:
             batches.forget(self.context.project, self.name)
             self.stored = []

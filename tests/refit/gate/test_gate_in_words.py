@@ -173,6 +173,14 @@ def test_a_refusal_gives_every_reason_and_nothing_else() -> None:
     assert [(each.estimate, each.lower, each.upper, each.passed) for each in unmeasured] == [(None,) * 3 + (False,)] * 2
 
 
+def test_rows_of_one_day_that_a_rule_divides_need_another_cluster() -> None:
+    here = replace(EVIDENCE, split="a rule", champion=replace(CHAMPION, split="a rule"), anchor=None, clusters=1.0)
+    assert decide(here, POLICY).reasons == (
+        "1.0 clusters by day (counted by size), the gate needs 20; all rows are of one day: set evaluate.gate.cluster: "
+        "row if each counts for itself, or a column whose equal values belong together",
+    )
+
+
 def test_a_first_candidate_is_not_asked_what_compares_with_a_champion() -> None:
     first = replace(EVIDENCE, champion=None, anchor=None, looks=0, remarks=(), stand_in="champion", split="a rule")
     decision = decide(replace(first, split=None), changed(POLICY, cluster="row"))

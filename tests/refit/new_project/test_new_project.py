@@ -17,8 +17,8 @@ from PIL import Image
 
 from refit.config import parse
 from refit.errors import UserError
-from refit.files.yaml_files import read_yaml
-from refit.new_project.given_params import raw_paths
+from refit.files.yaml_files import parse_yaml, read_yaml
+from refit.new_project.given_params import describe_completed, raw_paths
 from refit.new_project.new_params import params_of
 from refit.new_project.project_folder import create
 from refit.new_project.table_reading import Hints, read_table
@@ -230,6 +230,22 @@ def test_the_first_stage_depends_on_what_the_sources_read_in_the_project(path: s
         "train": {"learners": [{"name": "base", "kind": "baseline"}]},
     }
     assert raw_paths(parse(params)) == raw
+
+
+def test_params_whose_rows_are_all_of_one_moment_are_told_what_divides_them(
+    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The complete example of pictures in the docs says so itself."""
+    text = (root / "docs/networks.md").read_text()
+    example = next(part for part in text.split("```")[1::2] if "pictures/*/*.png" in part).removeprefix("yaml\n")
+    without = re.sub(r"\n  split:.*|, cluster: row", "", example)
+    for written, notes in ((example, 0), (without, 2)):
+        params = parse(parse_yaml(written, "params.yaml"))
+        describe_completed(tmp_path, params)
+        told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  note ")]
+        assert len(told) == notes
+    assert "set featurize.split, such as {test: 0.2, validation: 0.2}" in told[0]
+    assert "set evaluate.gate.cluster: row if each counts for itself" in told[1]
 
 
 @pytest.mark.slow

@@ -88,6 +88,21 @@ def test_a_picture_is_a_row_labelled_by_its_folder(project: Any) -> None:
     assert batch["files"] == ["pictures/*/*"]
 
 
+def test_a_folder_without_a_picture_is_a_class_that_no_row_has(project: Any) -> None:
+    project.source["path"] = "pictures/*/*.png"
+    put(project, "cat/1.png", png(GREY))
+    put(project, "dog/1.jpg", jpeg(GREY))
+    (project.path / "pictures/[eel]").mkdir()
+    project.ingest()
+    assert [line for line in project.said if line.startswith("warning")] == [
+        "warning: trips: no file matches *.png in pictures/[eel], pictures/dog: no row has such a kind"
+    ]
+    put(project, "dog/2.png", png(GREY))
+    put(project, "[eel]/2.png", png(GREY))
+    project.ingest()
+    assert not any(line.startswith("warning") for line in project.said)
+
+
 def test_jpeg_is_decoded_as_other_programs_decode_it(project: Any) -> None:
     content = jpeg(GREY)
     put(project, "cat/1.jpg", content)
