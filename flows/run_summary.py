@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from refit.schemas.artifact import Part, UtcTime
+from refit.schemas.artifact import Part, UtcTime, omitted
 from refit.schemas.feature_table import LabelCounts, Windows
 from refit.schemas.gate_decision import Decision
 from refit.schemas.measured import Measured
@@ -60,6 +60,7 @@ class RegisteredAs(Part):
     name: str
     version: str
     alias: str
+    why_not: tuple[str, ...] = omitted(())  # why it is not champion, although the gate would promote it
 
 
 class RunSummary(Part):

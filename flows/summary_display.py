@@ -92,7 +92,12 @@ def summarise(run: Session) -> RunSummary:
         error_reduction=evaluation.error_reduction,
         intervals=_interval_summary(evaluation),
         decision=Decision.read(project / DECISION),
-        model=RegisteredAs(name=receipt.model, version=receipt.version, alias=receipt.alias),
+        model=RegisteredAs(
+            name=receipt.model,
+            version=receipt.version,
+            alias=receipt.alias,
+            why_not=receipt.outcome.reasons if receipt.decision.promote and receipt.alias != "champion" else (),
+        ),
         report=str(MODEL_CARD),
         seconds=round(time.monotonic() - run.started, 3),
     )
@@ -295,7 +300,9 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     decision, model = summary.decision, summary.model
     verdict = (f"{model.name} version {model.version} is champion", "green")
     if model.alias != "champion":
-        verdict = (f"{model.name} version {model.version} is registered as {model.alias}, not as champion", "yellow")
+        why = f": {'; '.join(model.why_not)}" if model.why_not else ""
+        said = f"{model.name} version {model.version} is registered as {model.alias}, not as champion{why}"
+        verdict = (said, "yellow")
     decided = "promote" if decision.promote else "do not promote"
     console.print(line(("Gate", "bold"), f" ({decision.mode}): {decided}"))
     reasons = Table.grid(padding=(0, 1))

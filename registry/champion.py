@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from registry import versions
 from registry.chain import Chain
 from registry.ledger import Entry, Ledger
-from registry.locking import registry_lock
+from registry.locking import registry_lock, require_lock
 from registry.store import RegistryError, Store, missing
+from registry.urls import sqlite_url
 from registry.versions import Version
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+LEDGER = "refit.ledger_at"  # tag of a model on a server: the name of its ledger, and where that is
 HEAD = "refit.ledger"  # tag of the model: the head of the ledger after the last line about the model
 
 
@@ -54,10 +58,10 @@ def lost(store: Store, model: str) -> Entry | None:
 def examine_ledger(store: Store, model: str) -> Chain:
     """Check the ledger against its own digests and against the head noted in the registry.
 
-    With a server there is no note: each checkout has a ledger of its own, and there may be several checkouts.
+    Where each checkout has a ledger of its own, there is no note.
     """
     ledger = Ledger.of(store)
-    if not store.database:
+    if not store.one_ledger:
         return ledger.examine()
     notes = _notes(store, ledger, model)
     while True:
@@ -84,10 +88,39 @@ def verified_ledger(store: Store, model: str) -> Ledger:
     return ledger
 
 
+def move_ledger(store: Store, file: Path, model: str) -> int:
+    """Copy a model's lines from the ledger in a checkout's file to the database of `store`. Returns their number.
+
+    Raises:
+        RegistryError: there is no such file or database, the file's lines were changed, a move in it was cut off, the
+            database has lines of the model already, or the model's ledger is neither of the two; nothing was copied.
+    """
+    if store.ledger_uri is None:
+        raise RegistryError("no database is named that the ledger could move to: set registry.ledger_uri")
+    if not file.is_file():
+        raise RegistryError(f"there is no ledger in {file}; nothing to move")
+    source, target = Ledger(sqlite_url(file)), Ledger(store.ledger_uri)
+    with registry_lock(store):
+        if problem := source.examine().problem:
+            raise source.broken(problem)
+        if source.pending(model):
+            raise RegistryError(f"a move in {file} was cut off; unset registry.ledger_uri, let `refit run` finish it")
+        if target.entries(model):
+            raise RegistryError(f"the ledger at {target.location} has lines of {model} already; nothing was copied")
+        if not store.database and (other := other_ledger(store, model, source)):
+            raise RegistryError(f"{other}; nothing was copied")
+        lines = source.entries(model)
+        for entry in lines:
+            _note(store, model, target.append(entry, partial(_note, store, model)))
+        claim(store, model, anyway=True)
+    return len(lines)
+
+
 def record(store: Store, entry: Entry) -> None:
     """Write a line that moves no alias: a refusal, or `accept`, which adopts all earlier lines as they are."""
     with registry_lock(store):
         ledger = Ledger.of(store) if entry.action == "accept" else verified_ledger(store, entry.model)
+        claim(store, entry.model, anyway=entry.action == "accept")
         note = partial(_note, store, entry.model)
         note(ledger.accept(entry, note) if entry.action == "accept" else ledger.append(entry, note))
 
@@ -97,9 +130,19 @@ def set_champion(store: Store, entry: Entry) -> None:
 
     The move is first noted as pending, then the aliases are set, then the line replaces the note in one transaction.
     `finish_pending` completes an interrupted move, so the ledger has a line if and only if the move was made.
+
+    Raises:
+        RegistryError: the champion is no longer `entry.from_version`, the model's ledger is another one, or the ledger
+            was changed; nothing was moved.
     """
     with registry_lock(store):
         ledger = verified_ledger(store, entry.model)
+        claim(store, entry.model)
+        now = versions.registered(store, entry.model).aliases.get(CHAMPION)
+        if now != entry.from_version and entry.action != "restore":
+            raise RegistryError(
+                f"version {now} of {entry.model} became champion since this was decided; nothing moved: run again"
+            )
         ledger.begin(entry)
         _move(store, entry)
         note = partial(_note, store, entry.model)
@@ -127,10 +170,46 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
         elif now not in (entry.from_version, entry.to_version, *((None,) if entry.action == "restore" else ())):
             entry = _abandoned(entry, f"version {now} was promoted before the move was finished", at)
         else:
+            claim(store, model)
             _move(store, entry)
         note = partial(_note, store, model)
         note(ledger.finish(entry, note))
         return entry
+
+
+def claim(store: Store, model: str, *, anyway: bool = False) -> None:
+    """Note in a server's registry which ledger is the model's, if none is noted: only that one's moves are made.
+
+    Two checkouts with a ledger each would otherwise promote without knowing of each other.
+
+    Args:
+        anyway: note this one, whichever was noted.
+
+    Raises:
+        RegistryError: another ledger is noted.
+    """
+    if store.database:
+        return
+    ledger = Ledger.of(store)
+    if problem := None if anyway else other_ledger(store, model):
+        raise RegistryError(
+            f"{problem}; nothing moved: name one database for all machines (registry.ledger_uri: "
+            f"postgresql://USER@HOST/DATABASE), or go on with this one, {ledger.location}, by "
+            '`refit repair --accept-ledger --why "..."`'
+        )
+    try:
+        versions.set_model_tag(store, model, LEDGER, f"{ledger.identity()} {socket.gethostname()}:{ledger.location}")
+    except Exception as error:
+        if not missing(error):  # a model without versions has no tags either
+            raise
+
+
+def other_ledger(store: Store, model: str, ledger: Ledger | None = None) -> str | None:
+    """Which ledger is the model's by the registry of a server, if it is not this one: `ledger`, else the store's."""
+    noted, _, place = versions.registered(store, model).tags.get(LEDGER, "").partition(" ")
+    if store.database or noted in ("", (ledger or Ledger.of(store)).identity()):
+        return None
+    return f"the ledger of {model} is another one, {place}"
 
 
 def _catch_up(store: Store, model: str, ledger: Ledger) -> None:
@@ -143,7 +222,7 @@ def _catch_up(store: Store, model: str, ledger: Ledger) -> None:
 
 def _note(store: Store, model: str, head: str | None) -> None:
     """Note the ledger's head in the registry, so that lines removed from or added to its end are detected."""
-    if head is None or not store.database:
+    if head is None or not store.one_ledger:
         return
     try:
         versions.set_model_tag(store, model, HEAD, head)
@@ -156,7 +235,9 @@ def _move(store: Store, entry: Entry) -> None:
     deleted = entry.action == "restore"  # its old version is gone, so `previous` cannot point to it
     if entry.from_version is not None and entry.from_version != entry.to_version and not deleted:
         versions.set_alias(store, entry.model, PREVIOUS, entry.from_version)
+    require_lock(store)
     versions.set_alias(store, entry.model, CHAMPION, entry.to_version)
+    require_lock(store)
     if entry.anchor is not None:
         versions.set_model_tag(store, entry.model, versions.ANCHOR, entry.anchor)
 

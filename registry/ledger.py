@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,12 +12,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from registry import chain
+from registry import chain, postgresql
 from registry.chain import Chain
 from registry.secrets import redacted
 from registry.sqlite_files import Fault, Row, fault, readable, select_read_only, unusable
 from registry.store import RegistryError, Store
-from registry.urls import sqlite_path, sqlite_url
+from registry.urls import sqlite_path
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, MetaData
@@ -50,15 +51,15 @@ _FIELDS = {"id", *Entry.__dataclass_fields__}
 
 
 class Ledger:
-    """The ledger at an SQLAlchemy URL. Reading an SQLite file imports nothing heavy."""
+    """The ledger in an SQLite file or a PostgreSQL database. Reading an SQLite file imports nothing heavy."""
 
     def __init__(self, url: str) -> None:
         self.url = url
 
     @classmethod
     def of(cls, store: Store) -> Ledger:
-        """The ledger of a store: an SQLite file in its home."""
-        return cls(sqlite_url(store.home / "ledger.db"))
+        """The ledger of a store."""
+        return cls(store.ledger_url)
 
     @property
     def location(self) -> str:
@@ -169,16 +170,33 @@ class Ledger:
         with self._writing() as connection:
             return self._insert(connection, entry, note)
 
+    def identity(self) -> str:
+        """The random name that this ledger got on its first use; a clone of a project has a ledger of another name."""
+        identity = self._tables.tables["identity"]
+        with self._writing() as connection:
+            if (row := connection.execute(identity.select()).first()) is None:
+                name = secrets.token_hex(8)
+                connection.execute(identity.insert().values(name=name))
+                return name
+            return str(row.name)
+
     def accept(self, entry: Entry, note: Note | None = None) -> str | None:
         """Write an `accept` line, which adopts all earlier lines in their current state, and drop the pending move."""
         return self.finish(entry, note)
 
     def begin(self, entry: Entry) -> None:
-        """Note that a move starts, so that another process can finish it if it is interrupted."""
+        """Note that a move starts, so that another process can finish it if it is interrupted.
+
+        Raises:
+            RegistryError: another move of the model is going on, or was cut off.
+        """
         pending = self._tables.tables["pending"]
         with self._writing() as connection:
+            if connection.execute(pending.select().where(pending.c.model == entry.model)).first():
+                raise RegistryError(
+                    f"another move of {entry.model} is going on or was cut off; nothing moved: run again"
+                )
             note = json.dumps(asdict(entry) | {"digest": _note_digest(entry)})
-            connection.execute(pending.delete().where(pending.c.model == entry.model))
             connection.execute(pending.insert().values(model=entry.model, entry=note))
 
     def finish(self, entry: Entry, note: Note | None = None) -> str | None:
@@ -229,8 +247,8 @@ class Ledger:
 
         try:
             with self._engine.begin() as connection:
-                if self._file:  # take the write lock now: the lines read here decide what is written
-                    connection.exec_driver_sql("begin immediate")
+                # take the write lock now: the lines read here decide what is written
+                connection.exec_driver_sql("begin immediate" if self._file else "lock table ledger in exclusive mode")
                 yield connection
         except SQLAlchemyError as error:
             raise self._unusable(error) from error
@@ -239,11 +257,16 @@ class Ledger:
     def _engine(self) -> Engine:
         from sqlalchemy import create_engine, event, inspect
 
-        if file := self._file:
-            file.parent.mkdir(parents=True, exist_ok=True)
+        if (file := self._file) is None:
+            engine = postgresql.engine(self.url)
+            if not inspect(engine).has_table("ledger", postgresql.SCHEMA):
+                with postgresql.advisory_lock(self.url, "tables", wait_seconds=60), engine.begin() as connection:
+                    connection.exec_driver_sql(f"create schema if not exists {postgresql.SCHEMA}")
+                    self._tables.create_all(connection)
+            return engine
+        file.parent.mkdir(parents=True, exist_ok=True)
         engine = create_engine(self.url)
-        if file:
-            event.listen(engine, "connect", lambda connection, _: setattr(connection, "text_factory", readable))
+        event.listen(engine, "connect", lambda connection, _: setattr(connection, "text_factory", readable))
         self._tables.create_all(engine)
         if "digest" not in {column["name"] for column in inspect(engine).get_columns("ledger")}:  # older
             with engine.begin() as connection:
@@ -264,6 +287,7 @@ class Ledger:
             *(Column(name, Text, nullable=True) for name in ("from_version", "anchor", "digest")),
             *(Column(name, Text, nullable=False) for name in ("reasons", "digests")),
         )
+        Table("identity", metadata, Column("name", Text, primary_key=True))
         Table("pending", metadata, Column("model", Text, primary_key=True), Column("entry", Text, nullable=False))
         for verb in ("update", "delete"):
             forbid = DDL(  # type: ignore[no-untyped-call]
@@ -271,6 +295,14 @@ class Ledger:
                 f"begin select raise(abort, 'the ledger is append-only'); end"
             )
             event.listen(ledger, "after_create", forbid.execute_if(dialect="sqlite"))
+        for statement in (
+            "create function ledger_is_append_only() returns trigger language plpgsql as $$ "
+            "begin raise exception 'the ledger is append-only'; end $$",
+            "create trigger ledger_append_only before update or delete or truncate on ledger "
+            "for each statement execute function ledger_is_append_only()",
+        ):
+            forbid = DDL(statement)  # type: ignore[no-untyped-call]
+            event.listen(ledger, "after_create", forbid.execute_if(dialect="postgresql"))
         return metadata
 
     @property
@@ -302,8 +334,7 @@ class Ledger:
 
     def _unusable(self, error: Exception) -> RegistryError:
         if (file := self._file) is None:
-            first = redacted(str(error).splitlines()[0])
-            return RegistryError(f"the ledger at {redacted(self.url)} failed: {first}; check that it is reachable")
+            return error if isinstance(error, RegistryError) else postgresql.failed(self.url, error)
         return self._refusing(fault(file, error))
 
     def _refusing(self, problem: Fault) -> RegistryError:

@@ -16,12 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from registry.postgresql import HeldLock, advisory_lock
 from registry.store import RegistryError, Store
 
 PAUSE_SECONDS = 0.05  # between two tries
 STARTING = "a process that is just starting"
-_held: dict[Path, int] = {}  # how often this process has entered each lock
-_inside = threading.RLock()  # threads of one process exclude each other here; processes by flock
+_held: dict[str, HeldLock | None] = {}  # the locks that this process holds
+_inside = threading.RLock()  # threads of one process exclude each other here
 
 
 @dataclass(frozen=True)
@@ -59,37 +60,61 @@ class Holder:
 
 @contextmanager
 def registry_lock(store: Store, *, wait_seconds: float = 120) -> Iterator[None]:
-    """Hold the lock of `store`. The lock is reentrant, and the kernel frees it when its owner dies.
+    """Hold the lock of `store`. The lock is reentrant, and is freed when its owner dies.
+
+    It is a file next to the ledger, or a lock of the ledger's database that all machines share.
 
     Raises:
         RegistryError: another process holds it for longer than `wait_seconds`; the message names that process.
     """
-    path = store.home / "registry.lock"
+    name = f"{store.ledger_uri} {store.scope}" if store.ledger_uri else str(store.home)
     with _inside:
-        if _held.get(path):
-            _held[path] += 1
+        if name in _held:
+            yield
+            return
+        lock = (
+            advisory_lock(store.ledger_uri, store.scope, wait_seconds)
+            if store.ledger_uri
+            else _file_lock(store.home / "registry.lock", wait_seconds)
+        )
+        with lock as held:
+            _held[name] = held
             try:
                 yield
             finally:
-                _held[path] -= 1
-            return
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise RegistryError(f"cannot write {path}: {error.strerror}; give this user write access to it") from None
-        try:
-            if not acquire(descriptor, wait_seconds):
-                raise RegistryError(
-                    f"{path} is held by {Holder.read(path) or STARTING}; wait for it to end, then run again"
-                )
-            _held[path] = 1
-            Holder.this_process().write(descriptor)
-            yield
-        finally:
-            if _held.pop(path, None):
-                os.ftruncate(descriptor, 0)
-            os.close(descriptor)  # closing frees the flock
+                del _held[name]
+
+
+def require_lock(store: Store) -> None:
+    """Check that this process still holds the lock of `store`: a lost connection to the database loses it.
+
+    Raises:
+        RegistryError: the connection was lost.
+    """
+    if store.ledger_uri and (held := _held.get(f"{store.ledger_uri} {store.scope}")):
+        held.check()
+
+
+@contextmanager
+def _file_lock(path: Path, wait_seconds: float) -> Iterator[None]:
+    """Lock a file, which names its holder; the kernel frees it when its owner dies."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RegistryError(f"cannot write {path}: {error.strerror}; give this user write access to it") from None
+    locked = False
+    try:
+        if not (locked := acquire(descriptor, wait_seconds)):
+            raise RegistryError(
+                f"{path} is held by {Holder.read(path) or STARTING}; wait for it to end, then run again"
+            )
+        Holder.this_process().write(descriptor)
+        yield
+    finally:
+        if locked:
+            os.ftruncate(descriptor, 0)
+        os.close(descriptor)  # closing frees the flock
 
 
 def acquire(descriptor: int, wait_seconds: float) -> bool:

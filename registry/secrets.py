@@ -88,6 +88,7 @@ def _hidden(secret: str) -> str:
 def _environment_secrets(environ: Mapping[str, str]) -> list[str]:
     """The secrets in the environment of this process, which the error of a library may repeat."""
     secrets = [environ.get(name, "") for name in _SET]
-    if match := _PASSWORD.search(environ.get("MLFLOW_TRACKING_URI", "")):
-        secrets.append(match["secret"])
+    for name in ("MLFLOW_TRACKING_URI", "REFIT_LEDGER_URI"):
+        if match := _PASSWORD.search(environ.get(name, "")):
+            secrets.append(match["secret"])
     return [secret for secret in secrets if len(secret) >= LONG_ENOUGH]

@@ -13,6 +13,8 @@ from registry.sqlite_files import fault
 from registry.urls import sqlite_path, sqlite_url
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
+LEDGER_VARIABLE = "REFIT_LEDGER_URI"
+POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
 
 
 class RegistryError(Exception):
@@ -21,10 +23,12 @@ class RegistryError(Exception):
 
 @dataclass(frozen=True)
 class Store:
-    """One MLflow tracking store and registry, and the folder of its lock and ledger."""
+    """One MLflow tracking store and registry, and where its lock and ledger are."""
 
     uri: str = field(repr=False)  # includes the password from the environment
-    home: Path
+    home: Path  # folder of the lock and ledger, unless they are in a database
+    ledger_uri: str | None = field(default=None, repr=False)  # their database, one for all machines; password included
+    scope: str = ""  # in that database each scope has a lock of its own: the project's name
 
     @property
     def shown(self) -> str:
@@ -42,16 +46,35 @@ class Store:
         return self.home / "mlartifacts" if self.database else None
 
     @property
+    def ledger_url(self) -> str:
+        """SQLAlchemy's URL of the ledger."""
+        return self.ledger_uri or sqlite_url(self.home / "ledger.db")
+
+    @property
+    def one_ledger(self) -> bool:
+        """Whether all that use this registry have the same ledger; otherwise each checkout has its own."""
+        return bool(self.database or self.ledger_uri)
+
+    @property
     def exists(self) -> bool:
         """Whether anything can have been stored yet; a server is assumed to exist."""
         return self.database is None or self.database.is_file()
 
 
-def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.environ) -> Store:
+def locate(
+    project: Path,
+    uri: str | None,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    ledger_uri: str | None = None,
+    scope: str = "",
+) -> Store:
     """The store of a project: `MLFLOW_TRACKING_URI`, else `uri` from its params, else SQLite in `.refit/`.
 
     The environment comes first because a deployment knows better than a versioned file where its server is. A relative
-    SQLite path is relative to the project's folder, whatever the working directory.
+    SQLite path is relative to the project's folder, whatever the working directory. The ledger is next to an SQLite
+    file, or in the database that the tracking URI names; that of a server is in the database that `REFIT_LEDGER_URI`
+    or `ledger_uri` names, else in `.refit/`.
 
     >>> locate(Path("/p"), None, environ={}).uri
     'sqlite:////p/.refit/mlflow.db'
@@ -63,22 +86,29 @@ def locate(project: Path, uri: str | None, environ: Mapping[str, str] = os.envir
     'postgresql://refit:***@db/m'
 
     Raises:
-        RegistryError: the URI names no file, or a variable that is not set.
+        RegistryError: a URI names no file or no database, or a variable that is not set.
     """
     state = project.absolute() / ".refit"
-    try:
-        chosen = environ.get(URI_VARIABLE) or expanded(uri or "", environ) or sqlite_url(state / "mlflow.db")
-    except LookupError as error:
-        name = error.args[0]
+    chosen = environ.get(URI_VARIABLE) or _expanded(uri, "tracking_uri", environ) or sqlite_url(state / "mlflow.db")
+    ledger = environ.get(LEDGER_VARIABLE) or _expanded(ledger_uri, "ledger_uri", environ) or None
+    if ledger and not ledger.startswith(POSTGRESQL):
         raise RegistryError(
-            f"registry.tracking_uri needs the variable {name}, which is not set; export {name}"
-        ) from None
+            f"{redacted(ledger)} is no PostgreSQL database: registry.ledger_uri is postgresql://USER@HOST/DATABASE"
+        )
     if (file := _sqlite_file(chosen)) is None:
-        return Store(chosen, state)
+        return Store(chosen, state, ledger or (chosen if chosen.startswith(POSTGRESQL) else None), scope)
     path = project.absolute() / file
     if ".." in path.parts:  # projects that name one file from their own folders mean one store
         path = path.resolve()
-    return Store(sqlite_url(path), path.parent)
+    return Store(sqlite_url(path), path.parent, ledger, scope)
+
+
+def _expanded(uri: str | None, param: str, environ: Mapping[str, str]) -> str:
+    try:
+        return expanded(uri or "", environ)
+    except LookupError as error:
+        name = error.args[0]
+        raise RegistryError(f"registry.{param} needs the variable {name}, which is not set; export {name}") from None
 
 
 @contextmanager

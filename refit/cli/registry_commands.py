@@ -187,6 +187,9 @@ def repair(
     accept_ledger: Annotated[
         bool, typer.Option("--accept-ledger", help="go on with a broken ledger as it stands; needs --why")
     ] = False,
+    move_ledger: Annotated[
+        bool, typer.Option("--move-ledger", help="copy this checkout's ledger into the one of registry.ledger_uri")
+    ] = False,
     why: Why = None,
     wait: Wait = 0,
     debug: Debug = False,
@@ -198,6 +201,11 @@ def repair(
         raise UserError("to accept a broken ledger needs a reason, which it keeps: --why TEXT")
     if why and not accept_ledger:
         raise UserError("--why belongs to --accept-ledger: a repair alone needs no reason")
+    if move_ledger and accept_ledger:
+        raise UserError("--move-ledger and --accept-ledger are two repairs: give one of them")
+    if move_ledger:
+        say(running.move_ledger(project_at(project), wait_seconds=wait))
+        return
     say(running.repair(project_at(project), accept_ledger=why if accept_ledger else None, wait_seconds=wait))
 
 

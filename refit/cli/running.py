@@ -130,6 +130,14 @@ def repair(project: Path, *, wait_seconds: float, accept_ledger: str | None = No
         return register.repair(context, accept_ledger=accept_ledger)
 
 
+def move_ledger(project: Path, *, wait_seconds: float) -> str:
+    """`refit repair --move-ledger`: copy the checkout's ledger into the shared one; return what was done as text."""
+    from tasks import register
+
+    with _locked_context(project, "refit repair", wait_seconds, may_promote=True) as context:
+        return register.move_ledger(context)
+
+
 def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[DigestPair]:
     """`refit reproduce`: train a version again; return the comparisons with the original, the model last."""
     from refit.operations import reproduce

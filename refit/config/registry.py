@@ -26,6 +26,9 @@ class SigningParams(Section):
 
 class RegistryParams(Section):
     tracking_uri: str | None = Field(None, description="default: SQLite in the project's .refit folder")
+    ledger_uri: str | None = Field(
+        None, description="of a server: the PostgreSQL database of the ledger and its lock, for all machines"
+    )
     trusted_types: tuple[str, ...] = Field(
         (), description="types that a stored scikit-learn model may contain in addition to Refit's"
     )

@@ -88,7 +88,12 @@ class ChampionScore:
 def store_of(project: Path, params: Params) -> Store:
     """The project's registry: from the environment, the params, or SQLite in `.refit/`. Opens and creates nothing."""
     try:
-        return locate(project, params.registry.tracking_uri)
+        return locate(
+            project,
+            params.registry.tracking_uri,
+            ledger_uri=params.registry.ledger_uri,
+            scope=params.project.name,
+        )
     except RegistryError as error:
         raise RefitError(str(error)) from None
 

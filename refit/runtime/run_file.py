@@ -22,7 +22,7 @@ from registry.secrets import holds_literal
 Overrides = Mapping[str, JsonValue]  # "section.key" -> value, for one run only
 
 _ABSENT = object()
-ADDRESSES = (".tracking_uri", ".path", ".published")
+ADDRESSES = (".tracking_uri", ".ledger_uri", ".path", ".published")
 SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention")
 
 

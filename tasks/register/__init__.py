@@ -31,6 +31,7 @@ __all__ = [
     "champion_summary",
     "history",
     "ledger_state",
+    "move_ledger",
     "needs_rerun",
     "promote",
     "repair",
@@ -163,12 +164,24 @@ def repair(context: Context, *, accept_ledger: str | None = None) -> str:
         return f"{model} version {registered.version} has its alias {CHAMPION} back, as the ledger says since {line.at}"
 
 
+def move_ledger(context: Context) -> str:
+    """Copy the lines of the checkout's own ledger into the database of `registry.ledger_uri`. Returns a message.
+
+    Raises:
+        RefitError: there is nothing to copy, or it cannot be copied; nothing was.
+    """
+    model = context.params.project.name
+    with run_logging.opened(context) as store:
+        lines = champions.move_ledger(store, store.home / "ledger.db", model)
+        return f"{lines} lines about {model} are in the ledger at {Ledger.of(store).location} now"
+
+
 def _accept_ledger(context: Context, store: Store, why: str) -> str:
     """Accept a broken ledger as it is. Returns a message."""
     state = champions.examine_ledger(store, context.params.project.name)
     try:
         Ledger.of(store).pending(context.params.project.name)
-        problem = state.problem
+        problem = state.problem or champions.other_ledger(store, context.params.project.name)
     except RegistryError as error:
         problem = str(error)
     if problem is None:

@@ -44,6 +44,7 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
     key = decision_key(version.model, version.version, decision)
     if (line := ledger.find(key)) or not context.may_promote:
         return _outcome(line, NOT_HERE)
+    champions.claim(store, version.model)
     objections = _refusals(decision, champion)
     if not objections and (line := ledger.demotion(version.model, version.version)):
         objections = [

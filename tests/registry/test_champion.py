@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from servers import postgresql, postgresql_server  # noqa: F401
 
 from registry import champion, versions
 from registry.client import client
@@ -17,11 +18,12 @@ FIRST = Entry("a", "2024-01-01T00:00:00Z", "ann", "run", "promote", "toy", None,
 SECOND = replace(FIRST, key="b", from_version="1", to_version="2", anchor=None)
 
 
-@pytest.fixture
-def store(tmp_path: Path, empty_registry: Path) -> Store:
-    """A registry with four versions of a model, none of them in charge."""
+@pytest.fixture(params=["file", "postgresql"])
+def store(tmp_path: Path, empty_registry: Path, request: pytest.FixtureRequest) -> Store:
+    """A registry with four versions of a model, none of them champion; its ledger is a file or in PostgreSQL."""
     (tmp_path / "mlflow.db").write_bytes(empty_registry.read_bytes())
-    made = Store(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    ledger = None if request.param == "file" else request.getfixturevalue("postgresql")
+    made = Store(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path, ledger, "toy")
     client(made).create_registered_model("toy")
     for _ in range(4):
         client(made).create_model_version("toy", tmp_path.as_uri())
@@ -48,6 +50,18 @@ def test_a_move_sets_the_aliases_and_the_anchor_and_writes_one_line(store: Store
     assert standing(store) == ("2", "1", "1"), "a version does not come before itself"
     assert champion.current_champion(store, "toy") == versions.version(store, "toy", "2")
     assert champion.finish_pending(store, "toy", at=NOW) is None
+
+
+def test_a_move_away_from_a_version_that_is_no_longer_champion_is_refused(store: Store) -> None:
+    champion.set_champion(store, FIRST)
+    champion.set_champion(store, SECOND)
+    with pytest.raises(RegistryError, match="version 2 of toy became champion since this was decided; nothing moved"):
+        champion.set_champion(store, replace(SECOND, key="late", to_version="3"))
+    with pytest.raises(RegistryError, match="version 2 of toy became champion since"):
+        champion.set_champion(store, replace(FIRST, key="first", to_version="4"))
+    assert standing(store) == ("2", "1", "1")
+    assert moves(store) == [("promote", None, "1"), ("promote", "1", "2")]
+    assert Ledger.of(store).pending("toy") is None
 
 
 def test_a_move_that_died_before_its_first_alias_is_completed(store: Store) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
+from servers import execute, postgresql_server  # noqa: F401
 
 from refit import config
 from refit.errors import RefitError
@@ -74,14 +75,14 @@ class Checkouts:
     promote.
     """
 
-    def __init__(self, folder: Path, kind: type) -> None:
+    def __init__(self, folder: Path, kind: type, ledger: str | None) -> None:
         self.folder, self.kind = folder, kind
-        self.uri = f"sqlite:///{folder / 'shared/mlflow.db'}"
+        self.registry = {"tracking_uri": f"sqlite:///{folder / 'shared/mlflow.db'}", "ledger_uri": ledger}
 
     def __getitem__(self, number: int) -> Any:
         found = self.kind(self.folder / f"checkout{number}")
         raw = found.context.params.model_dump(mode="json", by_alias=True)
-        asked = config.parse(raw | {"registry": {"tracking_uri": self.uri}})
+        asked = config.parse(raw | {"registry": self.registry})
         object.__setattr__(found.context, "params", asked)
         return found
 
@@ -101,6 +102,17 @@ class Checkouts:
             left.unlink()
         for spare in (self.folder / "spare").glob("*.db"):
             shutil.copy(spare, self.folder / "shared")
+        if ledger := self.registry["ledger_uri"]:
+            server, _, name = ledger.rpartition("/")
+            execute(f"{server}/postgres", f"drop database if exists {name} with (force)")
+            execute(f"{server}/postgres", f"create database {name} template spare")
+
+    def keep(self) -> None:
+        """Keep registry and ledger for `reset`."""
+        shutil.copytree(self.folder / "shared", self.folder / "spare", ignore=shutil.ignore_patterns("mlartifacts"))
+        if ledger := self.registry["ledger_uri"]:
+            server, _, name = ledger.rpartition("/")
+            execute(f"{server}/postgres", f"create database spare template {name}")
 
     def winner(self) -> str:
         """The one in charge, once aliases, ledger and pending moves are shown to agree on it."""
@@ -121,14 +133,20 @@ class Checkouts:
         return {line.to_version: "; ".join(line.reasons) for line in lines}
 
 
+@pytest.fixture(scope="module", params=["files", pytest.param("postgresql", marks=pytest.mark.slow)])
+def ledger(request: pytest.FixtureRequest) -> str | None:
+    """The database of the ledger; None if it is a file next to the registry."""
+    return f"{request.getfixturevalue('postgresql_server')}/ledger" if request.param == "postgresql" else None
+
+
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, ledger: str | None) -> Path:
     return tmp_path_factory.mktemp("at_once")
 
 
 @pytest.fixture
-def checkouts(place: Path, new_project: Callable[[str], Any], empty_registry: Path) -> Checkouts:
-    made = Checkouts(place, type(new_project("toy")))
+def checkouts(place: Path, ledger: str | None, new_project: Callable[[str], Any], empty_registry: Path) -> Checkouts:
+    made = Checkouts(place, type(new_project("toy")), ledger)
     if not (place / "spare").is_dir():
         for module in ("mlflow.pyfunc", "skops.io", "sklearn.linear_model", "refit.cli.main", "refit.cli.running"):
             importlib.import_module(module)  # once here, so that no process has to
@@ -136,8 +154,10 @@ def checkouts(place: Path, new_project: Callable[[str], Any], empty_registry: Pa
         shutil.copy(empty_registry, place / "shared")
         for number in EIGHT:
             (place / f"checkout{number}").mkdir()
+        if ledger:
+            execute(f"{ledger.rpartition('/')[0]}/postgres", "create database ledger")
         assert at_once([made.make], place) == [(0, "")]
-        shutil.copytree(place / "shared", place / "spare", ignore=shutil.ignore_patterns("mlartifacts"))
+        made.keep()
     return made
 
 

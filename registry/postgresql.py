@@ -1,0 +1,137 @@
+"""The ledger's PostgreSQL database: its connections, and the lock that all machines share."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from registry.secrets import redacted
+from registry.store import RegistryError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+SCHEMA = "refit"  # of the ledger's tables, apart from MLflow's where one database holds both
+PAUSE_SECONDS = 0.2  # between two tries
+# The server notices within a minute that a machine is gone, and frees its lock; the default is two hours.
+_SETTINGS = {
+    "search_path": SCHEMA,
+    "tcp_keepalives_idle": 20,
+    "tcp_keepalives_interval": 5,
+    "tcp_keepalives_count": 6,
+}
+_HOLDER = """
+    select application_name from pg_locks join pg_stat_activity using (pid)
+    where locktype = 'advisory' and granted and objsubid = 1
+      and pg_locks.database = (select oid from pg_database where datname = current_database())
+      and ((classid::bigint << 32) | objid::bigint) = :key
+"""
+
+
+def is_postgresql(url: str) -> bool:
+    """Whether a URL of SQLAlchemy names a PostgreSQL database."""
+    return url.startswith("postgresql")
+
+
+def engine(url: str) -> Engine:
+    """The engine of a database. Its connections are ended by whichever side notices that the other one is gone.
+
+    Raises:
+        RegistryError: the driver is not installed.
+    """
+    return _engine(url, os.getpid())
+
+
+@lru_cache(maxsize=8)
+def _engine(url: str, process: int) -> Engine:
+    """The engine of a process: one that was forked must not use its parent's connections."""
+    from sqlalchemy import create_engine
+
+    _, _, rest = url.partition("://")
+    options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
+    alive = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 6, "tcp_user_timeout": 60_000}
+    try:
+        return create_engine(
+            f"postgresql+psycopg://{rest}",
+            pool_pre_ping=True,
+            connect_args={"options": options, "connect_timeout": 10, **alive},
+        )
+    except ImportError:
+        raise RegistryError("a ledger in PostgreSQL needs the driver psycopg: pip install 'refit[server]'") from None
+
+
+def failed(url: str, error: Exception) -> RegistryError:
+    """The one-line error for a database that cannot be used."""
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return RegistryError(
+        f"the ledger at {redacted(url)} failed: {redacted(first)[:300]}; nothing moves without it: check that it is "
+        "reachable, and the user and password, then run again"
+    )
+
+
+class HeldLock:
+    """The lock while this process holds it."""
+
+    def __init__(self, url: str, connection: Connection) -> None:
+        self._url, self._connection = url, connection
+
+    def check(self) -> None:
+        """Check that the lock was not lost with its connection.
+
+        Raises:
+            RegistryError: it was lost; another process may hold it now.
+        """
+        from sqlalchemy import text
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            self._connection.execute(text("select 1"))
+        except SQLAlchemyError as error:
+            raise failed(self._url, error) from error
+
+
+@contextmanager
+def advisory_lock(url: str, scope: str, wait_seconds: float) -> Iterator[HeldLock]:
+    """Hold the database's lock of a scope. The server frees it when the connection of its holder ends.
+
+    Raises:
+        RegistryError: the database cannot be used, or another process holds the lock for longer than `wait_seconds`;
+            the message names that process.
+    """
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    key = int.from_bytes(hashlib.sha256(f"refit {scope}".encode()).digest()[:8], signed=True)
+    try:
+        connection = engine(url).connect().execution_options(isolation_level="AUTOCOMMIT")
+    except SQLAlchemyError as error:
+        raise failed(url, error) from error
+    try:
+        name = f"pid {os.getpid()} on {socket.gethostname()}"[:63]
+        connection.execute(text("select set_config('application_name', :name, false)"), {"name": name})
+        deadline = time.monotonic() + wait_seconds
+        while not connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar():
+            if time.monotonic() >= deadline:
+                holder = connection.execute(text(_HOLDER), {"key": key}).scalar() or "a process that has just ended"
+                raise RegistryError(
+                    f"the lock of {scope or 'the registry'} in {redacted(url)} is held by {holder}; wait for it to "
+                    "end, then run again"
+                )
+            time.sleep(PAUSE_SECONDS)
+    except SQLAlchemyError as error:
+        connection.invalidate()
+        raise failed(url, error) from error
+    except RegistryError:
+        connection.close()
+        raise
+    try:
+        yield HeldLock(url, connection)
+    finally:
+        connection.invalidate()  # ends the connection, and the lock with it, whatever state it is in
+        connection.close()

@@ -1,0 +1,162 @@
+"""Two clones as two machines, with one MLflow server on PostgreSQL and S3: the promise holds as on one machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from servers import execute, free_port, mlflow_server, postgresql_server  # noqa: F401
+
+from registry import versions
+from registry.ledger import Ledger
+from registry.store import Store
+
+pytestmark = pytest.mark.slow
+LENIENT = [f"--set=evaluate.gate.{key}" for key in ("max_loss=0.5", "min_gain_over_baseline=0")]
+
+
+@dataclass(frozen=True)
+class Team:
+    """What the machines of a team share, and their clones."""
+
+    environ: dict[str, str]
+    folder: Path
+
+    def clone(self, name: str, project: Path) -> Path:
+        """A clone of the project: its files without what a machine makes for itself."""
+        made = ("data", "models", "reports", ".refit", "dvc.lock", "run.yaml", "__pycache__")
+        shutil.copytree(project, self.folder / name, symlinks=True, ignore=shutil.ignore_patterns(*made))
+        return self.folder / name
+
+    def start(self, clone: Path, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "refit", *arguments, "--project", str(clone)],
+            env={**os.environ, **self.environ, "PREFECT_LOGGING_LEVEL": "CRITICAL"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def refit(self, clone: Path, *arguments: str, status: int = 0) -> str:
+        process = self.start(clone, *arguments)
+        said = process.communicate(timeout=600)[0]
+        assert process.returncode == status, said
+        return said
+
+    @property
+    def store(self) -> Store:
+        return Store(
+            self.environ["MLFLOW_TRACKING_URI"], self.folder / "here", self.environ["REFIT_LEDGER_URI"], "demo"
+        )
+
+    @property
+    def moves(self) -> list[tuple[str, str | None, str]]:
+        return [(each.action, each.from_version, each.to_version) for each in Ledger.of(self.store).entries("demo")]
+
+    @property
+    def champion(self) -> str | None:
+        return versions.registered(self.store, "demo").aliases.get("champion")
+
+
+@pytest.fixture
+def team(postgresql_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:  # noqa: F811
+    for name in ("mlflow", "refit"):
+        execute(f"{postgresql_server}/postgres", f"drop database if exists {name} with (force)")
+        execute(f"{postgresql_server}/postgres", f"create database {name}")
+    keys = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "testing-only", "AWS_DEFAULT_REGION": "us-east-1"}
+    port = free_port()
+    s3 = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _make_bucket(f"http://127.0.0.1:{port}", keys)
+        database = f"{postgresql_server.replace('postgresql', 'postgresql+psycopg')}/mlflow"
+        with mlflow_server(
+            database, "s3://refit/mlflow", MLFLOW_S3_ENDPOINT_URL=f"http://127.0.0.1:{port}", **keys
+        ) as url:
+            yield Team({"MLFLOW_TRACKING_URI": url, "REFIT_LEDGER_URI": f"{postgresql_server}/refit"}, tmp_path)
+    finally:
+        s3.terminate()
+        s3.wait()
+
+
+def _make_bucket(endpoint: str, keys: dict[str, str]) -> None:
+    import boto3
+    from botocore.exceptions import EndpointConnectionError
+
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
+        region_name=keys["AWS_DEFAULT_REGION"],
+    )
+    for _ in range(120):
+        try:
+            s3.create_bucket(Bucket="refit")
+            return
+        except EndpointConnectionError:
+            time.sleep(0.5)
+    raise TimeoutError("the S3 server did not start")
+
+
+def test_what_one_machine_decides_holds_on_every_other_and_outlives_it(team: Team, finished: Path) -> None:
+    one, two = team.clone("one", finished), team.clone("two", finished)
+    team.refit(one, "run")
+    assert team.moves == [("promote", None, "1")]
+
+    processes = [
+        team.start(clone, "run", *LENIENT, f"--set=train.learners.logistic.params.C={strength}")
+        for clone, strength in ((one, 0.5), (two, 0.6))
+    ]
+    ended = [(process.communicate(timeout=900)[0], process.returncode) for process in processes]
+    assert "Traceback" not in "".join(said for said, _ in ended)
+    winner = team.champion
+    assert winner in ("2", "3"), ended
+    assert [each for each in team.moves if each[0] == "promote"] == [("promote", None, "1"), ("promote", "1", winner)]
+    refused = [each.reasons for each in Ledger.of(team.store).entries("demo") if each.action == "refuse"]
+    before_it_was_judged = [said for said, status in ended if status and "comparand.json names version 1" in said]
+    # the one that ended first was champion already when the other began to compare, or it was not
+    assert len(refused) + len(before_it_was_judged) == 1, ended
+    if refused:
+        assert f"it was judged against version 1, but version {winner} is the champion now" in " ".join(
+            " ".join(said.split()) for said, _ in ended
+        )
+
+    team.refit(two, "rollback", "--why", "it misjudges renewals")
+    team.refit(one, "run", *LENIENT, f"--set=train.learners.logistic.params.C={0.5 if winner == '2' else 0.6}")
+    assert team.champion == "1", "no run undoes what a person decided on another machine"
+
+    shutil.rmtree(one)
+    shutil.rmtree(two)
+    three = team.clone("three", finished)
+    assert "it misjudges renewals" in team.refit(three, "history")
+    assert "version 1" in team.refit(three, "show")
+    assert Ledger.of(team.store).examine().problem is None
+
+
+def test_a_machine_with_a_ledger_of_its_own_moves_nothing(team: Team, finished: Path) -> None:
+    alone = Team({name: value for name, value in team.environ.items() if name != "REFIT_LEDGER_URI"}, team.folder)
+    one, two = team.clone("one", finished), alone.clone("two", finished)
+    alone.refit(one, "run")
+    assert "1 lines about demo are in the ledger at postgresql://" in team.refit(one, "repair", "--move-ledger")
+    assert team.moves == [("promote", None, "1")]
+    said = alone.refit(two, "run", *LENIENT, "--set=train.learners.logistic.params.C=0.5", status=1)
+    assert "the ledger of demo is another one, " in said
+    assert "name one database for all machines (registry.ledger_uri: postgresql://" in said
+    assert team.champion == "1"
+    assert _lines(alone.refit(two, "promote", "2", "--why", "I want it", status=1))[-1].startswith("error: ")
+    assert team.champion == "1"
+
+
+def _lines(said: str) -> Sequence[str]:
+    return said.strip().splitlines()

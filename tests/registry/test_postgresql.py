@@ -1,0 +1,144 @@
+"""A ledger and a lock in PostgreSQL: one for all machines, and lost together with the connection."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from servers import execute, free_port, postgresql, postgresql_server  # noqa: F401
+
+from registry import champion
+from registry.client import client
+from registry.ledger import Entry, Ledger
+from registry.locking import registry_lock, require_lock
+from registry.store import RegistryError, Store, locate
+
+LINE = Entry("toy:1", "2014-01-01T00:00:00Z", "ann", "manual", "promote", "toy", None, "1", ("better",), "1")
+HOLD = """
+import sys, time
+from pathlib import Path
+from registry.locking import registry_lock
+from registry.store import Store
+with registry_lock(Store("http://nowhere", Path("."), sys.argv[1], "toy")):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+END_ALL = "select pg_terminate_backend(pid) from pg_stat_activity where pid != pg_backend_pid() and datname = "
+
+
+@pytest.fixture
+def store(postgresql: str, tmp_path: Path) -> Store:  # noqa: F811
+    return Store("http://nowhere", tmp_path, postgresql, "toy")
+
+
+def test_a_process_elsewhere_is_kept_out_and_learns_who_holds_the_lock_until_its_owner_is_killed(store: Store) -> None:
+    assert store.ledger_uri
+    owner = subprocess.Popen([sys.executable, "-c", HOLD, store.ledger_uri], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    try:
+        assert owner.stdout.readline() == "held\n"
+        with pytest.raises(RegistryError, match=rf"pid {owner.pid} on "), registry_lock(store, wait_seconds=0):
+            pass
+        with registry_lock(Store("http://nowhere", store.home, store.ledger_uri, "another"), wait_seconds=0):
+            pass
+    finally:
+        os.kill(owner.pid, signal.SIGKILL)
+        owner.wait()
+    with registry_lock(store, wait_seconds=5), registry_lock(store, wait_seconds=0):
+        require_lock(store)
+    with registry_lock(store, wait_seconds=0):
+        pass
+
+
+def test_a_lock_whose_connection_has_ended_is_noticed_before_anything_moves(store: Store) -> None:
+    assert store.ledger_uri
+    name = store.ledger_uri.rpartition("/")[2]
+    with registry_lock(store):
+        execute(store.ledger_uri, f"{END_ALL} '{name}'")
+        with pytest.raises(RegistryError, match="nothing moves without it"):
+            require_lock(store)
+    with registry_lock(store, wait_seconds=0):
+        require_lock(store)
+
+
+def test_lines_are_chained_append_only_and_seen_by_every_machine(store: Store) -> None:
+    ledger = Ledger.of(store)
+    assert ledger.entries("toy") == []
+    ledger.begin(LINE)
+    assert Ledger.of(store).pending("toy") == LINE
+    with pytest.raises(RegistryError, match="another move of toy is going on"):
+        Ledger.of(store).begin(LINE)
+    ledger.finish(LINE)
+    ledger.finish(LINE)
+    assert Ledger.of(store).entries("toy") == [LINE]
+    assert Ledger.of(store).pending("toy") is None
+    assert Ledger.of(store).was_champion("toy", "1")
+    assert Ledger.of(store).examine().problem is None
+    assert Ledger.of(store).identity() == ledger.identity()
+    assert store.ledger_uri
+    for change in ("update refit.ledger set who = 'eve'", "delete from refit.ledger", "truncate refit.ledger"):
+        with pytest.raises(Exception, match="append-only"):
+            execute(store.ledger_uri, change)
+    execute(store.ledger_uri, "alter table refit.ledger disable trigger ledger_append_only")
+    execute(store.ledger_uri, "update refit.ledger set who = 'eve'")
+    assert "line 1" in str(ledger.examine().problem)
+
+
+def test_a_checkouts_ledger_moves_into_the_database_once_and_whole(store: Store, empty_registry: Path) -> None:
+    (store.home / "mlflow.db").write_bytes(empty_registry.read_bytes())
+    at_home = Store(f"sqlite:///{store.home / 'mlflow.db'}", store.home)
+    client(at_home).create_registered_model("toy")
+    file, own = store.home / "ledger.db", Ledger.of(at_home)
+    second = replace(LINE, key="toy:2", from_version="1", to_version="2")
+    own.append(LINE)
+    own.append(replace(LINE, key="other:1", model="other"))
+    own.begin(second)
+    shared = replace(at_home, ledger_uri=store.ledger_uri, scope="toy")
+    with pytest.raises(RegistryError, match="was cut off"):
+        champion.move_ledger(shared, file, "toy")
+    own.finish(second)
+    assert champion.move_ledger(shared, file, "toy") == 2
+    assert Ledger.of(shared).entries("toy") == [LINE, second]
+    assert champion.examine_ledger(shared, "toy").problem is None
+    with pytest.raises(RegistryError, match="has lines of toy already; nothing was copied"):
+        champion.move_ledger(shared, file, "toy")
+    with sqlite3.connect(file) as connection:
+        connection.execute("drop trigger ledger_no_update")
+        connection.execute("update ledger set who = 'eve' where model = 'other'")
+    with pytest.raises(RegistryError, match="is broken: line 2"):
+        champion.move_ledger(shared, file, "other")
+    with pytest.raises(RegistryError, match=r"set registry\.ledger_uri"):
+        champion.move_ledger(at_home, file, "toy")
+    with pytest.raises(RegistryError, match="there is no ledger in"):
+        champion.move_ledger(shared, file.with_name("none.db"), "toy")
+
+
+def test_a_database_that_does_not_answer_is_one_line_without_the_password(tmp_path: Path) -> None:
+    url = f"postgresql://refit:hunter22@127.0.0.1:{free_port()}/none"
+    store = Store("http://nowhere", tmp_path, url, "toy")
+    for use in (lambda: Ledger.of(store).entries("toy"), lambda: registry_lock(store).__enter__()):
+        with pytest.raises(RegistryError, match=r"the ledger at postgresql://refit:\*\*\*@.* failed: ") as caught:
+            use()
+        assert "\n" not in str(caught.value)
+        assert "hunter22" not in str(caught.value)
+
+
+def test_the_ledger_is_where_the_environment_says_else_the_params_else_the_registrys_own_database(
+    tmp_path: Path,
+) -> None:
+    server, named = "http://mlflow:5000", "postgresql://db/refit"
+    assert locate(tmp_path, server, {}).ledger_uri is None
+    assert not locate(tmp_path, server, {}).one_ledger
+    assert locate(tmp_path, server, {"PW": "x"}, ledger_uri="postgresql://u:${PW}@db/r").one_ledger
+    assert locate(tmp_path, server, {"REFIT_LEDGER_URI": named}, ledger_uri="postgresql://db/r").ledger_uri == named
+    assert locate(tmp_path, "postgresql://db/mlflow", {}).ledger_uri == "postgresql://db/mlflow"
+    with pytest.raises(RegistryError, match=r"is no PostgreSQL database: registry\.ledger_uri is postgresql://"):
+        locate(tmp_path, server, {}, ledger_uri="mysql://db/refit")
+    with pytest.raises(RegistryError, match=r"registry\.ledger_uri needs the variable PW"):
+        locate(tmp_path, server, {}, ledger_uri="postgresql://u:${PW}@db/r")

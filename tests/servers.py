@@ -1,0 +1,101 @@
+"""Servers that tests start for themselves: a PostgreSQL cluster, an MLflow server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _binaries() -> Path | None:
+    """The folder of PostgreSQL's programs; Debian's packages do not put them on the path."""
+    candidates = [Path(path).resolve().parent for name in ("initdb",) if (path := shutil.which(name))]
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in candidates if (folder / "initdb").is_file()), None)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """A PostgreSQL cluster of this worker's own on loopback: its URL without a database."""
+    binaries = _binaries()
+    if binaries is None:
+        pytest.skip("PostgreSQL's server is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="refit-postgresql-"))
+    user = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}  # it refuses to run as root
+    if user:
+        shutil.chown(folder, **user)
+    quiet = {"stdout": subprocess.DEVNULL, "check": True, "cwd": "/", **user}
+    data, port = folder / "data", free_port()
+    try:
+        subprocess.run(
+            [binaries / "initdb", "-D", data, "-U", "refit", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"],
+            **quiet,
+        )
+        options = f"-p {port} -c listen_addresses=127.0.0.1 -c fsync=off -k {folder}"
+        start = [binaries / "pg_ctl", "-D", data, "-w", "-o", options, "-l", folder / "log", "start"]
+        subprocess.run(start, **quiet)
+        try:
+            yield f"postgresql://refit@127.0.0.1:{port}"
+        finally:
+            subprocess.run([binaries / "pg_ctl", "-D", data, "-m", "immediate", "stop"], **quiet)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgresql(postgresql_server: str, request: pytest.FixtureRequest) -> str:
+    """The URL of a new database."""
+    name = f"t{abs(hash(request.node.nodeid)):x}"
+    execute(f"{postgresql_server}/postgres", f"drop database if exists {name} with (force)")
+    execute(f"{postgresql_server}/postgres", f"create database {name}")
+    return f"{postgresql_server}/{name}"
+
+
+def execute(url: str, sql: str) -> list[tuple[object, ...]]:
+    """Run one statement outside of a transaction; its rows, if it has any."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(sql)
+        return list(cursor.fetchall()) if cursor.description else []
+
+
+@contextmanager
+def mlflow_server(database: str, artifacts: str, **environ: str) -> Iterator[str]:
+    """An MLflow server over a database and an artifact store: its URL."""
+    port = free_port()
+    store = ["--backend-store-uri", database, "--artifacts-destination", artifacts]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlflow", "server", *store, "--port", str(port), "--workers", "1"],
+        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"{url}/health")
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield url
+    finally:
+        process.terminate()
+        process.wait()
