@@ -18,6 +18,7 @@ import pytest
 from hypothesis import settings
 
 import refit  # turns analytics off before any library is imported
+from refit.evaluation import prediction_cost
 from registry import client as registry_client
 
 ROOT = Path(refit.__file__).resolve().parent.parent
@@ -25,6 +26,8 @@ ROOT = Path(refit.__file__).resolve().parent.parent
 gc.set_threshold(50_000)  # as `refit` does: Python's default adds a quarter to the time of our imports
 os.fsync = lambda _: None  # no test pulls the plug: waiting for the disk at each of thousands of files takes long
 os.register_at_fork(before=gc.freeze, after_in_parent=gc.unfreeze)  # or a child's collection copies all of its memory
+
+prediction_cost.THOROUGH = prediction_cost.GLANCE  # a run times 220 predictions of its candidate, here 23 do
 
 # Set before Prefect is imported anywhere: nobody's profile, server or database is touched by a test.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="refit-prefect-")

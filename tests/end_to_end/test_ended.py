@@ -47,6 +47,7 @@ def task_states(home: Path) -> dict[str, str]:
         return dict(connection.execute("select name, state_type from task_run").fetchall())
 
 
+@pytest.mark.slow  # tests/refit/cli/test_cli.py ends a command within a query
 def test_a_run_that_is_asked_to_end_does_so_in_one_line_and_leaves_nothing_running(
     project: Path, tmp_path: Path
 ) -> None:

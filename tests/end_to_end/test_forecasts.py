@@ -278,6 +278,7 @@ def test_a_champion_that_is_asked_for_horizons_it_never_learned_says_so(after: P
     assert found.rows.scored == 2 * 3
 
 
+@pytest.mark.slow
 def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
     assert states(drive(after)) == ["unchanged"] * 6
     write(after / "raw/later.csv", list(days(FIRST, date(2023, 9, 1)))[2 * (LAST - FIRST).days :])

@@ -59,8 +59,8 @@ WRITTEN = "epoch(strptime(written, '%d/%m/%Y %H:%M')) / 86400"
     [
         (None, "closed"),
         ({"closed": "epoch(closed) / 86400"}, "closed"),
-        ({"closed": "closed"}, "closed"),
-        ({"closed": "closed::date"}, "closed"),
+        pytest.param({"closed": "closed"}, "closed", marks=pytest.mark.slow),
+        pytest.param({"closed": "closed::date"}, "closed", marks=pytest.mark.slow),
         ({"closed": WRITTEN}, "strptime(written"),
         ({"closed": "epoch(closed - opened)"}, "closed"),
         ({"closed": "date_diff('hour', opened, closed)"}, "closed"),

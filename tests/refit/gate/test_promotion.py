@@ -318,7 +318,9 @@ def promoted(policy: GateParams, noise: float) -> float:
     return count / RUNS
 
 
-@pytest.mark.parametrize("metric", ["roc_auc", "average_precision", "log_loss", "brier"])
+@pytest.mark.parametrize(
+    "metric", ["roc_auc", pytest.param("average_precision", marks=pytest.mark.slow), "log_loss", "brier"]
+)
 def test_superiority_promotes_an_equal_model_no_more_often_than_it_says(metric: str) -> None:
     assert 0.02 < promoted(changed(OPEN, mode="superiority", metric=metric), noise=0.8) < ALLOWED
 

@@ -98,6 +98,16 @@ TIMED = (
     "a_second_time",
     "months_in_words",
 )
+# Read in the same way as another of them: among the long tests.
+ALIKE = (
+    "carriage_returns",
+    "column_of_one_value",
+    "german_label",
+    "no_final_line_end",
+    "pipes",
+    "question_marks_for_missing",
+    "without_a_time",
+)
 WRITTEN = {
     "byte_order_mark": "\ufeff" + text(timeless(rows())),
     "carriage_returns": text(timeless(rows()), end="\r\n"),
@@ -149,7 +159,9 @@ def run_to_features(project: Path) -> int:
     return int(pq.read_metadata(project / TABLE).num_rows)
 
 
-@pytest.mark.parametrize("name", sorted(WRITTEN))
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in sorted(WRITTEN)]
+)
 def test_an_odd_table_that_init_accepts_runs(tmp_path: Path, name: str) -> None:
     time = "day" if name == "a_second_time" else None
     create(tmp_path / "p", csv=write(tmp_path, name, WRITTEN[name]), time=time, label="y", key=())
@@ -354,13 +366,11 @@ def test_decimals_with_more_whole_digits_than_a_number_holds_are_codes(tmp_path:
 def test_a_number_with_a_point_among_decimal_commas_is_put_aside_and_not_read_many_times_as_large(
     tmp_path: Path, odd: str, others: str
 ) -> None:
-    table = with_column(rows(), "price", lambda n: odd if n == 70 else f"{n},5" if n % 2 else others.format(n))
+    plain = timeless(rows())
+    table = with_column(plain, "price", lambda n: odd if n == 70 else f"{n},5" if n % 2 else others.format(n))
     (tmp_path / "t.csv").write_text(text(table, mark=";"))
-    create(tmp_path / "p", csv=tmp_path / "t.csv", time="day", label="y", key=("id",))
-    context = Context(tmp_path / "p", parse(read_yaml(tmp_path / "p/params.yaml")))
-    ingest.run(context)
-    validate.run(context)
-    featurize.run(context)
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="y", key=("id",))
+    run_to_features(tmp_path / "p")
     features = duckdb.sql(f"select id, price from '{tmp_path / 'p' / TABLE}'").fetchall()
     assert "r70" not in dict(features)
     assert dict(features)["r71"] == 71.5

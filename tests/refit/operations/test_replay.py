@@ -223,7 +223,7 @@ def test_what_lies_in_the_future_changes_no_decision_before_it(
     assert again.policies["always"].score != found.policies["always"].score  # it did sing
 
 
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("turned", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_it_decides_on_drift_as_the_watch_of_that_day_does(project: Path, turned: bool) -> None:
     from refit.operations.replay.drift_checks import Watch
     from tasks.drift import watch

@@ -18,7 +18,6 @@ import pytest
 from stored_files import learner_json, training_json
 
 from refit.config import override, parse
-from refit.evaluation import prediction_cost
 from refit.files import artifacts
 from refit.learners import Learner, Spec, make
 from refit.models import incumbent, run_logging
@@ -236,9 +235,8 @@ def evaluated(drawn: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def drawn(small_project: SmallProject, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+def drawn(small_project: SmallProject) -> Callable[..., dict[str, Any]]:
     """Run the stage, with params changed, and give back `evaluation.json`."""
-    monkeypatch.setattr(prediction_cost, "THOROUGH", prediction_cost.GLANCE)
 
     def run(**changes: Any) -> dict[str, Any]:
         evaluate.run(small_project.with_params(**changes))

@@ -59,11 +59,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("retention")
 
 
-def with_versions(project: Any, original: Path, *, count: int, promoted: int) -> Any:
+def with_versions(project: Any, original: Path, runs: Path, *, count: int, promoted: int) -> Any:
     """The project with versions of which the first were promoted: a copy of one that is made where there is none."""
     if not original.is_dir():
         shutil.copytree(project.folder, original)
-        first = type(project)(original)
+        first = type(project)(original, runs)
         for seed in range(count):
             first.registered(seed, promote=seed < promoted)
     shutil.rmtree(project.folder)
@@ -73,15 +73,15 @@ def with_versions(project: Any, original: Path, *, count: int, promoted: int) ->
 
 
 @pytest.fixture
-def seven(project: Any, made: Path) -> Any:
+def seven(project: Any, made: Path, runs: Path) -> Any:
     """Version 1 is the anchor, 3 was champion before 4, 7 is the challenger; 2 was champion once, 5 and 6 never."""
-    return with_versions(project, made / "seven/toy", count=7, promoted=4)
+    return with_versions(project, made / "seven/toy", runs, count=7, promoted=4)
 
 
 @pytest.fixture
-def four(project: Any, made: Path) -> Any:
+def four(project: Any, made: Path, runs: Path) -> Any:
     """Version 1 is the anchor, 3 was champion before 4, and 2 once."""
-    return with_versions(project, made / "four/toy", count=4, promoted=4)
+    return with_versions(project, made / "four/toy", runs, count=4, promoted=4)
 
 
 def test_the_champion_the_one_before_the_anchor_the_challenger_and_the_newest_always_stay(seven: Any) -> None:

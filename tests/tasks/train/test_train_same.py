@@ -108,8 +108,8 @@ def dies_in(owner, name, where=""):
 @pytest.mark.parametrize(
     "moment",
     [
-        "SklearnEstimator, 'save'",
-        "train, 'write_manifest'",
+        pytest.param("SklearnEstimator, 'save'", marks=pytest.mark.slow),
+        pytest.param("train, 'write_manifest'", marks=pytest.mark.slow),
         "Path, 'replace', '.candidate.'",
         "Path, 'replace', '.training.json.'",
     ],

@@ -78,10 +78,10 @@ def test_it_finds_better_arguments_than_those_it_was_given(
 
 @pytest.mark.parametrize("pruner", ["median", pytest.param("halving", marks=pytest.mark.slow)])
 def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
-    pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pruner: str, undisturbed: tuple[Spec, TuningReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = search(pruner=pruner)
-    through = tune(spec(), asked, rows(), tmp_path / "through")[1]
+    _, through = undisturbed if asked == search() else tune(spec(), asked, rows(), tmp_path / "through")
     assert {each.state for each in through.trials} == {"complete", "pruned"}
     real, count = tuning._try, itertools.count()
 
@@ -230,10 +230,21 @@ def networks(**changes: Any) -> tuple[Spec, Search]:
     return given, search(rates, **{"sampler": "grid", "prune_after": "epoch", **changes})
 
 
-@pytest.mark.parametrize("pruner", ["median", "halving"])
-def test_a_network_that_is_behind_after_some_epochs_is_given_up(pruner: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def by_epoch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Spec, TuningReport]]:
+    """The searches of `networks`, undisturbed, by their pruner."""
+    return {
+        pruner: tune(*networks(pruner=pruner), rows(200, folds=2), tmp_path_factory.mktemp(pruner))
+        for pruner in ("median", "none")
+    }
+
+
+@pytest.mark.parametrize("pruner", ["median", pytest.param("halving", marks=pytest.mark.slow)])
+def test_a_network_that_is_behind_after_some_epochs_is_given_up(
+    pruner: str, by_epoch: dict[str, tuple[Spec, TuningReport]], tmp_path: Path
+) -> None:
     given, asked = networks(pruner=pruner)
-    best, report = tune(given, asked, rows(200, folds=2), tmp_path)
+    best, report = by_epoch.get(pruner) or tune(given, asked, rows(200, folds=2), tmp_path)
     slow = [each for each in report.trials if each.params["learning_rate"] < 1e-5]  # type: ignore[operator]
     assert [each.state for each in slow] == ["pruned"] * 2
     assert all(2 <= len(each.epochs) < 6 for each in slow)
@@ -243,16 +254,18 @@ def test_a_network_that_is_behind_after_some_epochs_is_given_up(pruner: str, tmp
     assert all([step for step, _ in each.epochs] == list(range(1, 13)) for each in complete)
     assert best.params == given.params | report.trials[report.best].params
     assert report.trials[report.best].value == max(each.value for each in complete if each.value is not None)
-    whole = tune(*networks(pruner="none"), rows(200, folds=2), tmp_path)
+    whole = by_epoch["none"]
     values = {each.params["learning_rate"]: each.value for each in whole[1].trials}
     assert all(each.value == values[each.params["learning_rate"]] for each in complete), "a trial that ends is the same"
 
 
 @pytest.mark.parametrize("epoch", [20, 61], ids=["in the second fold", "before it is pruned"])
-def test_a_search_by_epoch_that_was_killed_within_a_fit_ends_as_if_it_had_not_been(epoch: int, tmp_path: Path) -> None:
+def test_a_search_by_epoch_that_was_killed_within_a_fit_ends_as_if_it_had_not_been(
+    epoch: int, by_epoch: dict[str, tuple[Spec, TuningReport]], tmp_path: Path
+) -> None:
     """Its checkpoint holds the curve, so that epochs from before the end are compared too."""
     given, asked = networks()
-    through = tune(given, asked, rows(200, folds=2), tmp_path / "through")[1]
+    _, through = by_epoch["median"]
     reports = itertools.count()
 
     def killed(report: EpochReport) -> None:

@@ -133,11 +133,12 @@ def test_a_process_that_ends_is_one_clear_line(does: str, kind: type[RefitError]
     assert others() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("built", "kind", "message"),
     [
         ("os.kill(os.getpid(), 9)", RefitError, "process 2 of 2 was ended by signal 9"),
-        pytest.param("raise ValueError('no layer')", UserError, "ValueError: no layer", marks=pytest.mark.slow),
+        ("raise ValueError('no layer')", UserError, "ValueError: no layer"),
     ],
     ids=["killed", "an error of its own"],
 )
