@@ -252,7 +252,16 @@ def test_what_is_no_encoding_of_text_is_refused(tmp_path: Path, encoding: str) -
         )
 
 
-@pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize(
+    "encoding",
+    [
+        "cp1252",
+        "utf-16",
+        "utf-16-le",
+        "utf-32-be",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("utf-16-be", "utf-32")),
+    ],
+)
 def test_a_table_of_another_encoding_is_refused_with_the_option_that_reads_it(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(
