@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
@@ -26,6 +27,9 @@ from refit.runtime.terminal import Terminal, line
 
 STATE_STYLE = {"executed": "green", "restored": "cyan", "unchanged": "dim", "failed": "bold red"}
 
+SHOW_SECONDS = 10.0  # between two lines of a log that say how far a step is
+LASTING = ("warning: ", "note: ")  # texts that the next step must not overwrite
+
 
 class Screen(Protocol):
     """Receives each stage's begin, progress and end."""
@@ -36,10 +40,16 @@ class Screen(Protocol):
 
 
 class LogScreen:
-    """Writes to a log: one line at each stage's end, and at most one for each new step."""
+    """Writes to a log: one line at each stage's end, one for each new step, and how far a long one is now and then."""
 
-    def __init__(self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+    def __init__(
+        self,
+        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._logger, self._last = logger, ""
+        self._clock, self._shown = clock, clock()
 
     def begin(self, stage: str) -> None:
         self._last = ""
@@ -50,7 +60,10 @@ class LogScreen:
     def __call__(self, what: str, done: float = 0, total: float | None = None) -> None:
         if what != self._last:
             self._logger.info("%s", one_line(what))
-            self._last = what
+            self._last, self._shown = what, self._clock()
+        elif total and self._clock() - self._shown >= SHOW_SECONDS:
+            self._logger.info("%s: %s of %s", one_line(what), f"{done:,.6g}", f"{total:,.6g}")
+            self._shown = self._clock()
 
 
 class LineScreen(LogScreen):
@@ -93,7 +106,7 @@ class LiveScreen:
         self._current = None
 
     def __call__(self, what: str, done: float = 0, total: float | None = None) -> None:
-        if self._current is None:
+        if self._current is None or what.startswith(LASTING):  # printed above the bars, where it stays
             self._progress.console.print(what, style="dim")
         else:
             self._progress.update(self._current, what=one_line(what), completed=done if total else 0, total=total)

@@ -35,6 +35,7 @@ class LearnerSummary(Part):
     cost_per_1000: float
     trials: int = 0  # of the search for its arguments
     pruned: int = 0  # of these, ended early because they were behind
+    search_seconds: float = 0.0  # of all trials
 
 
 class ServingTimes(Part):

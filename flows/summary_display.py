@@ -76,6 +76,7 @@ def summarise(run: Session) -> RunSummary:
                 cost_per_1000=in_money(learner.cpu_seconds_per_1000, price),
                 trials=len(trials := learner.tuning.trials if learner.tuning else ()),
                 pruned=sum(trial.state == "pruned" for trial in trials),
+                search_seconds=round(sum(trial.seconds for trial in trials), 3),
             )
             for learner in training.learners
         ),
@@ -243,7 +244,9 @@ def _format_learner(learner: LearnerSummary, summary: RunSummary) -> str:
 def _format_searches(summary: RunSummary) -> str:
     """Format the number of trials of each tuned learner; empty if none was tuned."""
     tuned = [learner for learner in summary.learners if learner.trials]
-    return " · ".join(f"{each.name} {each.trials} trials, {each.pruned} given up early" for each in tuned)
+    return " · ".join(
+        f"{each.name} {each.trials} trials, {each.pruned} given up early, {each.search_seconds:.1f} s" for each in tuned
+    )
 
 
 def format_cost(training: float, per_1000: float, currency: str) -> str:

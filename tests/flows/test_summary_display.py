@@ -46,11 +46,11 @@ def test_a_search_says_how_many_trials_were_given_up(project: Path) -> None:
     console = Terminal(file=io.StringIO(), width=80)
     print_summary(summary, console)
     assert "Search" not in console.file.getvalue()  # type: ignore[attr-defined]
-    tuned = summary.learners[-1].model_copy(update={"name": "gru", "trials": 14, "pruned": 5})
+    tuned = summary.learners[-1].model_copy(update={"name": "gru", "trials": 14, "pruned": 5, "search_seconds": 12.34})
     summary = summary.model_copy(update={"learners": (*summary.learners, tuned)})
     print_summary(summary, console)
-    assert "Search gru 14 trials, 5 given up early" in console.file.getvalue()  # type: ignore[attr-defined]
-    assert ("search", "gru 14 trials, 5 given up early") in summary_rows(summary)
+    assert "Search gru 14 trials, 5 given up early, 12.3 s" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert ("search", "gru 14 trials, 5 given up early, 12.3 s") in summary_rows(summary)
 
 
 def test_rows_in_quarantine_come_with_the_command_that_says_why(project: Path) -> None:

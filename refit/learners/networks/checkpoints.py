@@ -115,7 +115,7 @@ class Checkpoint:
             self.progress(f"warning: {self.path} cannot be used ({first_line(error)}); {self.learner} starts again")
             return
         state.restore(tensors, entries)
-        self.progress(f"{self.learner} goes on from its checkpoint after epoch {state.epoch}")
+        self.progress(f"note: {self.learner} goes on from its checkpoint after epoch {state.epoch}")
 
     def write(self, state: State) -> None:
         """Write the state, unless the last file is younger than `every_seconds`. A full disk is only a warning."""

@@ -30,6 +30,7 @@ __all__ = ["BatchLoss", "Task", "checked_loss", "loss_of_batch", "outputs_of", "
 HALF_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 SHOW_ROWS = 5  # of a batch whose loss is not finite
 SHOW_SECONDS = 1.0  # between two reports of progress within an epoch
+DIVERGED = 10.0  # times the loss of the first batch, from which a warning says so
 
 
 BatchLoss = Callable[[nn.Module, Inputs, Tensor, "Task"], Tensor]  # of the network, rows and targets of a batch
@@ -87,6 +88,8 @@ def train(
         task.judge(state.curve, task.epochs)
     if not state.finished:
         group.share(state, rows)
+    first_loss: float | None = None
+    warned = False
     while state.epoch < task.epochs and not state.finished:
         started, epoch = time.monotonic(), state.epoch
         task.progress(f"fitting {task.name}, epochs", epoch, task.epochs)
@@ -124,6 +127,12 @@ def train(
             checkpoint.write(state)
         highest = max(each["lr"] for each in optimizer.param_groups)
         _report(task, state, mean_loss, highest, time.monotonic() - started)
+        first_loss = watch.first if first_loss is None else first_loss
+        if not warned and (warned := mean_loss > DIVERGED * first_loss > 0):
+            task.progress(
+                f"warning: {task.name} diverges: its loss is {mean_loss:.3g} in epoch {state.epoch} and was "
+                f"{first_loss:.3g} in its first batch; lower learning_rate, or set clip_norm"
+            )
         if task.judge and state.curve:
             task.judge(state.curve, task.epochs)
     network.load_state_dict(state.best or _copy_of(predicting))
@@ -211,6 +220,7 @@ class LossWatch:
         self._every = 32 if task.device.type == "cuda" else 1  # to read a loss is to wait for the GPU
         self._pending: list[tuple[Tensor, Tensor, int]] = []
         self._total, self._rows, self._shown = 0.0, 0, time.monotonic()
+        self.first = 0.0  # of the epoch's losses
 
     def add(self, loss: Tensor, rows: Tensor, step: int, steps: int) -> None:
         self._pending.append((loss.detach(), rows, step))
@@ -249,6 +259,7 @@ class LossWatch:
                     f"(training rows {', '.join(map(str, shown))}{more}, counted from 0); lower learning_rate, set "
                     "clip_norm, or look at these rows"
                 )
+            self.first = value if self._rows == 0 else self.first
             self._total += value * len(rows)
             self._rows += len(rows)
         self._pending.clear()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from commands import commands, refit
+from rich.progress import Progress
 
 from flows.progress_display import LiveScreen, LogScreen, show_progress
 from refit.cli import main
@@ -217,3 +218,28 @@ def test_a_fault_and_a_wrong_option_are_one_line(
     assert (status, printed.count("\n")) == (1, 1)
     assert_plain(printed)
     assert "a fault of Refit" in printed
+
+
+def test_a_log_says_now_and_then_how_far_a_long_step_is() -> None:
+    lines, logger = io.StringIO(), logging.Logger("far", logging.INFO)
+    logger.addHandler(logging.StreamHandler(lines))
+    moments = iter([0.0, 1.0, 4.0, 11.0, 11.0, 12.0, 13.0])
+    screen = LogScreen(logger, clock=lambda: next(moments))
+    for done in (0.0, 1.5, 3.25, 3.5):
+        screen("fitting cnn, epochs", done, 8)
+    screen("note: it goes on", 0)
+    assert lines.getvalue().splitlines() == [
+        "fitting cnn, epochs",
+        "fitting cnn, epochs: 3.25 of 8",
+        "note: it goes on",
+    ]
+
+
+def test_a_terminal_keeps_what_the_next_step_must_not_overwrite() -> None:
+    console = Terminal(file=io.StringIO(), width=100)
+    with Progress(console=console) as progress:
+        live = LiveScreen(progress)
+        live.begin("train")
+        for what in ("fitting cnn", "note: cnn goes on from its checkpoint after epoch 2", "fitting cnn, epochs"):
+            live(what, 1, 8)
+    assert "note: cnn goes on from its checkpoint after epoch 2" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -222,3 +223,16 @@ def test_predictions_that_are_not_finite_say_that_the_training_has_diverged(imag
             weight.fill_(1e30)
     with pytest.raises(UserError, match=r"learner 'it' predicts numbers that are not finite, .* lower learning_rate"):
         learner.predict(images[0])
+
+
+def test_a_loss_that_explodes_without_an_end_is_a_warning(images: Rows) -> None:
+    said: list[str] = []
+
+    def warnings(rate: float) -> list[str]:
+        learner, said[:] = make(spec_of("cnn", epochs=4, learning_rate=rate, optimizer="adam")), []
+        learner.fit(*images, progress=lambda what, done=0, total=None: said.append(what))
+        return [what for what in said if what.startswith("warning")]
+
+    (warning,) = warnings(3.0)
+    assert re.match(r"warning: it diverges: its loss is [\d.e+]+ in epoch \d and was 1.\d+ in its first batch", warning)
+    assert warnings(0.01) == []
