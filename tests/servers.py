@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -61,10 +62,40 @@ def postgresql_server() -> Iterator[str]:
 @pytest.fixture
 def postgresql(postgresql_server: str, request: pytest.FixtureRequest) -> str:
     """The URL of a new database."""
-    name = f"t{abs(hash(request.node.nodeid)):x}"
-    execute(f"{postgresql_server}/postgres", f"drop database if exists {name} with (force)")
-    execute(f"{postgresql_server}/postgres", f"create database {name}")
-    return f"{postgresql_server}/{name}"
+    database = Database(postgresql_server, f"t{abs(hash(request.node.nodeid)):x}")
+    database.create()
+    return database.url
+
+
+@dataclass(frozen=True)
+class Database:
+    """A database that can be put back to an earlier state."""
+
+    server: str
+    name: str
+
+    @property
+    def url(self) -> str:
+        return f"{self.server}/{self.name}"
+
+    def create(self, template: str = "template1") -> None:
+        execute(f"{self.server}/postgres", f"drop database if exists {self.name} with (force)")
+        execute(f"{self.server}/postgres", f"create database {self.name} template {template}")
+
+    def keep(self) -> None:
+        """Keep its state for `put_back`."""
+        self.end_connections()
+        Database(self.server, f"{self.name}_kept").create(template=self.name)
+
+    def put_back(self) -> None:
+        self.create(template=f"{self.name}_kept")
+
+    def end_connections(self) -> None:
+        """End every connection to it, as a lost network would."""
+        execute(
+            f"{self.server}/postgres",
+            f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{self.name}'",
+        )
 
 
 def execute(url: str, sql: str) -> list[tuple[object, ...]]:

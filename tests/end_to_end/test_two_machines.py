@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from servers import execute, free_port, mlflow_server, postgresql_server  # noqa: F401
+from servers import Database, free_port, mlflow_server, postgresql_server  # noqa: F401
 
 from registry import versions
 from registry.ledger import Ledger
@@ -68,8 +68,7 @@ class Team:
 @pytest.fixture
 def team(postgresql_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:  # noqa: F811
     for name in ("mlflow", "refit"):
-        execute(f"{postgresql_server}/postgres", f"drop database if exists {name} with (force)")
-        execute(f"{postgresql_server}/postgres", f"create database {name}")
+        Database(postgresql_server, name).create()
     keys = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "testing-only", "AWS_DEFAULT_REGION": "us-east-1"}
     port = free_port()
     s3 = subprocess.Popen(

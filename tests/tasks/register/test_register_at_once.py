@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import yaml
-from servers import execute, postgresql_server  # noqa: F401
+from servers import Database, postgresql_server  # noqa: F401
 
 from refit import config
 from refit.errors import RefitError
@@ -75,9 +75,12 @@ class Checkouts:
     promote.
     """
 
-    def __init__(self, folder: Path, kind: type, ledger: str | None) -> None:
-        self.folder, self.kind = folder, kind
-        self.registry = {"tracking_uri": f"sqlite:///{folder / 'shared/mlflow.db'}", "ledger_uri": ledger}
+    def __init__(self, folder: Path, kind: type, database: Database | None) -> None:
+        self.folder, self.kind, self.database = folder, kind, database
+        self.registry = {
+            "tracking_uri": f"sqlite:///{folder / 'shared/mlflow.db'}",
+            "ledger_uri": database.url if database else None,
+        }
 
     def __getitem__(self, number: int) -> Any:
         found = self.kind(self.folder / f"checkout{number}")
@@ -102,17 +105,14 @@ class Checkouts:
             left.unlink()
         for spare in (self.folder / "spare").glob("*.db"):
             shutil.copy(spare, self.folder / "shared")
-        if ledger := self.registry["ledger_uri"]:
-            server, _, name = ledger.rpartition("/")
-            execute(f"{server}/postgres", f"drop database if exists {name} with (force)")
-            execute(f"{server}/postgres", f"create database {name} template spare")
+        if self.database:
+            self.database.put_back()
 
     def keep(self) -> None:
         """Keep registry and ledger for `reset`."""
         shutil.copytree(self.folder / "shared", self.folder / "spare", ignore=shutil.ignore_patterns("mlartifacts"))
-        if ledger := self.registry["ledger_uri"]:
-            server, _, name = ledger.rpartition("/")
-            execute(f"{server}/postgres", f"create database spare template {name}")
+        if self.database:
+            self.database.keep()
 
     def winner(self) -> str:
         """The one in charge, once aliases, ledger and pending moves are shown to agree on it."""
@@ -134,19 +134,25 @@ class Checkouts:
 
 
 @pytest.fixture(scope="module", params=["files", pytest.param("postgresql", marks=pytest.mark.slow)])
-def ledger(request: pytest.FixtureRequest) -> str | None:
+def database(request: pytest.FixtureRequest) -> Database | None:
     """The database of the ledger; None if it is a file next to the registry."""
-    return f"{request.getfixturevalue('postgresql_server')}/ledger" if request.param == "postgresql" else None
+    if request.param == "files":
+        return None
+    database = Database(request.getfixturevalue("postgresql_server"), "at_once")
+    database.create()
+    return database
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory, ledger: str | None) -> Path:
+def place(tmp_path_factory: pytest.TempPathFactory, database: Database | None) -> Path:
     return tmp_path_factory.mktemp("at_once")
 
 
 @pytest.fixture
-def checkouts(place: Path, ledger: str | None, new_project: Callable[[str], Any], empty_registry: Path) -> Checkouts:
-    made = Checkouts(place, type(new_project("toy")), ledger)
+def checkouts(
+    place: Path, database: Database | None, new_project: Callable[[str], Any], empty_registry: Path
+) -> Checkouts:
+    made = Checkouts(place, type(new_project("toy")), database)
     if not (place / "spare").is_dir():
         for module in ("mlflow.pyfunc", "skops.io", "sklearn.linear_model", "refit.cli.main", "refit.cli.running"):
             importlib.import_module(module)  # once here, so that no process has to
@@ -154,8 +160,6 @@ def checkouts(place: Path, ledger: str | None, new_project: Callable[[str], Any]
         shutil.copy(empty_registry, place / "shared")
         for number in EIGHT:
             (place / f"checkout{number}").mkdir()
-        if ledger:
-            execute(f"{ledger.rpartition('/')[0]}/postgres", "create database ledger")
         assert at_once([made.make], place) == [(0, "")]
         made.keep()
     return made

@@ -10,12 +10,15 @@ import os
 import shutil
 import signal
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import Database, postgresql_server  # noqa: F401
 
+from refit.errors import RefitError
 from refit.models import incumbent
 from refit.schemas.receipt import Receipt
 from registry import versions
@@ -62,15 +65,20 @@ def in_child(function: Callable[[], None]) -> int:
 
 def killing(owner: Any, name: str, count: int, when: str) -> None:
     """Make the `count`-th call of `owner.name` the last thing that this process does."""
+    at_call(owner, name, count, when, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def at_call(owner: Any, name: str, count: int, when: str, do: Callable[[], object]) -> None:
+    """Let something happen before or after the `count`-th call of `owner.name`."""
     original, calls = getattr(owner, name), []
 
     def wrapped(*arguments: Any, **named: Any) -> Any:
         calls.append(name)
         if len(calls) == count and when == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
+            do()
         result = original(*arguments, **named)
         if len(calls) == count and when == "after":
-            os.kill(os.getpid(), signal.SIGKILL)
+            do()
         return result
 
     setattr(owner, name, wrapped)
@@ -82,14 +90,27 @@ def owner_of(name: str) -> Any:
     return {"begin": Ledger, "finish": Ledger, "write": Receipt}.get(name, MlflowClient)
 
 
+@pytest.fixture(scope="module", params=["files", pytest.param("postgresql", marks=pytest.mark.slow)])
+def database(request: pytest.FixtureRequest) -> Iterator[Database | None]:
+    """The database of the ledger; None if it is a file next to the registry."""
+    if request.param == "files":
+        yield None
+        return
+    database = Database(request.getfixturevalue("postgresql_server"), "killed")
+    database.create()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REFIT_LEDGER_URI", database.url)
+        yield database
+
+
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def judged(tmp_path_factory: pytest.TempPathFactory, database: Database | None) -> Path:
     """Where a project lies while it is worked on, and beside it a copy of how it was before its second `register`."""
     return tmp_path_factory.mktemp("killed") / "toy"
 
 
 @pytest.fixture
-def project(judged: Path, new_project: Callable[[str], Any]) -> Any:
+def project(judged: Path, database: Database | None, new_project: Callable[[str], Any]) -> Any:
     """A project with one champion and a second candidate that the gate lets through.
 
     Its database is only ever opened by children: an open one would not survive being put back.
@@ -102,9 +123,18 @@ def project(judged: Path, new_project: Callable[[str], Any]) -> Any:
         made.folder.rename(judged)
         assert in_child(lambda: two_candidates(type(made)(judged))) == 0
         shutil.copytree(judged, spare)
-    shutil.rmtree(judged, ignore_errors=True)
-    shutil.copytree(spare, judged)
+        if database:
+            database.keep()
+    put_back(judged, database)
     return type(made)(judged)
+
+
+def put_back(judged: Path, database: Database | None) -> None:
+    """Put the project's folder and ledger back to where they were before its second `register`."""
+    shutil.rmtree(judged, ignore_errors=True)
+    shutil.copytree(judged.with_name("spare"), judged)
+    if database:
+        database.put_back()
 
 
 def two_candidates(project: Any) -> None:
@@ -152,6 +182,24 @@ def test_killed_at_a_step_and_run_again_there_is_one_version_one_line_and_the_ri
     assert register.needs_rerun(project.context) is None
 
 
+@pytest.mark.parametrize(("name", "count", "when"), CRITICAL)
+def test_a_connection_lost_at_a_step_moves_nothing_that_the_next_run_does_not_finish(
+    project: Any, database: Database | None, name: str, count: int, when: str
+) -> None:
+    if database is None:
+        pytest.skip("a file has no connection")
+
+    def cut() -> None:
+        at_call(owner_of(name), name, count, when, database.end_connections)
+        with suppress(RefitError):  # anything else ends the child with status 1
+            register.run(project.context)
+
+    assert in_child(cut) == 0
+    assert project.aliases["champion"] in ("1", "2")
+    assert in_child(lambda: rerun(project)) == 0
+    assert state_of(project) == EXPECTED
+
+
 def rerun(project: Any) -> None:
     """What the next `refit run` does: `evaluate` is unchanged if the comparand is, and DVC knows of no `register`."""
     incumbent.refresh(project.context)
@@ -161,10 +209,11 @@ def rerun(project: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", [*CLIENT_WRITES, "begin", "finish", "write"])
-def test_killed_at_every_single_write(project: Any, judged: Path, name: str, when: str) -> None:
+def test_killed_at_every_single_write(
+    project: Any, judged: Path, database: Database | None, name: str, when: str
+) -> None:
     for count in range(1, 20):
-        shutil.rmtree(judged)
-        shutil.copytree(judged.with_name("spare"), judged)
+        put_back(judged, database)
 
         def killed(count: int = count) -> None:
             killing(owner_of(name), name, count, when)
