@@ -12,7 +12,7 @@ from flows.session import watching
 from refit.errors import UserError
 from refit.problems import kind_of, metric_words
 from refit.runtime.terminal import Terminal, line
-from refit.schemas.explanations import ExplainedRow, RowExplanations
+from refit.schemas.explanations import ExplainedRow, FeatureContribution, RowExplanations
 
 BAR_WIDTH = 24  # characters of the longest bar
 MOST_FEATURES = 10
@@ -26,11 +26,11 @@ def explain_row(project: Path, row: str, *, out: Path | None, wait_seconds: floa
         raise UserError(f"--out {out}: the picture is written as .png; give it such a name")
     display = show_progress(Terminal(stderr=True), stages=False)
     with display, watching(project, trigger="refit explain", wait_seconds=wait_seconds) as context:
-        report = reasons.run(context, row)
+        report, pictures = reasons.explained(context, row)
     if out:
         from refit.reports.reasons_picture import draw
 
-        draw(report, out)
+        draw(report, out, pictures)
     if not quiet:
         print_reasons(report, Terminal())
     return report
@@ -54,6 +54,9 @@ def print_reasons(report: RowExplanations, console: Terminal) -> None:
         )
         console.print(f"What features add (SHAP values, {method}), in {report.in_words}:", style="dim")
         console.print(_table(row))
+        for feature in row.features:
+            if feature.patches:
+                console.print(_where(feature), style="dim")
     if report.not_shown:
         console.print(f"{report.not_shown:,} more rows are not explained; name one by its key, or give a smaller file.")
 
@@ -78,6 +81,20 @@ def _table(row: ExplainedRow) -> Table:
     total = line((f"{row.total:.3g}", "bold"))
     table.add_row(line(("together", "bold")), "", total, _probability(row.total, row))
     return table
+
+
+def _where(feature: FeatureContribution) -> str:
+    """Name the patch of an image that matters most."""
+    most, down, across = max(
+        (abs(loss), row, column) for row, line in enumerate(feature.patches) for column, loss in enumerate(line)
+    )
+    loss = feature.patches[down][across]
+    what = f"takes {most:.3g} from" if loss >= 0 else f"adds {most:.3g} to"
+    size = f"{len(feature.patches)} x {len(feature.patches[0])}"
+    return (
+        f"where in {feature.name}: of its {size} patches, covering the one in row {down + 1}, column {across + 1} "
+        f"{what} the prediction, more than any other; --out draws them"
+    )
 
 
 def _probability(total: float, row: ExplainedRow) -> str:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from refit.schemas.artifact import Part
+from refit.schemas.artifact import Part, omitted
 
 __all__ = ["ExplainedRow", "FeatureContribution", "Method", "RowExplanations", "Unit"]
 
@@ -20,6 +20,7 @@ class FeatureContribution(Part):
     name: str
     value: bool | int | float | str | None
     adds: float
+    patches: tuple[tuple[float, ...], ...] = omitted(())  # of an image, from its top: what covering each costs
 
 
 class ExplainedRow(Part):

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from feature_store.sql_text import literal, quote
 from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.explanations import contributions, format_unit
+from refit.explanations.occlusion import losses_by_patch
 from refit.explanations.shapley import Contributions
+from refit.learners.arrays import images
 from refit.models.verification import GOLDEN, MODEL
 from refit.runtime.context import Context
 from refit.schemas.explanations import ExplainedRow, FeatureContribution, RowExplanations
@@ -32,7 +35,12 @@ SECONDS = 10.0  # approximate limit for one explanation
 
 
 def run(context: Context, row: str) -> RowExplanations:
-    """Explain what pushed predictions up and down.
+    """Explain what pushed predictions up and down, as `explained` does."""
+    return explained(context, row)[0]
+
+
+def explained(context: Context, row: str) -> tuple[RowExplanations, dict[str, NDArray[np.uint8]]]:
+    """Explain what pushed predictions up and down; returns the first row's images too, by the name of their feature.
 
     Args:
         row: the key of a scored row, or of a row of the sources; or a CSV or Parquet file in the layout of the
@@ -58,7 +66,7 @@ def run(context: Context, row: str) -> RowExplanations:
     shapley = contributions(champion.learner, shown, background, seed=0, seconds=SECONDS)
     predicted = champion.learner.predict(shown)
     names = champion.learner.spec.problem.predicted_values(predicted)
-    return RowExplanations(
+    report = RowExplanations(
         model=champion.version.model,
         version=champion.version.version,
         source=source,
@@ -72,6 +80,21 @@ def run(context: Context, row: str) -> RowExplanations:
             for number, index in enumerate(shapley.indices)
         ),
     )
+    return report, _images(champion, shown.slice(int(shapley.indices[0]), 1))
+
+
+def _images(champion: Champion, row: pa.Table) -> dict[str, NDArray[np.uint8]]:
+    every = champion.learner.spec.arrays.items()
+    return {name: images(row, name, array)[0] for name, array in every if array.kind == "image"}
+
+
+def _patches(champion: Champion, row: pa.Table, name: str, output: int) -> tuple[tuple[float, ...], ...]:
+    """Return what covering each patch of an image costs the prediction; nothing for other features."""
+    array = champion.learner.spec.arrays.get(name)
+    if array is None or array.kind != "image":
+        return ()
+    losses = losses_by_patch(champion.learner, row, name, array)[:, :, output]
+    return tuple(tuple(line) for line in losses.round(9).tolist())
 
 
 def _explanation(
@@ -95,6 +118,7 @@ def _explanation(
                 name=name,
                 value=_shown_value(row[name][0].as_py(), champion.learner.spec.arrays.get(name)),
                 adds=float(values[index]),
+                patches=_patches(champion, row, name, output),
             )
             for name, index in ((shapley.features[index], index) for index in order)
         ),
