@@ -182,12 +182,13 @@ def test_killed_at_a_step_and_run_again_there_is_one_version_one_line_and_the_ri
     assert register.needs_rerun(project.context) is None
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("database", ["postgresql"], indirect=True)
 @pytest.mark.parametrize(("name", "count", "when"), CRITICAL)
 def test_a_connection_lost_at_a_step_moves_nothing_that_the_next_run_does_not_finish(
     project: Any, database: Database | None, name: str, count: int, when: str
 ) -> None:
-    if database is None:
-        pytest.skip("a file has no connection")
+    assert database is not None
 
     def cut() -> None:
         at_call(owner_of(name), name, count, when, database.end_connections)
