@@ -23,8 +23,8 @@ from scipy import ndimage
 
 from refit.config.column_types import ArrayColumn
 from refit.drift.multivariate import LEAST_AUC, WARNING_P, separate
-from refit.learners.arrays import summarised
 from refit.learners.embeddings import EMBEDDING, embedded
+from refit.storage.arrays import summarised
 
 Images = NDArray[np.uint8]
 CONSTANT = f"constant{EMBEDDING}0"  # an embedding that says nothing

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from refit.config.column_types import ArrayColumn
 from refit.learners import Floats, Learner
-from refit.learners.arrays import images
+from refit.storage.arrays import images
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config.column_types import ArrayColumn
-from refit.learners.arrays import Float32, images, sequences, vectors
+from refit.storage.arrays import Float32, images, sequences, vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config.column_types import ArrayColumn
-from refit.learners.arrays import flat
-from refit.learners.columns import numbers, texts
+from refit.storage.arrays import flat
+from refit.storage.columns import numbers, texts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,7 +17,6 @@ from refit.config import file_of
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, project_files, safe
-from refit.learners.columns import numbers, texts
 from refit.learners.contract import (
     DESCRIPTION,
     CurvePoint,
@@ -34,6 +33,7 @@ from refit.learners.imports import find
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
+from refit.storage.columns import numbers, texts
 
 if TYPE_CHECKING:
     import pyarrow as pa

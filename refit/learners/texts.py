@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from refit.errors import UserError, first_line
 from refit.learners import canonical, safe
 from refit.learners.blas import one_blas_thread
-from refit.learners.columns import texts
 from refit.learners.contract import Spec
+from refit.storage.columns import texts
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,9 +11,9 @@ from feature_store.sketches import Sketch, count, local_day, make_layout
 from refit.config.windows import LEARNED
 from refit.errors import RefitError
 from refit.files import artifacts
-from refit.learners.arrays import summarised, summary_names
 from refit.schemas.feature_table import FeatureColumns
 from refit.schemas.profile import Profile
+from refit.storage.arrays import summarised, summary_names
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,7 +16,6 @@ from refit.config.section import free, row_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
-from refit.learners.arrays import summarised
 from refit.learners.embeddings import EMBEDDING, embedded
 from refit.problems.contract import as_column, of_column
 from refit.runtime.context import Context
@@ -25,6 +24,7 @@ from refit.schemas.manifest import Manifest
 from refit.schemas.score_report import LoggedRows, RowTotals, ScoreReport
 from refit.schemas.validated import Validated
 from refit.storage import prediction_log, quarantine
+from refit.storage.arrays import summarised
 from refit.storage.batches import manifests
 from refit.storage.quarantine import Refusal
 from tasks import featurize

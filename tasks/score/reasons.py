@@ -16,11 +16,11 @@ from refit.errors import UserError
 from refit.explanations import contributions, format_unit
 from refit.explanations.occlusion import losses_by_patch
 from refit.explanations.shapley import Contributions
-from refit.learners.arrays import images
 from refit.models.verification import GOLDEN, MODEL
 from refit.runtime.context import Context
 from refit.schemas.explanations import ExplainedRow, FeatureContribution, RowExplanations
 from refit.storage import prediction_log
+from refit.storage.arrays import images
 from tasks import featurize
 from tasks.featurize.warehouse import open_warehouse
 from tasks.score import of_file

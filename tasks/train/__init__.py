@@ -32,7 +32,6 @@ from refit.files.artifacts import (
     write_manifest,
 )
 from refit.learners import Floats, Learner, Spec, make, project_files, recursive
-from refit.learners.arrays import summarised
 from refit.learners.averaged import members_of
 from refit.learners.contract import Start
 from refit.learners.embeddings import embedded
@@ -45,6 +44,7 @@ from refit.runtime.context import Context, Progress
 from refit.schemas.feature_table import FeatureColumns, FeatureTable
 from refit.schemas.training import Training, TrainingRows
 from refit.schemas.warm_start import WarmStart
+from refit.storage.arrays import summarised
 from tasks.train import interval_margins, segment_study, warm
 from tasks.train.folds import Development, LabelledRows, development, require_learnable
 from tasks.train.start import keep_names, parent_of, start_of

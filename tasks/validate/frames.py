@@ -13,6 +13,7 @@ from refit.config import SourceParams
 from refit.config.section import row_column, time_column
 from refit.errors import RefitError, first_line
 from refit.schemas.snapshot import SnapshotBatch
+from refit.storage.arrays import images
 from refit.storage.batches import FILE_STRIDE
 from refit.storage.quarantine import EARLIER, REPEATED, Refusal
 from tasks.validate.suites import BatchPlan
@@ -99,19 +100,14 @@ def constant_images(table: pyarrow.Table, source: SourceParams) -> dict[str, int
 
     Columns without any are left out.
     """
-    import numpy as np
-    import pyarrow as pa
-
     counts = {}
     for name, array in source.arrays.items():
         if array.kind != "image" or name not in table.column_names:
             continue
         number = 0
-        for chunk in table[name].cast(pa.binary()).drop_null().chunks:
-            for start in range(0, len(chunk), _IMAGES):
-                pixels = np.frombuffer(b"".join(chunk.slice(start, _IMAGES).to_pylist()), np.uint8)
-                images = pixels.reshape(-1, array.size // array.shape[2], array.shape[2])
-                number += int((images == images[:, :1]).all(axis=(1, 2)).sum())
+        for start in range(0, len(table), _IMAGES):
+            pixels = images(table.select([name]).slice(start, _IMAGES).drop_null(), name, array)
+            number += int((pixels == pixels[:, :1, :1]).all(axis=(1, 2, 3)).sum())
         if number:
             counts[name] = number
     return counts

@@ -23,12 +23,12 @@ from refit.evaluation.holdout import Holdout, holdout
 from refit.explanations import partial
 from refit.files import yaml_files
 from refit.learners import Learner, Spec, encoding, make
-from refit.learners.columns import numbers
 from refit.new_project import column_reading
 from refit.problems import problem_of
 from refit.runtime import stage_code
 from refit.schemas.evaluation import Importance
 from refit.schemas.feature_definitions import Definitions
+from refit.storage.columns import numbers
 from tasks.evaluate.importance import permutation_importance
 from tasks.featurize import foresight
 from tasks.featurize.warehouse import Warehouse

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
-from refit.learners.arrays import images, sequences, vectors
 from refit.learners.contract import Spec
 from refit.learners.encoding import Encoding
 from refit.learners.networks.params import ArchitectureParams
 from refit.learners.networks.tokens import Tokenizer
 from refit.learners.texts import DenseTexts
+from refit.storage.arrays import images, sequences, vectors
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -16,11 +16,11 @@ from refit.config import DriftParams
 from refit.drift import performance
 from refit.drift.performance import ScoredRows
 from refit.drift.retrain_decision import DriftEvidence, RetrainDecision, decide
-from refit.learners.arrays import summarised
 from refit.operations.replay.fits import Fit
 from refit.operations.replay.history import History, Rows
 from refit.runtime.context import Context
 from refit.schemas.drift_decision import DayWindow, DecisionPolicy, InputVerdict, PerformanceVerdict
+from refit.storage.arrays import summarised
 from refit.storage.prediction_log import PREDICTION
 from tasks.drift import observations
 from tasks.drift.observations import LABEL, connected

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from refit.config.column_types import ArrayColumn
 from refit.evaluation.holdout import Holdout
 from refit.learners import Floats, Labels, Spec
-from refit.learners.arrays import images
 from refit.problems.contract import Problem
 from refit.reports.drawing import BAD, GOOD, Chart, new_grid, short_name
 from refit.schemas.evaluation import Evaluation
+from refit.storage.arrays import images
 
 SHOWN = 8  # images of each kind
 

@@ -11,10 +11,10 @@ from refit.cli.explain import print_reasons
 from refit.config.column_types import ArrayColumn
 from refit.explanations.occlusion import losses_by_patch
 from refit.learners import Learner, Spec, make
-from refit.learners.arrays import images
 from refit.reports.reasons_picture import draw
 from refit.runtime.terminal import Terminal
 from refit.schemas.explanations import ExplainedRow, FeatureContribution, RowExplanations
+from refit.storage.arrays import images
 
 IMAGE = ArrayColumn(kind="image", shape=(16, 16, 1))
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
-from refit.learners.columns import cells_of
+from refit.storage.columns import cells_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
