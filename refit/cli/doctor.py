@@ -149,7 +149,7 @@ def _project(project: Path) -> Iterator[Finding]:
 
     try:
         version = check_champion(context_of(project))
-        description = f"version {version}, its stored files are those registered" if version else "nobody yet"
+        description = f"version {version}, its stored files are those registered" if version else "none yet"
         yield Finding("ok", f"champion of {params.project.name}: {description}")
     except RefitError as error:
         yield Finding("error", f"the champion cannot be trusted: {error.sentence}")

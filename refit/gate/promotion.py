@@ -281,7 +281,7 @@ def _notes(evidence: Evidence, policy: GateParams) -> Iterator[str]:
     if not evidence.champion:
         opening = "there is no champion yet"
         if evidence.stand_in == "champion":
-            opening = "the champion was made from a GENERATED stand-in and counts as nobody"
+            opening = "the champion was made from a GENERATED stand-in and counts as none"
         yield f"{opening}: the candidate had to beat the naive baseline"
         unasked = [*(["slices"] if policy.slices else []), *({"error_reduction"} & set(policy.floors))]
         if unasked:

@@ -55,7 +55,7 @@ class Incumbent(Artifact):
         return content
 
     def __str__(self) -> str:
-        return f"version {self.version}" if self.version else "nobody"
+        return f"version {self.version}" if self.version else "no champion"
 
     @property
     def champion(self) -> RegisteredModel | None:

@@ -149,7 +149,7 @@ def _refusals(decision: Decision, champion: Version | None) -> list[str]:
     now = (champion.version, champion.tags.get("refit.model_digest")) if champion else (None, None)
     if against == now or (champion and against == (champion.tags.get(RESTORED), now[1])):
         return []
-    names = [f"version {number}" if number else "nobody" for number in (against[0], now[0])]
+    names = [f"version {number}" if number else "no version" for number in (against[0], now[0])]
     return [f"it was judged against {names[0]}, but {names[1]} is the champion now"]
 
 

@@ -85,7 +85,7 @@ def test_a_model_made_from_real_rows_counts_as_the_first(life: dict[str, Any]) -
     decision = life["real"]["decision"]
     assert life["real"]["model"] == {"name": "churn", "version": "2", "alias": "champion"}
     assert [each["against"] for each in decision["compared"]] == ["baseline"], "generated rows are nothing to beat"
-    assert any("GENERATED stand-in and counts as nobody" in note for note in decision["notes"])
+    assert any("GENERATED stand-in and counts as none" in note for note in decision["notes"])
     assert champion_summary(life["project"]).anchor == "2"
 
 

@@ -317,7 +317,7 @@ def _pixel_moments(pixels: NDArray[np.uint8]) -> Moments:
 
 
 def _view(array: NDArray[Any]) -> Tensor:
-    """A tensor in the memory of an array, which nobody writes to."""
+    """A tensor in the memory of an array, which is only read."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

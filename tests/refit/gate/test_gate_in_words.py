@@ -196,7 +196,7 @@ def test_a_first_candidate_is_not_asked_what_compares_with_a_champion() -> None:
     ]
     assert decision.checks[2].sentence == "30.0 rows taken as independent, the gate needs 20"
     assert decision.notes == (
-        "the champion was made from a GENERATED stand-in and counts as nobody: the candidate had to beat the "
+        "the champion was made from a GENERATED stand-in and counts as none: the candidate had to beat the "
         "naive baseline",
         "not asked, as they compare with a champion: slices and error_reduction",
         "rows are taken as independent (evaluate.gate.cluster: row); if they are not, the bounds are too narrow",

@@ -188,7 +188,7 @@ def test_a_registry_that_disagrees_with_the_comparand_stops_the_stage(
     evaluated: Evaluate, small_project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def disagree(context: Any) -> None:
-        raise RefitError("comparand.json names nobody, the registry version 2")
+        raise RefitError("comparand.json names no champion, the registry version 2")
 
     monkeypatch.setattr(incumbent, "check", disagree)
     with pytest.raises(RefitError, match="the registry version 2"):

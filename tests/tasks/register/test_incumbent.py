@@ -91,7 +91,7 @@ def test_evaluate_is_refused_where_the_file_and_the_registry_disagree(project: A
     with pytest.raises(RefitError, match=r"comparand\.json names version 1, the registry version 1"):
         incumbent.check(project.context)
     write_json(project.folder / artifacts.COMPARAND, {"model": "toy", "version": None})
-    with pytest.raises(RefitError, match=r"comparand\.json names nobody, the registry version 1; `refit run`"):
+    with pytest.raises(RefitError, match=r"comparand\.json names no champion, the registry version 1; `refit run`"):
         incumbent.check(project.context)
 
 
