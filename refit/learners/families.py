@@ -18,6 +18,7 @@ FAMILIES: Mapping[str, str] = {
     "recursive": "refit.learners.recursive:Recursive",
     "self_training": "refit.learners.self_training:SelfTraining",
     "label_spreading": "refit.learners.label_spreading:LabelSpreading",
+    "online": "refit.learners.online.learner:Online",
     "lightgbm.LGBMClassifier": "refit.learners.lightgbm_boosting:LightGBM",
     "lightgbm.LGBMRegressor": "refit.learners.lightgbm_boosting:LightGBM",
     "xgboost.XGBClassifier": "refit.learners.xgboost_boosting:XGBoost",

@@ -23,6 +23,7 @@ from refit.schemas.explanations import Method, Unit
 from refit.schemas.gate_decision import Decision
 from refit.schemas.incumbent import Incumbent, TrainedModel
 from refit.schemas.measured import Measured
+from refit.schemas.prequential import PrequentialReport
 from refit.schemas.serving_cost import Cost, Latency
 from refit.schemas.training import LearnerReport
 
@@ -243,6 +244,7 @@ class Measurements(Flat):
     learners: tuple[LearnerReport, ...]
     importance: Importance
     explained: Explained
+    prequential: PrequentialReport | None = omitted(None)  # of a learner of a stream
 
 
 class Evaluation(Artifact, Measurements):

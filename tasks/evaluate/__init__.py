@@ -16,7 +16,7 @@ from refit import learners
 from refit.config import GateParams
 from refit.config.section import free
 from refit.errors import RefitError, UserError
-from refit.evaluation import curves, holdout, interval_coverage, prediction_cost
+from refit.evaluation import curves, holdout, interval_coverage, prediction_cost, prequential
 from refit.evaluation.details import measures_of
 from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout, tidy, with_interval
@@ -109,7 +109,7 @@ def run(context: Context) -> None:
         gate=params.gate,
         splits={"candidate": given.features.split_rule}
         | {role: each.features.split_rule for role, each in models.items()},
-        remarks=list(remarks(given.learner, test)),
+        remarks=[*remarks(given.learner, test), *prequential.remarks(measured.prequential)],
     )
     verdict = decide(gate_evidence, params.gate)
     reduction = gate_evidence.error_reduction
@@ -308,6 +308,7 @@ def _measure(context: Context, given: EvaluationInputs, test: Holdout, scored: S
         learners=training.learners,
         importance=importance,
         explained=explained(given.learner, test, importance.features, params.explain, context.params.train.seed),
+        prequential=prequential.report(given.learner, test, scored),
     )
 
 
@@ -368,6 +369,7 @@ def flat_metrics(evaluation: Evaluation) -> dict[str, float | int | bool | None]
         f"{metric}_lower": measured[metric].lower,
         f"{metric}_upper": measured[metric].upper,
         **dict(interval_coverage.flat(evaluation.detail("intervals", IntervalReport))),
+        **dict(prequential.flat(evaluation.prequential)),
         **{f"gain_over_{other}": gains[metric].value for other, gains in evaluation.gains.items()},
         **({} if reduction is None else {"error_reduction": reduction.value}),
         "test_rows": evaluation.test.rows,

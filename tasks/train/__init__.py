@@ -46,7 +46,7 @@ from refit.schemas.training import Training, TrainingRows
 from refit.schemas.warm_start import WarmStart
 from refit.storage.arrays import summarised
 from tasks.train import interval_margins, segment_study, warm
-from tasks.train.folds import Development, LabelledRows, development, require_learnable
+from tasks.train.folds import Development, LabelledRows, development, out_of_order, require_learnable
 from tasks.train.start import keep_names, parent_of, start_of
 from tasks.train.trial import Trained, Trial, fit_rows, fitted, trial_report
 
@@ -83,7 +83,7 @@ def _train(context: Context) -> None:
     train, validation = _windows(context, features, specs[0].problem)
     if fault := specs[0].problem.unusable(train.rows.select(list(features.features))):
         raise UserError(fault)
-    cells = [name for name in train.rows.column_names if name not in features.arrays]
+    cells = [name for name in train.rows.column_names if name not in (*features.arrays, PREDICTED_AT)]
     check_columns(params.evaluate, cells)
     inputs = inputs_digest(context, start)
     with epochs_logged(context, inputs):
@@ -308,6 +308,8 @@ def make_all(specs: list[Spec], params: Params) -> None:
                 f"learner {spec.kind!r} starts from a pretrained model: name a Hugging Face folder in "
                 f"train.start_from, such as ../all-MiniLM-L6-v2 ({where}.kind)"
             )
+        if declared.order and (why := out_of_order(params)):
+            problems.append(f"learner {spec.kind!r} reads rows in order of time; {why} ({where}.kind)")
         if spec.task not in declared.tasks:
             problems.append(
                 f"learner {spec.kind!r} declares {' and '.join(declared.tasks)}; train.task is {spec.task!r} "
@@ -331,9 +333,9 @@ def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> 
 
     path = features.table.path(context.project)
     wanted = ["event_time", features.key, "window", "label", *features.extra_columns, *features.features]
-    wanted += [PREDICTED_AT] if features.labels.unlabelled else []
     try:
-        wanted += [KNOWN_AT] if KNOWN_AT in pq.read_schema(path).names else []  # older tables have none
+        there = set(pq.read_schema(path).names)
+        wanted += [name for name in (PREDICTED_AT, KNOWN_AT) if name in there]  # older tables lack the second
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None

@@ -134,6 +134,16 @@ def require_learnable(what: str, label: Labels, target: Problem, *, count: str, 
         raise UserError(f"the label is constant in {what}: {constant}: check featurize.label, or {advice}")
 
 
+def out_of_order(params: Params) -> str:
+    """The reason why the fitted rows are not all earlier than the scored ones; empty if they are."""
+    folds = params.train.cross_validation
+    if folds is not None and folds.kind not in ("time", "rolling"):
+        return f"folds of kind {folds.kind!r} mix it up: set train.cross_validation.kind: time, or leave it out"
+    if params.featurize.split is not None:
+        return "featurize.split draws windows by chance: set featurize.windows instead"
+    return ""
+
+
 def development(train: LabelledRows, validation: LabelledRows, params: Params, target: Problem) -> Development:
     """Combine training and validation rows, split by `train.cross_validation`, or as the two windows.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from refit.files.artifacts import atomic
 from refit.reports.drawing import Chart, DrawnChart, drawn, styled, write_csv
-from refit.reports.model_card import feature_charts, interval_charts, learner_charts, verdict_charts
+from refit.reports.model_card import feature_charts, interval_charts, learner_charts, stream_charts, verdict_charts
 from refit.reports.model_card.by_task import view_of
 from refit.reports.svg import standalone
 from refit.schemas.evaluation import Evaluation
@@ -22,6 +22,7 @@ def charts_of(task: str) -> tuple[Chart, ...]:
         *verdict_charts.CHARTS,
         *view_of(task).charts,
         *interval_charts.CHARTS,
+        *stream_charts.CHARTS,
         *feature_charts.CHARTS,
         *learner_charts.CHARTS,
     )
@@ -54,6 +55,7 @@ def write_tables(folder: Path, evaluation: Evaluation) -> None:
     """Write the CSV files that `dvc.yaml` lists under plots."""
     view_of(evaluation.task).tables(folder, evaluation)
     interval_charts.tables(folder, evaluation)
+    stream_charts.tables(folder, evaluation)
     feature_charts.tables(folder, evaluation)
     learner_charts.tables(folder, evaluation)
     rows = ((day.day, model, day.scores[model], day.rows) for day in evaluation.daily for model in evaluation.metrics)

@@ -12,7 +12,7 @@ from refit.files.artifacts import MODEL_CARD, atomic
 from refit.problems import metric_named
 from refit.reports import templates
 from refit.reports.drawing import DrawnChart
-from refit.reports.model_card import card_explanation, card_learners
+from refit.reports.model_card import card_explanation, card_learners, card_stream
 from refit.reports.model_card.by_task import view_of
 from refit.reports.model_card.wording import words_of
 from refit.reports.templates import count, fixed, money
@@ -81,6 +81,7 @@ def render(name: str, evaluation: Evaluation, features: FeatureTable, training: 
         feature_counts=Counter(feature.group for feature in evaluation.importance.features),
         descriptions=_descriptions(features),
         explained=card_explanation.shown(evaluation),
+        stream=card_stream.shown(evaluation.prequential),
         folds=folds,
         fold_count=max((each.count for each in folds.values()), default=0),
         searches=list(card_learners.searches(evaluation.learners)),

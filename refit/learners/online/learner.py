@@ -1,0 +1,362 @@
+"""The learner `online`: reads a stream row by row in time order, and goes on from where its state ends."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import struct
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.config import nearest
+from refit.errors import RefitError, UserError, first_line
+from refit.files.artifacts import atomic_folder, digest, read_json, write_json, write_manifest
+from refit.learners import canonical
+from refit.learners.blas import one_blas_thread
+from refit.learners.contract import (
+    DESCRIPTION,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Learner,
+    Spec,
+    check_labels,
+    describe,
+)
+from refit.learners.encoding import Encoding
+from refit.learners.networks.surroundings import surroundings
+from refit.learners.online import prequential
+from refit.learners.online.prequential import Moments, Place, Record, from_microseconds
+from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import EncodedLearner, ModelDescription
+from refit.schemas.prequential import Alarm, Position, StreamState
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+STREAM, MODEL, DETECTORS, PENDING = "stream.json", "model", "detectors.json", "pending.json"
+ARGUMENTS: Mapping[str, Any] = {"kind": "linear", "params": {}, "scale": False, "detectors": ()}
+
+
+class StepModel(Protocol):
+    """A model of one row at a time, which `Online` gives encoded rows in order."""
+
+    safe_format: str
+
+    def start(self, encoding: Encoding) -> None: ...
+    def predict(self, matrix: Floats) -> Floats: ...
+    def learn(self, row: Floats, label: float) -> None: ...
+    def learned(self) -> Any: ...
+    def unsafe_reason(self) -> str | None: ...
+    def save(self, folder: Path) -> None: ...
+    def load(self, folder: Path, trusted_types: tuple[str, ...]) -> None: ...
+
+
+class Online:
+    """Learns each row once, in order of time, after it has predicted it.
+
+    Args of `params`:
+        kind: `linear` (Refit's own), a class of river, or a scikit-learn estimator with `partial_fit`.
+        params: its arguments.
+        scale: give a river model numbers of unit scale; the others always get them.
+        detectors: drift detectors of river that watch the error of each step: `adwin`, `page_hinkley`, or a mapping
+            with `kind` and `params`.
+
+    A step is predicted by what had been learned from the labels known at its prediction time (`label_known_at`), and is
+    learned in the order of the rows. `resume` takes later rows alone. Categories are those of the first fit; others
+    count as missing. `predict` learns nothing.
+    """
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self._configure(spec, where, stored=False)
+        self._detectors = self._new_detectors()
+
+    def _configure(self, spec: Spec, where: str, *, stored: bool) -> None:
+        for name in spec.params:
+            if name not in ARGUMENTS:
+                raise UserError(f"learner 'online' takes no {name!r}{nearest(name, ARGUMENTS)} ({where}.params)")
+        if spec.text:
+            raise UserError(f"learner 'online' takes no texts, which feature {spec.text[0]!r} is; exclude it ({where})")
+        self.spec, self.threshold, self._where = spec, 0.5, f"{where}.params"
+        self._arguments = {**ARGUMENTS, **spec.params}
+        self.model: StepModel = self._new_model(stored=stored)
+        self._encoding = Encoding((), {})
+        self._place, self.record = Place(), Record()
+        self._last_label: float | None = None
+        self._reader: StepModel | None = None  # a copy of the model, for predictions that belong to no step
+        self._fitted = False
+
+    def _new_model(self, *, stored: bool) -> StepModel:
+        kind, params = str(self._arguments["kind"]), dict(self._arguments["params"])
+        where = f"{self._where}.params"
+        if kind == "linear":
+            from refit.learners.online.linear import Linear
+
+            return Linear(self.spec, params, where)
+        if kind.startswith("river."):
+            from refit.learners.online.river_models import RiverModel
+
+            scale = bool(self._arguments["scale"])
+            return RiverModel(self.spec, kind, params, self._where, scale=scale, stored=stored)
+        from refit.learners.online.partial_fit import PartialFit
+
+        return PartialFit(self.spec, kind, params, self._where, stored=stored)
+
+    def _new_detectors(self) -> dict[str, Any]:
+        entries = self._arguments["detectors"]
+        if not isinstance(entries, list | tuple):
+            raise UserError(f"learner 'online': detectors is a list such as [adwin]; found {entries!r} ({self._where})")
+        if not entries:
+            return {}
+        from refit.learners.online.river_models import detector
+
+        return dict(detector(entry, f"{self._where}.detectors[{index}]") for index, entry in enumerate(entries))
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(
+            ("binary", "multiclass", "regression"), warm_start=True, order=True, safe_format=self.model.safe_format
+        )
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        check_labels(label, self.spec)
+        self._started(train)._learn(train, label, progress)
+        return FitReport()
+
+    def _started(self, train: pa.Table) -> Online:
+        """Itself at the start of a stream, with the categories of these rows."""
+        self._encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, arrays=self.spec.arrays)
+        self.model.start(self._encoding)
+        self._detectors = self._new_detectors()
+        start = digest({"features": list(self.spec.features), "categories": self._encoding.to_dict()})
+        self._place, self.record, self._last_label = Place(digest=start), Record(), None
+        return self
+
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        assert isinstance(before, Online)
+        if differing := [name for name in ARGUMENTS if self._arguments[name] != before._arguments[name]]:
+            was, now = (each._arguments[differing[0]] for each in (before, self))
+            raise UserError(
+                f"learner {self.spec.name!r} goes on with a stored state of {differing[0]} {was!r}; the params ask for "
+                f"{now!r}: set it back, or set train.warm_start: null to learn the stream again"
+            )
+        if invalid := self.spec.problem.invalid_labels(label):
+            raise UserError(f"learner {self.spec.name!r}: {invalid}")
+        for name in ("model", "record", "_detectors", "_place"):
+            setattr(self, name, copy.deepcopy(getattr(before, name)))
+        self._encoding, self._last_label = before._encoding, before._last_label
+        self._learn(train, label, progress)
+        return FitReport()
+
+    def predict(self, table: pa.Table) -> Floats:
+        if not self._fitted:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        matrix = self._encoding.matrix(table)
+        if not len(matrix):
+            return np.empty(self.spec.problem.shape(0))
+        if self._reader is None:
+            self._reader = copy.deepcopy(self.model)  # river's models leave traces in themselves where they predict
+        with one_blas_thread():
+            return self._reader.predict(matrix)
+
+    def prequential(self, table: pa.Table, label: Labels) -> tuple[Floats, NDArray[np.int64], Online]:
+        """Go on through later rows with a copy: predict each, then learn it once its label is known.
+
+        Returns (rows,) predictions, how many of the rows had been learned at each, and the copy.
+        """
+        after = Online(self.spec, where=self._where)
+        after.resume(self, table.slice(0, 0), label[:0])
+        predicted = after._learn(table, label, silent, checkpoints=False)
+        return predicted, Moments.of(table).learned_before(len(label)), after
+
+    # The stream
+
+    def _learn(self, table: pa.Table, label: Labels, progress: Progress, *, checkpoints: bool = True) -> Floats:
+        """Predict and learn each row; returns what each was predicted as."""
+        moments, rows, self._reader = Moments.of(table), table.num_rows, None
+        moments.check_order(self.position, self.spec.name)
+        matrix, values = self._encoding.matrix(table), np.asarray(label, dtype=np.float64)
+        before, judged = moments.learned_before(rows), moments.judged(rows, self.position)
+        chance = prequential.no_change_errors(self.spec.problem, values, before, self._last_label)
+        order = np.argsort(before, kind="stable")  # of the predictions
+        due = np.searchsorted(before[order], np.arange(rows + 1), side="right")
+        predicted = np.full(self.spec.problem.shape(rows), np.nan)
+        checkpoint = _Checkpoint.of(self, matrix, values, before) if checkpoints and rows else None
+        first = checkpoint.restore(predicted) if checkpoint else 0
+        with one_blas_thread():
+            for row in range(first, rows):
+                at = order[due[row - 1] if row else 0 : due[row]]  # those predicted just before this row is learned
+                if len(at):
+                    predicted[at] = self.model.predict(matrix[at])
+                self._step(matrix[row], values[row], predicted[row], chance[row] if judged[row] else None, moments, row)
+                if checkpoint and row % 16 == 15:
+                    checkpoint.write(predicted, row + 1)
+                if row % 1000 == 999:
+                    progress(f"learning the stream of {self.spec.name}", row + 1, rows)
+        self._fitted = True
+        return predicted
+
+    def _step(
+        self, row: Floats, label: float, predicted: Any, chance: float | None, moments: Moments, index: int
+    ) -> None:
+        """Learn one row, after its prediction is counted and the detectors have seen its error."""
+        at = None if moments.event is None else int(moments.event[index])
+        known = None if moments.known is None else int(moments.known[index])
+        sums = None
+        if chance is not None:
+            of_one = np.array([label]), np.asarray(predicted)[None]
+            error = float(prequential.errors_of(self.spec.problem, *of_one)[0])
+            sums = error, float(prequential.losses_of(self.spec.problem, *of_one)[0]), float(chance)
+            self._watch(error, at)
+        self.record.add(at, sums)
+        self.model.learn(row, label)
+        self._last_label = float(label)
+        self._place.moved(at, known, struct.pack("<qd", -1 if at is None else at, label) + row.tobytes())
+
+    def _watch(self, error: float, at: int | None) -> None:
+        """Give the detectors the error of a step, and record their alarms."""
+        is_number = self.spec.task == "regression"
+        for name, detector in self._detectors.items():
+            detector.update(error if is_number else bool(error))
+            if detector.drift_detected:
+                moment = None if at is None else from_microseconds(at)
+                metric = "absolute error" if is_number else "error rate"
+                step = self._place.steps + 1
+                self.record.alarms.append(Alarm(detector=name, metric=metric, step=step, time=moment))
+
+    @property
+    def last_label(self) -> float | None:
+        """The newest label learned."""
+        return self._last_label
+
+    @property
+    def position(self) -> Position:
+        """How far it has read its stream."""
+        return self._place.position
+
+    # Storage
+
+    def save(self, folder: Path) -> None:
+        self._save(folder)
+        own = EncodedLearner(categories=self._encoding.categories, weights=MODEL, libraries={})
+        describe(self, own).write(folder / DESCRIPTION)
+        write_manifest(folder)
+
+    def _save(self, folder: Path) -> None:
+        (folder / MODEL).mkdir()
+        self.model.save(folder / MODEL)
+        self.record.state(self.position).write(folder / STREAM)
+        write_json(folder / DETECTORS, {"last_label": self._last_label, "detectors": self._stored_detectors()})
+
+    def _stored_detectors(self) -> dict[str, Any]:
+        if not self._detectors:
+            return {}
+        from refit.learners.online.river_models import stored
+
+        return {name: stored(each) for name, each in self._detectors.items()}
+
+    @classmethod
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Online:
+        learner = cls.__new__(cls)  # `__init__` would import a class that the folder names
+        learner._configure(spec, str(folder), stored=True)
+        learner.threshold = description.threshold
+        categories = description.own(EncodedLearner).categories
+        learner._encoding = Encoding(spec.coded, categories, arrays=spec.arrays)
+        learner._load(folder)
+        return learner
+
+    def _load(self, folder: Path) -> None:
+        self.model.start(self._encoding)
+        self.model.load(folder / MODEL, self.spec.trusted_types)
+        state = StreamState.read(folder / STREAM)
+        self._place, self.record = Place.of(state.position), Record.restored(state)
+        entries: Any = read_json(folder / DETECTORS)
+        self._last_label, self._detectors = entries["last_label"], {}
+        if entries["detectors"]:
+            from refit.learners.online import river_json
+            from refit.learners.online.river_models import river
+
+            river(f"the model in {folder}")
+            self._detectors = {name: river_json.decode(each) for name, each in entries["detectors"].items()}
+        self._fitted = True
+
+    def unsafe_reason(self) -> str | None:
+        return self.model.unsafe_reason()
+
+    def digest(self) -> str:
+        position = self.position.to_json()
+        parts = {"features": list(self.spec.features), "threshold": self.threshold.hex(), "position": position}
+        categories = self._encoding.to_dict()
+        model = canonical.digest(self.model.learned())
+        return digest({"kind": self.spec.kind, "model": model, "categories": categories, **parts})
+
+
+class _Checkpoint:
+    """What a fit has learned so far, in a folder named by everything that determines the fit."""
+
+    def __init__(self, learner: Online, folder: Path, every_seconds: float) -> None:
+        self._learner, self._folder, self._every = learner, folder, every_seconds
+        self._written = time.monotonic()
+
+    @classmethod
+    def of(cls, learner: Online, matrix: Floats, label: Floats, before: NDArray[np.int64]) -> _Checkpoint | None:
+        around = surroundings.get()
+        if around.checkpoints is None or learner.unsafe_reason() is not None:
+            return None
+        rows = hashlib.sha256(np.ascontiguousarray(matrix).tobytes() + label.tobytes() + before.tobytes())
+        spec = {"arguments": learner._arguments, "task": learner.spec.task, "seed": learner.spec.seed}
+        described = {**spec, "classes": learner.spec.classes, "start": learner.position.to_json()}
+        identity = digest({**described, "model": canonical.digest(learner.model.learned()), "rows": rows.hexdigest()})
+        return cls(learner, around.checkpoints / f"online-{identity[:32]}", around.every_seconds)
+
+    def restore(self, predicted: Floats) -> int:
+        """Go on from what a killed process left, if it left anything; returns how many rows are learned."""
+        if not self._folder.is_dir():
+            return 0
+        learner = self._learner
+        try:
+            entries: Any = read_json(self._folder / PENDING)
+            rows, places = int(entries["rows"]), np.asarray(entries["places"], dtype=np.int64)
+            learner._load(self._folder)
+        except (RefitError, OSError, LookupError, ValueError) as error:
+            raise RefitError(
+                f"{self._folder} cannot be used ({first_line(error)}); delete it, and training starts again"
+            ) from None
+        predicted[places] = np.asarray(entries["predicted"]).reshape((len(places), *predicted.shape[1:]))
+        return rows
+
+    def write(self, predicted: Floats, rows: int) -> None:
+        """Write the state, unless the last one is younger than `every_seconds`."""
+        if time.monotonic() - self._written < self._every:
+            return
+        pending = predicted[rows:]
+        places = rows + np.flatnonzero(~np.isnan(pending.reshape(len(pending), -1)).any(axis=1))
+        with atomic_folder(self._folder) as scratch:
+            self._learner._save(scratch)
+            entries = {"rows": rows, "places": places.tolist(), "predicted": predicted[places].tolist()}
+            (scratch / PENDING).write_text(json.dumps(entries))
+        self._written = time.monotonic()

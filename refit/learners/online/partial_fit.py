@@ -1,0 +1,95 @@
+"""A scikit-learn estimator with `partial_fit`, which learns one row at a time."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from refit.errors import UserError, first_line
+from refit.files.artifacts import read_json
+from refit.learners import safe
+from refit.learners.contract import Floats, Spec
+from refit.learners.encoding import Encoding
+from refit.learners.imports import build
+from refit.learners.online.vectors import Vectors
+
+STATE, WEIGHTS = "vectors.json", "weights.skops"
+
+
+class PartialFit:
+    """An estimator by import path, given the vectors of `Vectors`; before its first row it predicts nothing known."""
+
+    safe_format = "skops"
+
+    def __init__(self, spec: Spec, kind: str, params: dict[str, Any], where: str, *, stored: bool = False) -> None:
+        self._spec, self._kind = spec, kind
+        self._classes = np.arange(max(2, len(spec.classes)))
+        if stored:  # a class that a folder names is never imported
+            return
+        self._blank: Any = build(kind, params, seed=spec.seed, where=where, task=spec.task)
+        if not hasattr(self._blank, "partial_fit"):
+            raise UserError(
+                f"learner 'online': {kind} has no partial_fit, so it cannot learn row by row; SGDClassifier, "
+                f"SGDRegressor, MLPClassifier, GaussianNB and Refit's own 'linear' can ({where}.kind)"
+            )
+
+    def start(self, encoding: Encoding) -> None:
+        """Forget everything, and take rows of this encoding from now on."""
+        self.vectors = Vectors(encoding)
+        self.estimator: Any = copy.deepcopy(getattr(self, "_blank", None))
+        self.fitted = False
+
+    def predict(self, matrix: Floats) -> Floats:
+        """Predictions of encoded rows, in the shape of the task."""
+        is_number = self._spec.task == "regression"
+        blank = np.full(self._spec.problem.shape(len(matrix)), 0.0 if is_number else 1 / len(self._classes))
+        if not self.fitted:
+            return blank
+        vectors = self.vectors.of(matrix)
+        with np.errstate(all="ignore"):
+            if is_number:
+                predicted = np.asarray(self.estimator.predict(vectors), dtype=np.float64)
+            else:
+                predicted = np.asarray(self.estimator.predict_proba(vectors), dtype=np.float64)
+        predicted = predicted[:, 1] if self._spec.task == "binary" else predicted
+        finite = np.isfinite(predicted)  # naive Bayes knows nothing of a class that it has not met
+        return np.where(finite if finite.ndim == 1 else finite.all(axis=1, keepdims=True), predicted, blank)
+
+    def learn(self, row: Floats, label: float) -> None:
+        """Learn an encoded row, shape (columns,)."""
+        self.vectors.learn(row)
+        extra = {} if self._spec.task == "regression" or self.fitted else {"classes": self._classes}
+        target = np.array([label if self._spec.task == "regression" else int(label)])
+        try:
+            with np.errstate(all="ignore"):
+                self.estimator.partial_fit(self.vectors.of(row[None]), target, **extra)
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"learner {self._spec.name!r} ({self._kind}) could not learn a row: {first_line(error)}; change its "
+                "params, or disable it in train.learners"
+            ) from error
+        self.fitted = True
+
+    def learned(self) -> Any:
+        """Everything that decides predictions."""
+        return {"vectors": self.vectors.state(), "estimator": self.estimator, "fitted": self.fitted}
+
+    def unsafe_reason(self) -> str | None:
+        untrusted = safe.untrusted_types(self.estimator, self._spec.trusted_types)
+        if isinstance(untrusted, str):
+            return f"skops cannot store it: {untrusted}"
+        return f"it holds types that are not trusted: {', '.join(untrusted)}" if untrusted else None
+
+    def save(self, folder: Path) -> None:
+        (folder / STATE).write_text(json.dumps({"vectors": self.vectors.state(), "fitted": self.fitted}))
+        safe.save_skops(self.estimator, folder / WEIGHTS)
+
+    def load(self, folder: Path, trusted_types: tuple[str, ...]) -> None:
+        state: Any = read_json(folder / STATE)
+        self.vectors.restore(state["vectors"])
+        self.fitted = bool(state["fitted"])
+        self.estimator = safe.load_skops(folder / WEIGHTS, trusted_types)
