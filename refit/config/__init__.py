@@ -76,7 +76,8 @@ class Params(Section):
                 "featurize.split.validation is 0, and nothing else is left to compare learners on: "
                 "give it a share, or set train.cross_validation"
             )
-        if kind_of(self.train.task).labelled != (self.featurize.label.column is not None):
+        kind, column = kind_of(self.train.task), self.featurize.label.column
+        if kind.labelled != (column is not None) and not kind.optional_label:
             what = "has labels: name the column" if self.featurize.label.column is None else "has none: leave it out"
             raise ValueError(f"featurize.label.column: task {self.train.task!r} {what}")
         made = [name for name, source in self.ingest.sources.items() if source.forecast]

@@ -25,7 +25,7 @@ def with_metrics(raw: YamlTree) -> YamlTree:
     named = train.get("task", "binary")
     if not is_kind(named):
         return raw
-    if not kind_of(named).labelled:
+    if not kind_of(named).labelled or kind_of(named).optional_label:
         raw = _without_label(raw)
     if kind_of(named).folds == "time":
         train, evaluate = _in_time(train), _in_time({"cross_validation": {}, **evaluate})
@@ -34,7 +34,7 @@ def with_metrics(raw: YamlTree) -> YamlTree:
 
 
 def _without_label(raw: YamlTree) -> YamlTree:
-    """Set the column of a raw label to None, unless one is given: a problem without labels has none."""
+    """Set the column of a raw label to None, unless one is given: a problem without labels needs none."""
     featurize = raw.get("featurize")
     label = featurize.get("label") if isinstance(featurize, Mapping) else None
     if not isinstance(featurize, Mapping) or not isinstance(label, Mapping):

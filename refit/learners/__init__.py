@@ -71,7 +71,8 @@ def _class_of(spec: Spec, where: str) -> type[Learner]:
 
     if spec.source and project_files.is_keras(spec.kind, spec.source):
         return load_class(KERAS)
-    return _adapter(imports.find(spec.kind, where, spec.source), spec.task)
+    sort = imports.SORTS.get(spec.task, "classifier")
+    return _adapter(imports.find(spec.kind, where, spec.source, sort), spec.task)
 
 
 def update(learner: Learner, batches: Iterable[Batch], *, progress: Progress = silent) -> Learner:

@@ -36,6 +36,19 @@ def digest(value: Any) -> str:
     return hasher.hexdigest()
 
 
+def without_counters(model: Any) -> Any:
+    """The parts of a fitted object, with trees of neighbours as their arrays: they count their queries.
+
+    Digests of learners that existed before this function do not use it.
+    """
+    if model is None:
+        return None
+    parts = {name: getattr(model, name) for name in vars(model)}
+    plain = {name: part.get_arrays() if hasattr(part, "get_arrays") else part for name, part in parts.items()}
+    nested = {name: without_counters(part) if hasattr(part, "_tree") else part for name, part in plain.items()}
+    return [type(model), nested]
+
+
 def _tokens(value: Any, within: list[int]) -> Iterator[bytes]:
     if value is None or isinstance(value, bool | int | str):
         yield f"{type(value).__name__}:{value}".encode()

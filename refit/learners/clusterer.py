@@ -223,7 +223,7 @@ class Clusterer:
         own, arrays = description.own(ClusteringLearner), safe.load_arrays(folder / ARRAYS)
         learner._likeliest, learner.segments = own.likeliest, np.array(own.segments, dtype=np.int64)
         learner._mixture = Mixture(arrays["weights"], arrays["means"], arrays["covariances"])
-        learner._scaling = Scaling(arrays["logs"].astype(np.bool_), arrays["centre"], arrays["deviations"])
+        learner._scaling = Scaling.of_arrays(arrays)
         learner._centres, learner._reach = arrays["centres"], arrays["reach"]
         return learner
 
@@ -233,9 +233,7 @@ class Clusterer:
             "weights": self._mixture.weights,
             "means": self._mixture.means,
             "covariances": self._mixture.covariances,
-            "logs": self._scaling.logs.astype(np.uint8),
-            "centre": self._scaling.means,
-            "deviations": self._scaling.deviations,
+            **self._scaling.arrays(),
             "centres": self._centres,
             "reach": self._reach,
         }

@@ -26,7 +26,9 @@ FAMILIES: Mapping[str, str] = {
 }
 KERAS = "refit.learners.networks.keras.model:KerasModel"  # of a function in a project's file
 ADAPTERS: Mapping[str, str] = {  # by task: of third-party classes that are no learners of their own
+    "anomaly": "refit.learners.detector:Detector",
     "clustering": "refit.learners.clusterer:Clusterer",
+    "reduction": "refit.learners.reducer:Reducer",
 }
 AVERAGED = "refit.learners.averaged:Averaged"  # of any kind, fitted with several seeds
 

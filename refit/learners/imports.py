@@ -12,7 +12,16 @@ from refit.errors import UserError, message_of
 from refit.learners import project_files
 from refit.learners.families import FAMILIES
 
-SORTS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
+SORTS = {  # of estimators, by task
+    "binary": "classifier",
+    "multiclass": "classifier",
+    "regression": "regressor",
+    "clustering": "cluster",
+    "anomaly": "outlier",
+    "reduction": "transformer",
+}
+
+EXTRAS = {"umap": "umap", "mlxtend": "baskets"}  # of packages that learners are imported from
 
 # Arguments that are set elsewhere, with the reason for the error.
 DECIDED = {
@@ -98,6 +107,10 @@ def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> A
         module = project_files.module_of(kind, source, where)
     else:
         module = _imported(module_name, kind, where)
+    if module is None and (extra := EXTRAS.get(module_name.partition(".")[0])):
+        raise UserError(
+            f"learner {kind!r} needs a package that is not installed: uv pip install 'refit[{extra}]' ({where}.kind)"
+        )
     if module is None:
         raise UserError(
             f"learner {kind!r} is unknown{nearest(kind, [*FAMILIES, *_sklearn_paths(sort)])} ({where}.kind)"

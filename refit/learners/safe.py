@@ -21,6 +21,8 @@ from refit.errors import RefitError, first_line
 TRUSTED_TYPES = (
     "functools.partial",
     "numpy.dtype",
+    "refit.learners.tails.COPOD",
+    "refit.learners.tails.ECOD",
     "scipy.sparse._csr.csr_matrix",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",

@@ -74,7 +74,21 @@ class OfRanks:
             return self.without(labels, predicted, clusters)
 
 
-Formula = OfSums | OfRanks
+@dataclass(frozen=True)
+class OfPart:
+    """A formula of one of the numbers of each prediction."""
+
+    inner: Formula
+    column: int
+
+    def value(self, labels: Labels, predicted: Floats, threshold: float) -> float:
+        return self.inner.value(labels, predicted[:, self.column], threshold)
+
+    def left_out(self, labels: Labels, predicted: Floats, threshold: float, clusters: Clusters) -> LeftOut:
+        return self.inner.left_out(labels, predicted[:, self.column], threshold, clusters)
+
+
+Formula = OfSums | OfRanks | OfPart
 
 
 def checked(label: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[Any], Floats]:

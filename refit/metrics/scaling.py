@@ -61,15 +61,13 @@ class Scaling:
         steps = np.log(self.deviations) + np.where(self.logs, np.log1p(np.abs(numbers)), 0.0)
         return np.asarray(np.where(np.isnan(numbers), 0.0, steps).sum(axis=1))
 
-    def to_json(self) -> dict[str, Any]:
-        return {"logs": self.logs.tolist(), "means": self.means.tolist(), "deviations": self.deviations.tolist()}
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What `of_arrays` makes it from again."""
+        return {"logs": self.logs.astype(np.uint8), "centre": self.means, "deviations": self.deviations}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Scaling:
-        logs = np.array(content["logs"], dtype=np.bool_)
-        return cls(
-            logs, np.array(content["means"], dtype=np.float64), np.array(content["deviations"], dtype=np.float64)
-        )
+    def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Scaling:
+        return cls(arrays["logs"].astype(np.bool_), arrays["centre"], arrays["deviations"])
 
 
 def _logged(numbers: Floats, logs: NDArray[np.bool_]) -> Floats:

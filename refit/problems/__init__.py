@@ -22,8 +22,10 @@ _KINDS = {
     "multiclass": "refit.problems.multiclass:Multiclass",
     "regression": "refit.problems.regression:Regression",
     "forecast": "refit.problems.forecast:Forecast",
+    "anomaly": "refit.problems.anomaly:Anomaly",
     "clustering": "refit.problems.clustering:Clustering",
     "reinforcement": "refit.problems.reinforcement:Reinforcement",
+    "reduction": "refit.problems.reduction:Reduction",
 }
 
 

@@ -70,6 +70,7 @@ class Problem(ABC):
     name: ClassVar[str]  # in `train.task`
     task: ClassVar[str]  # the kind of predictions that learners declare, and models record
     labelled: ClassVar[bool] = True
+    optional_label: ClassVar[bool] = False  # labels only judge models, so that `featurize.label.column` may be left out
     probabilities: ClassVar[bool] = False  # predictions are probabilities, which can be calibrated
     has_threshold: ClassVar[bool] = False  # a prediction from a threshold on means 1
     estimable: ClassVar[bool] = False  # metrics can be estimated from calibrated predictions, before labels come

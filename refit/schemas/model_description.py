@@ -12,7 +12,8 @@ from refit.config.column_types import ArrayColumn
 from refit.schemas.artifact import Artifact, Part, omitted
 from refit.schemas.postprocessing import StoredCalibration, StoredIntervals
 
-__all__ = ["ClusteringLearner", "EncodedLearner", "ModelDescription", "TransformedLearner"]
+__all__ = ["AnomalyLearner", "ClusteringLearner", "EncodedLearner", "ModelDescription", "ReductionLearner"]
+__all__ += ["TransformedLearner"]
 
 P = TypeVar("P", bound=Part)
 
@@ -64,12 +65,31 @@ class EncodedLearner(Part):
     arguments: Mapping[str, object] = omitted({})  # all arguments of a network, as defaults may change after it
 
 
+class ReductionLearner(Part):
+    """Entries of a dimension reduction."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    weights: str | None  # the file of the fitted estimator; None if rows are placed by their neighbours
+    alone: bool  # the estimator places one row at a time, as rows would affect each other
+    restores: bool  # the estimator gives columns back, else neighbours on the map do
+
+
 class TransformedLearner(Part):
     """Entries of a family that transforms features and label for another learner."""
 
     model_config = ConfigDict(extra="ignore")
 
     learned: Mapping[str, float] = Field(alias="own")  # by the transformation itself
+
+
+class AnomalyLearner(Part):
+    """Entries of an anomaly detector."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    limit: float  # the score above which a row is called an anomaly
+    weights: str  # the file of the fitted detector
 
 
 class ClusteringLearner(Part):

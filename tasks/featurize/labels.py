@@ -226,7 +226,7 @@ def _value(warehouse: Warehouse, labels: str, params: Params) -> str:
     """
     label = params.featurize.label
     problem = problem_of(params.train.task)
-    sql = problem.label_sql(quote(label.name) if problem.labelled else "")
+    sql = problem.label_sql("" if label.column is None else quote(label.column))
     fault = ""
     if sql.most_values is not None:
         (count,) = warehouse.one(f"select count(distinct {sql.text}) from {labels}")
@@ -270,7 +270,7 @@ def _require_rows(warehouse: Warehouse, spine: str, name: str, params: Params) -
                 f"no row with a label lies in the {span}: check that label {params.featurize.label.column!r} has "
                 f"values there{_apart(params.forecast)}, or set other lengths (params.yaml: featurize.windows)"
             )
-        if distinct == 1 and problem_of(params.train.task).labelled:
+        if distinct == 1 and params.featurize.label.column and not problem_of(params.train.task).optional_label:
             raise UserError(
                 f"label {params.featurize.label.column!r} is {one} in all {rows} rows of the {span}: "
                 "there is nothing to tell apart; check the label's column, or take longer windows (params.yaml: "
@@ -299,7 +299,7 @@ def _require_foresight(warehouse: Warehouse, definitions: Definitions, params: P
             "they cannot be predicted from; declare two event sources, of what is known before and after (params.yaml: "
             "events)"
         )
-    if not problem_of(params.train.task).labelled:
+    if params.featurize.label.column is None:
         return
     if early and any(view.source == label_source for view in definitions.feature_set.views):
         raise UserError(

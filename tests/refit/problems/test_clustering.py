@@ -2,88 +2,46 @@
 
 from __future__ import annotations
 
-import csv
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from driving import drive, states
+from points_project import make_project, write_month
 
 from flows.run_options import RunOptions
 from flows.session import session, watching
 from refit.errors import UserError
 from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD, TRAINING, read_json
-from refit.new_project.project_folder import IGNORED, pipeline
-from refit.runtime import dvc_runner
 from tasks import score
 from tasks.score import reasons
 
-CENTRES = np.array([[0.0, 0.0], [6.0, 0.0], [0.0, 6.0]])
-PARAMS: dict[str, Any] = {
-    "project": {"name": "groups", "timezone": "UTC"},
-    "ingest": {
-        "period": "month",
-        "sources": {
-            "points": {
-                "kind": "files",
-                "path": "raw/*.csv",
-                "columns": {"id": "integer", "at": "timestamp", "x": "number", "y": "number", "place": "text"},
-                "key": ["id"],
-                "event_time": "at",
-            }
+TRAIN: dict[str, Any] = {
+    "task": "clustering",
+    "metric": "silhouette",
+    "seed": 0,
+    "learners": [
+        {"name": "one_cluster", "kind": "baseline"},
+        {
+            "name": "k_means",
+            "kind": "sklearn.cluster.KMeans",
+            "params": {"n_init": 3},
+            "search": {"n_clusters": {"choices": [2, 3, 5]}},
         },
-    },
-    "featurize": {"label": {"source": "points", "delay_hours": 0}, "exclude": ["place"], "keep": ["place"]},
-    "train": {
-        "task": "clustering",
-        "seed": 0,
-        "learners": [
-            {"name": "one_cluster", "kind": "baseline"},
-            {
-                "name": "k_means",
-                "kind": "sklearn.cluster.KMeans",
-                "params": {"n_init": 3},
-                "search": {"n_clusters": {"choices": [2, 3, 5]}},
-            },
-        ],
-        "tuning": {"sampler": "grid"},
-    },
-    "evaluate": {"slices": ["place"], "gate": {"max_loss": 0.1, "min_gain_over_baseline": 0.1, "min_rows": 100}},
-    "validate": {},
-    "register": {},
-    "cost": {},
-    "registry": {"trusted_types": []},
+    ],
+    "tuning": {"sampler": "grid"},
 }
 
 
-def write_month(project: Path, month: int, weights: tuple[float, ...], rows: int = 240) -> None:
-    random, start = np.random.default_rng(month), datetime(2024, month, 1, tzinfo=UTC)
-    with (project / f"raw/{month}.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(("id", "at", "x", "y", "place"))
-        for number in range(rows):
-            group = random.choice(3, p=weights)
-            x, y = CENTRES[group] + random.normal(0, 0.7, 2)
-            at = start + timedelta(hours=29 * 24 * number / rows)
-            row = (1000 * month + number, f"{at:%Y-%m-%d %H:%M}", f"{x:.4f}", f"{y:.4f}", "left" if group else "right")
-            writer.writerow(row)
+GATE = {"metric": "negative_log_likelihood", "max_loss": 0.1, "min_gain_over_baseline": 0.1, "min_rows": 100}
+EVALUATE = {"slices": ["place"], "gate": GATE}
 
 
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A first training, the same again, and one in which another segment has become the largest."""
-    project = tmp_path_factory.mktemp("clustering") / "groups"
-    (project / "raw").mkdir(parents=True)
-    for month in range(1, 6):
-        write_month(project, month, (0.5, 0.3, 0.2))
-    (project / "params.yaml").write_text(yaml.safe_dump(PARAMS))
-    (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline(("raw",))}))
-    (project / ".gitignore").write_text(IGNORED)
-    dvc_runner.initialise(project)
+    project = make_project(tmp_path_factory.mktemp("clustering"), TRAIN, evaluate=EVALUATE)
     told: dict[str, Any] = {"project": project, "first": drive(project)}
     told["training"], told["evaluation"] = read_json(project / TRAINING), read_json(project / EVALUATION)
     told["decision"], told["card"] = read_json(project / DECISION), (project / MODEL_CARD).read_text()
@@ -127,7 +85,7 @@ def test_the_next_training_keeps_the_names_and_the_card_shows_how_shares_moved(l
 
 def test_scored_rows_have_their_segment_and_an_explanation(life: dict[str, Any], tmp_path: Path) -> None:
     project, file = life["project"], tmp_path / "new.csv"
-    file.write_text("id,at,x,y,place\n1,2024-10-01,6.0,0.1,left\n2,2024-10-01,40,40,left\n")
+    file.write_text("id,at,x,y,place,odd\n1,2024-10-01,6.0,0.1,left,0\n2,2024-10-01,40,40,left,0\n")
     with watching(project, trigger="test", wait_seconds=0) as context:
         told = score.run(context, str(file), out=tmp_path / "out.parquet")
         why = reasons.run(context, str(file))
@@ -144,7 +102,7 @@ def test_scored_rows_have_their_segment_and_an_explanation(life: dict[str, Any],
 
 def test_a_champion_of_other_features_is_not_compared_by_a_density_of_them(life: dict[str, Any]) -> None:
     project = life["project"]
-    with session(project, RunOptions(overrides={"featurize.exclude": ["place", "y"]})) as run:
+    with session(project, RunOptions(overrides={"featurize.exclude": ["place", "odd", "y"]})) as run:
         from tasks.stages import run_remembered
 
         for stage in ("ingest", "validate", "featurize", "train", "evaluate"):
@@ -157,7 +115,7 @@ def test_a_champion_of_other_features_is_not_compared_by_a_density_of_them(life:
 def test_features_that_say_nothing_end_the_training_in_a_line(life: dict[str, Any]) -> None:
     with (
         pytest.raises(UserError, match="feature 'place' is a text or a category, and only numbers"),
-        session(life["project"], RunOptions(overrides={"featurize.exclude": [], "featurize.keep": []})) as run,
+        session(life["project"], RunOptions(overrides={"featurize.exclude": ["odd"], "featurize.keep": []})) as run,
     ):
         from tasks.stages import run_remembered
 

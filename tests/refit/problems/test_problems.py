@@ -107,8 +107,9 @@ def test_a_kind_keeps_the_contract(kind: str) -> None:
     if kind == "reinforcement":
         pytest.importorskip("gymnasium", reason="needs the extra [rl]")
     problem = problem_of(kind, PETS.classes if kind == "multiclass" else (), OPTIONS.get(kind))
-    column = COLUMNS[problem.task][1] if problem.labelled else NO_LABELS
-    features = pa.table({"x": column}) if problem.labelled else EPISODES if kind == "reinforcement" else FEATURES
+    learns_labels = problem.labelled and not problem.optional_label
+    column = COLUMNS[problem.task][1] if learns_labels else NO_LABELS
+    features = pa.table({"x": column}) if learns_labels else EPISODES if kind == "reinforcement" else FEATURES
     labels = problem.labels(column)
     assert problem.name == kind
     assert problem.default_metric in problem.metric_names(comparable=True)

@@ -1,0 +1,254 @@
+"""Any scikit-learn transformer or map of rows as a learner: coordinates, what they restore, and trustworthiness."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from refit.errors import RefitError, UserError, first_line
+from refit.files.artifacts import digest, write_manifest
+from refit.learners import canonical, project_files, safe
+from refit.learners.blas import one_blas_thread
+from refit.learners.contract import (
+    DESCRIPTION,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Spec,
+    check_labels,
+    describe,
+)
+from refit.learners.encoding import Encoding
+from refit.learners.imports import build_object
+from refit.metrics.scaling import Scaling
+from refit.problems.reduction import mean_square
+from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import ModelDescription, ReductionLearner
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WEIGHTS, REFERENCE = "reducer.skops", "reference.safetensors"
+OWN = "scale"  # an argument of ours: whether each column gets a standard deviation of 1
+NEIGHBOURS = 5  # of trustworthiness, and of rows that are placed or restored by their neighbours
+FEW, MANY = 2_000, 20_000  # training rows that are stored: to judge by, and to place new rows by
+AT_ONCE = 512  # rows
+
+
+class Reducer:
+    """Scales numbers and lets an estimator place them on few coordinates.
+
+    An estimator that can be stored without pickle places new rows itself, and restores them if it can. Any other map of
+    rows (UMAP, t-SNE, spectral embedding) is stored as the coordinates of its training rows: a new row lies at the mean
+    of its nearest ones, weighted by closeness, and is restored as the mean of its nearest rows on the map. A missing
+    value is taken for the mean.
+    """
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self._configure(spec)
+        arguments = {name: value for name, value in spec.params.items() if name != OWN}
+        self._model: Any = build_object(
+            spec.kind, arguments, seed=spec.seed, where=where, sort="transformer", source=spec.source
+        )
+        if not hasattr(self._model, "fit_transform"):
+            raise UserError(
+                f"learner {spec.kind!r} places no rows (it has no fit_transform); train.task is 'reduction' "
+                f"({where}.kind)"
+            )
+        if not isinstance(spec.params.get(OWN, True), bool):
+            raise UserError(
+                f"learner {spec.name!r}: scale is true or false; found {spec.params[OWN]!r} ({where}.params.scale)"
+            )
+
+    def _configure(self, spec: Spec) -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        self._encoding = Encoding(spec.coded, {}, arrays=spec.arrays)
+        self._scaling: Scaling | None = None
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(("reduction",), labels=False, images=True, safe_format="skops")
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        from sklearn.base import clone
+
+        check_labels(label, self.spec)
+        numbers = self._encoding.matrix(train)
+        scaling = Scaling.of(numbers)
+        if not self.spec.params.get(OWN, not self.spec.arrays):
+            count = numbers.shape[1]  # a missing value is still the mean
+            scaling = Scaling(scaling.logs, np.zeros(count), np.ones(count))
+        self._means = np.nan_to_num(np.nanmean(numbers, axis=0), nan=0.0)
+        self._scaling = scaling
+        points = self._points(numbers)
+        with warnings.catch_warnings(record=True) as caught, one_blas_thread():
+            warnings.simplefilter("always")
+            try:
+                model = clone(self._model)
+                placed = np.asarray(model.fit_transform(points), dtype=np.float64)
+            except (ValueError, TypeError, MemoryError, RuntimeError) as error:
+                raise UserError(
+                    f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {first_line(error)}; "
+                    "change its params, or disable it in train.learners"
+                ) from error
+        if placed.ndim != 2 or len(placed) != len(points) or not np.isfinite(placed).all():
+            raise UserError(
+                f"learner {self.spec.name!r} ({self.spec.kind}) gave coordinates of shape {placed.shape} for "
+                f"{len(points):,} rows, or some that are not finite: change its params, or disable it"
+            )
+        untrusted = safe.untrusted_types(model, project_files.trusted(self.spec))
+        self._fitted = model if hasattr(model, "transform") and not untrusted else None
+        self._alone = self._fitted is not None and _depends_on_others(self._fitted, points[:8])
+        self._restores = self._fitted is not None and _restores(self._fitted, placed[:2], points.shape[1])
+        random = np.random.default_rng(self.spec.seed)
+        count = min(FEW if self._fitted is not None else MANY, len(points))
+        kept = random.choice(len(points), count, replace=False)  # in no order, so that the first are like all
+        self._reference = np.ascontiguousarray(points[kept], dtype=np.float32)
+        self._placed = np.ascontiguousarray(placed[kept])
+        return FitReport(warnings=tuple(dict.fromkeys(first_line(each.message) for each in caught)))
+
+    def resume(self, *args: Any, **named: Any) -> FitReport:
+        raise UserError(
+            f"learner {self.spec.name!r} ({self.spec.kind}) does not go on from a champion; set train.warm_start: null"
+        )
+
+    def _points(self, numbers: Floats) -> Floats:
+        assert self._scaling is not None
+        return self._scaling.scaled(np.where(np.isnan(numbers), self._means, numbers))
+
+    def coordinates(self, table: pa.Table) -> Floats:
+        """(rows, components) where rows lie."""
+        return self._place(self._points(self._encoding.matrix(table)))
+
+    def _place(self, points: Floats) -> Floats:
+        if self._fitted is not None:
+            each = [points[[row]] for row in range(len(points))] if self._alone else [points]
+            return np.vstack([np.asarray(self._fitted.transform(part), dtype=np.float64) for part in each])
+        near, distances = _nearest(points, self._reference)
+        weights = 1 / np.maximum(distances, 1e-9)
+        weights /= weights.sum(axis=1, keepdims=True)
+        return np.asarray((self._placed[near] * weights[:, :, None]).sum(axis=1), dtype=np.float64)
+
+    def _restored(self, placed: Floats) -> Floats:
+        """(rows, columns) the scaled numbers that coordinates stand for."""
+        if self._fitted is not None and self._restores:
+            return np.asarray(self._fitted.inverse_transform(placed), dtype=np.float64)
+        near, _ = _nearest(placed, self._placed)
+        return np.asarray(self._reference[near].mean(axis=1), dtype=np.float64)
+
+    def predict(self, table: pa.Table) -> Floats:
+        if self._scaling is None:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        numbers = self._encoding.matrix(table)
+        parts = [np.empty(self.spec.problem.shape(0))]
+        with one_blas_thread():
+            for start in range(0, len(numbers), AT_ONCE):
+                parts.append(self._part(numbers[start : start + AT_ONCE]))
+        return np.vstack(parts)
+
+    def _part(self, numbers: Floats) -> Floats:
+        assert self._scaling is not None
+        points = self._points(numbers)
+        placed = self._place(points)
+        error = mean_square(numbers - self._scaling.original(self._restored(placed)))
+        second = placed[:, 1] if placed.shape[1] > 1 else np.zeros(len(placed))
+        return np.column_stack([error, self._trust(points, placed), placed[:, 0], second])
+
+    def _trust(self, points: Floats, placed: Floats) -> Floats:
+        """(rows,) trustworthiness of each row among the stored training rows.
+
+        Source: Venna and Kaski (2001), "Neighborhood preservation in nonlinear projection methods", equation 1, for
+        rows that are not among the others.
+        """
+        reference, on_map = self._reference[:FEW], self._placed[:FEW]
+        count, k = len(reference), min(NEIGHBOURS, max(1, len(reference) // 4))
+        near, _ = _nearest(placed, on_map, k)
+        distances = _squares(points, reference.astype(np.float64))
+        own = np.take_along_axis(distances, near, axis=1)
+        ranks = np.stack([(distances < own[:, [each]]).sum(axis=1) + 1 for each in range(k)], axis=1)
+        penalty = np.maximum(ranks - k, 0).sum(axis=1)
+        worst = k * (2 * count - 3 * k + 1) / 2  # the k last ranks
+        return np.asarray(1 - penalty / max(worst, 1), dtype=np.float64).clip(0.0, 1.0)
+
+    def save(self, folder: Path) -> None:
+        assert self._scaling is not None
+        if self._fitted is not None:
+            safe.save_skops(self._fitted, folder / WEIGHTS)
+        safe.save_arrays(self._arrays(), folder / REFERENCE)
+        project_files.store_code(self.spec, folder)
+        own = ReductionLearner(
+            weights=WEIGHTS if self._fitted is not None else None, restores=self._restores, alone=self._alone
+        )
+        describe(self, own).write(folder / DESCRIPTION)
+        write_manifest(folder)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        assert self._scaling is not None
+        own = {"reference": self._reference, "placed": self._placed, "column_means": self._means}
+        return {**own, **self._scaling.arrays()}
+
+    @classmethod
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Reducer:
+        learner = cls.__new__(cls)  # `__init__` would check the params and build an estimator again
+        learner._configure(spec)
+        learner.threshold = description.threshold
+        own, arrays = description.own(ReductionLearner), safe.load_arrays(folder / REFERENCE)
+        learner._scaling = Scaling.of_arrays(arrays)
+        learner._reference, learner._placed = arrays["reference"], arrays["placed"]
+        learner._means, learner._restores, learner._alone = arrays["column_means"], own.restores, own.alone
+        learner._fitted = safe.load_skops(folder / own.weights, project_files.trusted(spec)) if own.weights else None
+        return learner
+
+    def unsafe_reason(self) -> str | None:
+        return project_files.unsafe_reason(self.spec) if self.spec.source else None
+
+    def digest(self) -> str:
+        model = canonical.digest([canonical.without_counters(self._fitted), self._arrays()])
+        return digest({"kind": self.spec.kind, "model": model, "features": list(self.spec.features)})
+
+
+def _depends_on_others(model: Any, points: Floats) -> bool:
+    """Whether a row's place depends on the rows that are placed with it, as where all are iterated together (NMF)."""
+    together, alone = model.transform(points), np.vstack([model.transform(points[[row]]) for row in range(len(points))])
+    return not np.allclose(together, alone, rtol=1e-9, atol=1e-9)
+
+
+def _restores(model: Any, placed: Floats, width: int) -> bool:
+    """Whether an estimator gives columns back; some can only if they were made to (KernelPCA)."""
+    try:
+        return bool(np.shape(model.inverse_transform(placed)) == (len(placed), width))
+    except (AttributeError, ValueError, NotImplementedError):  # scikit-learn's NotFittedError is both of the first two
+        return False
+
+
+def _squares(points: Floats, others: Floats) -> Floats:
+    """(rows, others) squared distances."""
+    products = points @ others.T
+    squares = (points**2).sum(axis=1)[:, None] - 2 * products + (others**2).sum(axis=1)
+    return np.asarray(np.maximum(squares, 0.0), dtype=np.float64)
+
+
+def _nearest(points: Floats, others: NDArray[Any], count: int = NEIGHBOURS) -> tuple[NDArray[np.int64], Floats]:
+    """(rows, k) the nearest of others, nearest first, and their distances; of equal ones the first."""
+    squares = _squares(points, np.asarray(others, dtype=np.float64))
+    count = min(count, len(others))
+    near = np.argpartition(squares, count - 1, axis=1)[:, :count]
+    near = np.sort(near, axis=1)
+    values = np.take_along_axis(squares, near, axis=1)
+    order = np.argsort(values, axis=1, kind="stable")
+    near = np.take_along_axis(near, order, axis=1)
+    return near, np.sqrt(np.take_along_axis(squares, near, axis=1))

@@ -1,0 +1,72 @@
+"""Dimension reduction: a model places rows on few numbers, from which their features can be restored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from refit.metrics import LOSS, SHARE, Metric
+from refit.problems.unlabelled import OfFeatures, numbers_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from refit.metrics.formulas import OfSums
+    from refit.problems.contract import Floats, Labels, Naive
+
+
+@dataclass(frozen=True)
+class Reduction(OfFeatures):
+    """A prediction is what is lost of a row, how far its neighbours can be trusted, and its first two coordinates.
+
+    The reconstruction error is the mean squared error of a row's values in the units of the features, never in those of
+    a model, so that models are comparable; columns of different units are put on one scale where they are cut. The
+    trustworthiness (Venna and Kaski 2001) of a row is 1 if its nearest training rows on the map are its nearest ones in
+    the features too, and about a half if they are any.
+    """
+
+    name: ClassVar[str] = "reduction"
+    task: ClassVar[str] = "reduction"
+    parts: ClassVar[tuple[str, ...]] = ("reconstruction_error", "trustworthiness", "component_1", "component_2")
+    explained_part: ClassVar[str] = "reconstruction_error"
+    metrics: ClassVar[tuple[Metric, ...]] = (
+        Metric("reconstruction_error", "reconstruction error", False, LOSS),
+        Metric("trustworthiness", "trustworthiness", True, SHARE),
+    )
+    default_metric: ClassVar[str] = "reconstruction_error"
+
+    def predicted_values(self, predicted: Floats) -> pa.Array:
+        """The first coordinate."""
+        import pyarrow as pa
+
+        return pa.array(predicted[:, 2])
+
+    def predicted_value_sql(self, column: str) -> str:
+        return f"{column}[3]"
+
+    def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
+        """The mean of all rows."""
+        import numpy as np
+
+        assert rows is not None, "the naive guess of a reduction is made from the rows"
+        return {"columns": list(rows.column_names), "mean": np.nanmean(numbers_of(rows), axis=0).tolist()}
+
+    def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
+        import numpy as np
+
+        apart = numbers_of(table.select(list(naive["columns"]))) - np.array(naive["mean"])
+        error = mean_square(apart)
+        nowhere = np.zeros(len(error))
+        return np.column_stack([error, np.full(len(error), 0.5), nowhere, nowhere])
+
+    def formula(self, metric: str) -> OfSums:
+        return {each.name: self.mean_of(each.name) for each in self.metrics}[metric]
+
+
+def mean_square(apart: Floats) -> Floats:
+    """(rows,) mean square of the values that a row has; 0 if it has none."""
+    import numpy as np
+
+    known = ~np.isnan(apart)
+    squares = np.where(known, apart, 0.0) ** 2
+    return np.asarray(squares.sum(axis=1) / np.maximum(known.sum(axis=1), 1), dtype=np.float64)

@@ -1,0 +1,109 @@
+"""Any scikit-learn outlier detector by its import path: scores, volumes, budget, storage, and bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from refit.errors import UserError
+from refit.learners import Learner, Spec, load, make
+from refit.metrics.level_sets import Volumes, proposal
+from refit.problems.anomaly import Anomaly
+
+KINDS: dict[str, dict[str, Any]] = {
+    "sklearn.ensemble.IsolationForest": {"n_estimators": 50},
+    "sklearn.neighbors.LocalOutlierFactor": {"n_neighbors": 30},
+    "sklearn.svm.OneClassSVM": {"nu": 0.05},
+    "sklearn.covariance.EllipticEnvelope": {},
+    "refit.learners.tails.ECOD": {},
+    "refit.learners.tails.COPOD": {},
+}
+
+
+def points(rows: int = 600, seed: int = 0) -> tuple[pa.Table, np.ndarray]:
+    """Rows around 0, and one in twenty far off; the label says which."""
+    random = np.random.default_rng(seed)
+    odd = random.random(rows) < 0.05
+    x, y = random.normal(0, 1, (2, rows)) + np.where(odd, random.choice([-7.0, 7.0], (2, rows)), 0.0)
+    return pa.table({"x": x, "y": pa.array(10 * y, mask=random.random(rows) < 0.02)}), odd.astype(np.int64)
+
+
+def fitted(kind: str, label: np.ndarray | None = None, **params: Any) -> Learner:
+    rows, odd = points()
+    learner = make(Spec("it", kind, ("x", "y"), params=params, metric="log_volume", task="anomaly"))
+    learner.fit(rows, odd if label is None else label)
+    return learner
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_detector_finds_the_odd_rows_without_their_label_and_comes_back_from_its_file(
+    kind: str, tmp_path: Path
+) -> None:
+    learner, (rows, odd) = fitted(kind, **KINDS[kind]), points(500, seed=1)
+    predicted = learner.predict(rows)
+    assert Anomaly().check_predictions(predicted, 500) == ""
+    assert Anomaly().score("roc_auc", odd, predicted) > 0.8
+    assert fitted(kind, np.zeros(600, dtype=np.int64), **KINDS[kind]).digest() == learner.digest()
+    assert learner.unsafe_reason() is None
+    (tmp_path / "model").mkdir()
+    learner.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(rows), predicted)
+    assert again.digest() == learner.digest()
+    np.testing.assert_allclose(learner.predict(rows.slice(7, 1)), predicted[7:8])  # whatever other rows there are
+
+
+def test_a_volume_is_that_of_the_points_in_the_units_of_the_columns() -> None:
+    random = np.random.default_rng(0)
+    drawn, weights = proposal(random.normal(size=(2_000, 2)), seed=0)
+    volumes = Volumes.of(np.sqrt((drawn**2).sum(axis=1)), weights, np.log(6.0))
+    for radius in (0.3, 0.5, 1.0, 2.0):
+        assert np.exp(volumes.log_of(np.array([radius]))[0]) == pytest.approx(6 * np.pi * radius**2, rel=0.25)
+
+
+def test_without_labels_the_log_volume_tells_a_good_detector_from_a_poor_one() -> None:
+    rows, _ = points(2_000, seed=1)
+    good, poor = (
+        Anomaly().score("log_volume", np.zeros(2_000), fitted(kind, **params).predict(rows))
+        for kind, params in (
+            ("sklearn.ensemble.IsolationForest", {}),
+            ("sklearn.ensemble.IsolationForest", {"n_estimators": 1, "max_samples": 4}),
+        )
+    )
+    assert good < poor - 0.5
+    units = pa.table({"x": rows["x"], "y": pa.array(rows["y"].to_numpy(zero_copy_only=False) * 1000, from_pandas=True)})
+    naive = Anomaly().naive(np.zeros(2_000), "log_volume", rows)
+    larger = Anomaly().naive(np.zeros(2_000), "log_volume", units)
+    by_naive = [Anomaly().guess_for(*each)[:, 1].mean() for each in ((rows, naive), (units, larger))]
+    assert by_naive[1] - by_naive[0] == pytest.approx(np.log(1000))
+
+
+def test_the_budget_is_the_share_that_is_called_an_anomaly() -> None:
+    rows, odd = points(5_000, seed=1)
+    predicted = fitted("sklearn.ensemble.IsolationForest", budget=0.05).predict(rows)
+    assert predicted[:, 2].mean() == pytest.approx(0.05, abs=0.015)
+    problem = Anomaly()
+    called = np.array(problem.predicted_values(predicted).to_pylist()) == "anomaly"
+    assert problem.score("precision_at_budget", odd, predicted) == pytest.approx(odd[called].mean())
+    assert problem.score("recall_at_budget", odd, predicted) == pytest.approx(called[odd == 1].mean())
+    assert np.isnan(problem.score("roc_auc", 0 * odd, predicted))
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "said"),
+    [
+        ("sklearn.ensemble.IsolationForest", {"budget": 0.7}, "budget is the share of the rows"),
+        ("sklearn.ensemble.IsolationForrest", {}, "did you mean 'sklearn.ensemble.IsolationForest'"),
+        ("sklearn.cluster.KMeans", {"n_clusters": 0}, "n_clusters"),
+        ("sklearn.linear_model.Ridge", {}, "scores no rows"),
+        ("sklearn.svm.OneClassSVM", {"nu": 2.0}, "nu"),
+    ],
+)
+def test_a_detector_that_cannot_be_is_refused_in_a_line(kind: str, params: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        fitted(kind, **params)
+    assert "\n" not in str(caught.value)

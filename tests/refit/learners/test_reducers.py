@@ -1,0 +1,108 @@
+"""Any scikit-learn transformer or map of rows by its import path: what it restores, and where new rows lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from refit.errors import UserError
+from refit.learners import Spec, load, make
+from refit.learners.reducer import Reducer
+from refit.problems.reduction import Reduction
+
+KINDS: dict[str, dict[str, Any]] = {
+    "sklearn.decomposition.PCA": {"n_components": 2},
+    "sklearn.decomposition.TruncatedSVD": {"n_components": 2},
+    "sklearn.decomposition.NMF": {"n_components": 2, "scale": False, "max_iter": 500},
+    "sklearn.decomposition.KernelPCA": {"n_components": 2},
+    "sklearn.manifold.Isomap": {"n_components": 2},
+    "sklearn.manifold.TSNE": {"n_components": 2, "perplexity": 20},
+    "umap.UMAP": {"n_components": 2},
+}
+NAMES = tuple(f"x{n}" for n in range(6))
+
+
+def points(rows: int = 200, seed: int = 0) -> pa.Table:
+    """Rows near a plane in six dimensions, which are positive."""
+    random = np.random.default_rng(seed)
+    axes = np.random.default_rng(9).random((2, 6))
+    values = 5 + random.normal(0, 1, (rows, 2)) @ axes + random.normal(0, 0.01, (rows, 6))
+    return pa.table(dict(zip(NAMES, values.T, strict=True)))
+
+
+def fitted(kind: str, rows: pa.Table | None = None, **params: Any) -> Reducer:
+    spec = Spec("it", kind, NAMES, params=params, metric="reconstruction_error", task="reduction")
+    learner, table = make(spec), points() if rows is None else rows
+    learner.fit(table, np.zeros(len(table), dtype=np.int64))
+    assert isinstance(learner, Reducer)
+    return learner
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_reduction_places_new_rows_restores_them_and_comes_back_from_its_file(kind: str, tmp_path: Path) -> None:
+    if kind.startswith("umap"):
+        pytest.importorskip("umap", reason="needs the extra [umap]")
+    learner, new = fitted(kind, **KINDS[kind]), points(80, seed=1)
+    predicted = learner.predict(new)
+    assert Reduction().check_predictions(predicted, 80) == ""
+    naive = Reduction().naive(np.zeros(200), "reconstruction_error", points())
+    ours, mean = (
+        Reduction().score("reconstruction_error", np.zeros(80), p)
+        for p in (predicted, Reduction().guess_for(new, naive))
+    )
+    assert ours < 0.2 * mean
+    assert predicted[:, 1].mean() > 0.9
+    (tmp_path / "model").mkdir()
+    learner.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    np.testing.assert_array_equal(again.predict(new), predicted)
+    assert again.digest() == learner.digest()
+    assert learner.unsafe_reason() is None
+    np.testing.assert_allclose(learner.predict(new.slice(7, 1)), predicted[7:8], atol=1e-9)
+
+
+def test_pca_loses_what_scikit_learn_says_in_the_units_of_the_features() -> None:
+    from sklearn.decomposition import PCA
+
+    rows = points()
+    x = np.column_stack([rows[name].to_numpy() for name in NAMES])
+    plain = PCA(1).fit(x)
+    lost = ((x - plain.inverse_transform(plain.transform(x))) ** 2).mean(axis=1)
+    ours = fitted("sklearn.decomposition.PCA", n_components=1, scale=False).predict(rows)
+    np.testing.assert_allclose(ours[:, 0], lost, rtol=1e-9)
+    assert (ours[:, 3] == 0).all()
+    scaled = fitted("sklearn.decomposition.PCA", n_components=6).predict(rows)
+    np.testing.assert_allclose(scaled[:, 0], 0, atol=1e-20)
+
+
+def test_a_map_of_chance_is_trusted_by_a_half() -> None:
+    random, learner = np.random.default_rng(0), fitted("sklearn.decomposition.PCA", n_components=2)
+    assert learner.predict(points(seed=3))[:, 1].mean() > 0.99
+    learner._placed = random.permutation(learner._placed)
+    assert learner.predict(points(seed=3))[:, 1].mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_missing_value_is_the_mean_and_costs_nothing() -> None:
+    rows = points(3).set_column(0, "x0", pa.nulls(3, pa.float64()))
+    predicted = fitted("sklearn.decomposition.PCA", n_components=2).predict(rows)
+    assert np.isfinite(predicted).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "params", "said"),
+    [
+        ("sklearn.decomposition.PCA", {"n_components": 20}, "n_components=20 must be between 0 and"),
+        ("sklearn.decomposition.NMF", {"n_components": 2}, "Negative values in data"),
+        ("sklearn.decomposition.PCAA", {}, "did you mean 'sklearn.decomposition.PCA'"),
+        ("sklearn.linear_model.Ridge", {}, "places no rows"),
+        ("sklearn.decomposition.PCA", {"scale": "yes"}, "scale is true or false"),
+    ],
+)
+def test_a_reduction_that_cannot_be_is_refused_in_a_line(kind: str, params: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        fitted(kind, **params)
+    assert "\n" not in str(caught.value)
