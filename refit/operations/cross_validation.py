@@ -19,6 +19,7 @@ from refit.files.artifacts import FEATURE_SET, REPORTS, defined
 from refit.learners import Floats, Labels, Learner, Spec
 from refit.learners.intervals import score
 from refit.learners.prediction_intervals import IntervalLearner
+from refit.problems import problem_of
 from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from refit.schemas.cross_validation import CrossValidation, IntervalCoverage, OuterFold
@@ -58,19 +59,19 @@ def run(context: Context) -> CrossValidation:
     """
     params = context.params
     features = FeatureTable.read(context.path(FEATURE_SET))
-    start = start_of(context)
-    specs = specs_of(params, features, context.project, parent_of(context, start, features))
-    make_all(specs, params)
-    whole = labelled_rows(context, features, specs[0].problem)
-    folds = cut(whole, params.evaluate.cross_validation, params, specs[0].problem, where="evaluate.cross_validation")
+    start, problem = start_of(context), problem_of(params.task, features.classes)
+    whole = labelled_rows(context, features, problem)
+    folds = cut(whole, params.evaluate.cross_validation, params, problem, where="evaluate.cross_validation")
     first = min(whole.rows["event_time"].to_numpy()[fold.scored].min() for fold in folds)
     require_unseen_by_parent(context, start, features, first.astype("datetime64[us]").item().replace(tzinfo=UTC))
+    specs = specs_of(params, features, context.project, parent_of(context, start, features))
+    make_all(specs, params)
     began = time.monotonic()
     outer = []
     for number, fold in enumerate(folds, start=1):
         context.progress(f"outer fold {number} of {len(folds)}", number - 1, len(folds))
         outer.append(_outer(context, specs, whole, fold))
-    label, problem = whole.label, specs[0].problem
+    label = whole.label
     scores = [_scores(label[fold.scored], each, problem) for fold, each in zip(folds, outer, strict=True)]
     baselines = [problem.scores(label[fold.scored], each.baseline) for fold, each in zip(folds, outer, strict=True)]
     report = CrossValidation(
