@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refit.errors import UserError
 from refit.explanations import boosting, linear, sampling, trees
 from refit.explanations.shapley import Contributions, Floats, RawContributions
 from refit.learners import Learner
@@ -46,6 +47,8 @@ def contributions(
         seconds: approximate time budget. It limits how many rows are explained. The work is counted, not timed, so the
             same rows are explained each time.
     """
+    if why := learner.spec.problem.inexplicable:
+        raise UserError(f"predictions of task {learner.spec.task!r} are not explained: {why}")
     if learner.spec.problem.parts:
         return sampling.explain(learner, rows, background, seed=seed, seconds=seconds)
     inner = fitted_within(learner)

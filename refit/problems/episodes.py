@@ -91,16 +91,15 @@ class Arena:
         Raises:
             UserError: the environment or the player fails, a reward is not finite, or the episode does not end.
         """
+        environment, earned = self.environment, 0.0
         with theirs(self.options.environment):
-            observation, _ = self.environment.reset(seed=seed_for(EVALUATION, scene.seed), options=scene.options)
-        act, earned = player(self.environment, seed_for(EVALUATION, scene.seed, 1)), 0.0
-        for _ in range(MOST_STEPS):
-            action = act(observation)
-            with theirs(self.options.environment):
-                observation, reward, terminated, truncated, _ = self.environment.step(action)
-            earned += finite_reward(reward, self.options.environment)
-            if terminated or truncated:
-                return earned
+            observation, _ = environment.reset(seed=seed_for(EVALUATION, scene.seed), options=scene.options)
+            act = player(environment, seed_for(EVALUATION, scene.seed, 1))
+            for _ in range(MOST_STEPS):
+                observation, reward, terminated, truncated, _ = environment.step(act(observation))
+                earned += finite_reward(reward, self.options.environment)
+                if terminated or truncated:
+                    return earned
         raise UserError(
             f"environment {self.options.environment!r}: the episode of seed {scene.seed} has not ended after "
             f"{MOST_STEPS:,} steps; set {WHERE}.time_limit, or let the environment end it"
@@ -238,8 +237,10 @@ def player(problem: Problem, opponent: str, arguments: Mapping[str, Any]) -> Pla
 
     def begin(environment: Env[Any, Any], seed: int) -> Act:
         def act(observation: Any) -> Any:
-            with theirs(opponent, "heuristic"):
+            try:
                 action = rule(observation, **arguments)
+            except Exception as error:
+                raise failed(error, opponent, "heuristic") from error
             if not environment.action_space.contains(action):
                 raise UserError(f"heuristic {opponent!r} chose {action!r}, no action of {environment.action_space}")
             return action
@@ -279,14 +280,19 @@ def finite_reward(reward: Any, name: str) -> float:
 
 
 @contextmanager
-def theirs(name: str, what: str = "environment") -> Iterator[None]:
-    """Report a failure of an environment or a heuristic as a UserError, with the line of its file."""
+def theirs(name: str) -> Iterator[None]:
+    """Report a failure of an environment as a UserError, with the line of its file."""
     try:
         yield
     except RefitError:
         raise
     except Exception as error:
-        raise UserError(f"{what} {name!r} failed: {failure(error, file_of(name))}; correct it ({WHERE})") from error
+        raise failed(error, name, "environment") from error
+
+
+def failed(error: Exception, name: str, what: str) -> UserError:
+    """The error that an environment or a heuristic has failed."""
+    return UserError(f"{what} {name!r} failed: {failure(error, file_of(name))}; correct it ({WHERE})")
 
 
 def _named(name: str, sources: Mapping[str, str]) -> Any:

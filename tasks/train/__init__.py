@@ -150,7 +150,8 @@ def from_scratch(
     best = choose(trials, context.params.train.metric)
     refitted = _refit(best, rows, context.progress)
     learner = interval_margins.with_intervals(refitted, best, rows, context.params, context.progress)
-    return Trained(learner, best, trials, len(rows.whole), rows.whole.at(best.unseen))
+    count = len(rows.folds[-1].fitted) if specs[0].problem.played else len(rows.whole)
+    return Trained(learner, best, trials, count, rows.whole.at(best.unseen))
 
 
 def _run_trial(spec: Spec, rows: Development, context: Context, *, size_curves: bool) -> Trial:

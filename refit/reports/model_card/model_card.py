@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from refit.files.artifacts import MODEL_CARD, atomic
-from refit.problems import metric_named
+from refit.problems import kind_of, metric_named
 from refit.reports import templates
 from refit.reports.drawing import DrawnChart
 from refit.reports.model_card import card_explanation, card_learners, card_stream
@@ -76,6 +76,7 @@ def render(name: str, evaluation: Evaluation, features: FeatureTable, training: 
         slices=[(by, list(parts)) for by, parts in groupby(evaluation.slices, lambda part: part.by)],
         slice_count=enough,
         slice_misses=round((1 - evaluation.confidence) * enough, 1),
+        problem=kind_of(evaluation.task),
         importance=evaluation.importance,
         most_features=MOST_FEATURES,
         feature_counts=Counter(feature.group for feature in evaluation.importance.features),

@@ -14,18 +14,23 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from driving import drive, states
 
+from flows.session import watching
 from refit.config import parse
 from refit.errors import RefitError, UserError
-from refit.files.artifacts import DECISION, EVALUATION, TRAINING, read_json
+from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD, REPORTS, TRAINING, read_json
 from refit.learners import Learner, Spec, load, make
 from refit.learners.contract import judged_by
 from refit.new_project.project_folder import IGNORED, pipeline
 from refit.problems import problem_of
 from refit.runtime import dvc_runner
+from tasks import score
+from tasks.drift import watch
+from tasks.score import reasons
 
 pytest.importorskip("stable_baselines3", reason="needs the extra [rl]")
 
@@ -130,6 +135,25 @@ def test_a_policy_goes_through_all_stages_and_the_gate_and_a_change_of_its_envir
     evaluation = read_json(project / EVALUATION)
     assert evaluation["importance"]["rows"] == evaluation["explained"]["rows"] == 0
     assert states(drive(project)) == ["unchanged"] * 6
+    card = (project / MODEL_CARD).read_text()
+    for words in (
+        "What the test episodes earned",
+        "The same episodes, played by both",
+        "it earned more than the opponent in",
+        "Not measured: a prediction is the return of an episode",
+        "at its best check there",
+    ):
+        assert words in " ".join(card.split()), words
+
+    with watching(project, trigger="test", wait_seconds=0) as context:
+        report = score.run(context, "2024-03", out=tmp_path / "scores.parquet")
+        judged, scored = (pq.read_table(path) for path in (project / REPORTS / "predictions.parquet", report.out))
+        seen = dict(zip(map(str, judged["id"].to_pylist()), judged["candidate"].to_pylist(), strict=True))
+        assert dict(zip(scored["id"].to_pylist(), scored["prediction"].to_pylist(), strict=True)) == seen
+        with pytest.raises(UserError, match="'reinforcement' are not explained: a prediction is the return of"):
+            reasons.run(context, "181")
+        drift = watch.run(context)
+        assert drift.verdict
 
     file = project / "corridor.py"
     file.write_text(file.read_text().replace("cost: float = 1.0", "cost: float = 2.0"))
