@@ -46,6 +46,7 @@ def test_the_import_contracts_hold(root: Path) -> None:
 
 def test_each_library_is_imported_only_where_it_belongs(root: Path) -> None:
     assert importers(root, "dvc") == {"refit/runtime/dvc_runner.py"}
+    assert importers(root, "river") == {"refit/learners/online/river_models.py"}
     assert all(name.startswith("registry/") for name in importers(root, "mlflow"))
     assert all(name.startswith("flows/") or name == "tasks/prefect_tasks.py" for name in importers(root, "prefect"))
     assert all(name.startswith("tasks/validate") for name in importers(root, "great_expectations"))

@@ -49,7 +49,7 @@ def test_it_beats_no_change_and_goes_on_with_new_rows_alone(project: Path) -> No
     assert training["started_from"]["version"] == "1"
     assert stream["learned_steps"] == learned + training["refit_rows"], "each row once"
     assert stream["learned_steps"] + stream["test_steps"] > 45_000
-    assert round(stream["whole"]["no_change"], 3) == 0.853
+    assert abs(stream["whole"]["no_change"] - 0.8533) < 0.001
     assert stream["whole"]["prequential"] >= 0.87
     assert stream["test"]["prequential"] > stream["test"]["candidate"] > stream["test"]["champion"]
 

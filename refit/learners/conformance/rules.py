@@ -13,7 +13,7 @@ import numpy as np
 
 from refit.errors import RefitError, UserError, message_of
 from refit.learners import Floats, Learner, Spec, load, make, update
-from refit.learners.conformance.sample import FEATURES, Rows
+from refit.learners.conformance.sample import FEATURES, SEEN_ROWS, Rows
 from refit.learners.conformance.subject import Broken, NotApplicable, Subject, bits
 from refit.problems import metric_named
 
@@ -313,6 +313,11 @@ def it_goes_on_where_it_says_so(subject: Subject) -> None:
     batches = [(part.table, part.label) for part in (subject.train.slice(200), subject.train)]
     if update(update(before, batches[:1]), batches[1:]).digest() != update(before, batches).digest():
         raise Broken("two batches in one call and in two gave two models")
+    if before.declaration.order:
+        half, seen = SEEN_ROWS // 2, subject.seen
+        parts = [(seen.table.slice(at, half), seen.label[at : at + half]) for at in (0, half)]
+        if update(before, parts).digest() != update(before, [(seen.table, seen.label)]).digest():
+            raise Broken("a stream in two batches gave another model than in one; learn row by row, each once")
     if before.digest() != digest:
         raise Broken("learning further batches changed the learner that it went on from; work on a copy")
 

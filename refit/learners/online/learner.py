@@ -188,7 +188,8 @@ class Online:
 
         Returns (rows,) predictions, how many of the rows had been learned at each, and the copy.
         """
-        after = Online(self.spec, where=self._where)
+        after = Online.__new__(Online)
+        after._configure(self.spec, self._where, stored=True)  # a stored learner names a class that is not imported
         after.resume(self, table.slice(0, 0), label[:0])
         predicted = after._learn(table, label, silent, checkpoints=False)
         return predicted, Moments.of(table).learned_before(len(label)), after

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FIRST_BLOCK, MOST_BLOCKS = 50, 400  # steps of a block at first; past so many blocks each two become one
+NEVER = np.iinfo(np.int64).max  # the time of what has not happened
 SMALLEST = 1e-15  # of a probability in a log loss
 
 Times = NDArray[np.int64]  # microseconds since 1970
@@ -42,9 +43,10 @@ class Moments:
         """The times of a feature table; a row without a prediction time was predicted when it happened."""
 
         def times(name: str) -> Times | None:
-            if name not in table.column_names or table[name].null_count:
+            if name not in table.column_names:
                 return None
-            return np.asarray(table[name].to_numpy(), "datetime64[us]").astype(np.int64)
+            moments = np.asarray(table[name].to_numpy(), "datetime64[us]")
+            return np.where(np.isnat(moments), NEVER, moments.astype(np.int64))
 
         event, known = times("event_time"), times(KNOWN_AT)
         predicted = times("prediction_time")
@@ -218,7 +220,8 @@ class Place:
         """Take one more row: its digest follows from all rows before it."""
         self.steps += 1
         self.at = at
-        self.known = known if self.known is None else max(self.known, known or self.known)
+        times = [each for each in (self.known, known) if each is not None and each != NEVER]
+        self.known = max(times, default=None)
         self.digest = hashlib.sha256(self.digest.encode() + row).hexdigest()
 
     @property

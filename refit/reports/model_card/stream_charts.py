@@ -11,9 +11,9 @@ from refit.schemas.evaluation import Evaluation
 from refit.schemas.prequential import Alarm, PrequentialPoint
 
 WORDS = {
-    "prequential": "goes on learning",
-    "candidate": "candidate, learns no more",
-    "champion": "champion, learns no more",
+    "prequential": "learns on",
+    "candidate": "candidate",
+    "champion": "champion",
     "no_change": "no change",
 }
 STYLES = {"prequential": ("candidate", "-"), "candidate": ("candidate", "--"), "champion": ("champion", "--")}
@@ -30,7 +30,7 @@ def stream(evaluation: Evaluation) -> Any:
     return _curves("What it predicted before it learned it", report.learned_points, alarms, report.measure)
 
 
-@chart("stream", "The test rows: learning on, each label once it is known, against models that learn no more.")
+@chart("stream", "The test rows: learning on, each label once it is known; candidate and champion learn no more.")
 def stream_test(evaluation: Evaluation) -> Any:
     report = evaluation.prequential
     if report is None:
@@ -53,7 +53,7 @@ def _curves(title: str, points: Sequence[PrequentialPoint], alarms: Sequence[Ala
             axes.axvline(alarm.step if None in times else alarm.time, color=BAD, linestyle=":", linewidth=0.8)
         axes.set(ylabel=f"{measure}, {'newest steps' if part == 'rolling' else 'all steps so far'}")
         axes.set_xlabel("step" if None in times else "time")
-        axes.tick_params(axis="x", labelrotation=30)
+        axes.tick_params(axis="x", labelrotation=30, labelsize=7)
     legend(panels[0][0])
     return figure
 

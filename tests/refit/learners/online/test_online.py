@@ -19,12 +19,13 @@ import pytest
 
 from refit.errors import RefitError, UserError
 from refit.learners import Spec, load, make, update
-from refit.learners.conformance import check
+from refit.learners.conformance import RULES, Broken, Subject, check
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES
 from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.online import prequential
 from refit.learners.online.learner import Online
 from refit.learners.online.prequential import Moments, Record
+from refit.schemas.prequential import Position
 
 HOUR = 3_600_000_000
 SGD = {"kind": "sklearn.linear_model.SGDClassifier", "params": {"loss": "log_loss"}}
@@ -85,6 +86,36 @@ def test_it_keeps_every_rule_of_the_contract(name: str) -> None:
     assert broken == []
 
 
+OF_BATCHES = """
+import numpy as np
+from refit.learners import Declaration
+class Mean:
+    declaration = Declaration(order=True, safe_format="json")
+    def __init__(self, spec): pass
+    def fit(self, train, label, **named): self.mean = float(label.mean())
+    def update(self, rows, label): self.mean = 0.9 * self.mean + 0.1 * float(label.mean())
+    def predict(self, table): return np.full(len(table), self.mean)
+    def save(self, folder): (folder / "mean").write_text(self.mean.hex())
+    @classmethod
+    def load(cls, folder, spec):
+        learner = cls(spec)
+        learner.mean = float.fromhex((folder / "mean").read_text())
+        return learner
+"""
+
+
+def test_a_learner_of_a_stream_that_learns_by_batches_breaks_a_rule() -> None:
+    rule = next(each for each in RULES if each.name == "it goes on where it says so")
+    kind, by_row = "mean.py:Mean", ("rows, label): ", "rows, labels):\n        for label in labels: ")
+
+    def subject(source: str) -> Subject:
+        return Subject(Spec("it", kind, FEATURES, CATEGORICAL, trusted_types=(kind,), source=source))
+
+    with pytest.raises(Broken, match="a stream in two batches gave another model than in one"):
+        rule.keep(subject(OF_BATCHES))
+    rule.keep(subject(OF_BATCHES.replace(*by_row)))
+
+
 def test_a_step_is_predicted_by_the_labels_known_at_its_time_alone() -> None:
     table, label = stream(120, delay_hours=7)
     changed = label.copy()
@@ -101,6 +132,30 @@ def test_no_change_is_the_newest_label_that_was_known() -> None:
     wrong = prequential.no_change_errors(make(spec_of({})).spec.problem, label, before, None)
     expected = [float((label[row - 3] if row >= 3 else 0) != label[row]) for row in range(60)]
     assert wrong.tolist() == expected
+
+
+def test_a_label_that_never_becomes_known_is_used_by_no_step() -> None:
+    table, _ = stream(30)
+    known = table["label_known_at"].to_pylist()
+    known[10] = None
+    place = table.column_names.index("label_known_at")
+    table = table.set_column(place, "label_known_at", pa.array(known, table["label_known_at"].type))
+    assert Moments.of(table).learned_before(30).tolist() == [*range(11), *[10] * 19]
+    assert learned({}, table, stream(30)[1]).position.known_until == known[29]
+
+
+def test_a_stored_learner_goes_on_through_test_rows_without_importing_the_class_that_it_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, label = stream(120)
+    learner = learned(SGD, table.slice(0, 60), label[:60])
+    learner.save(tmp_path)
+    stored = load(tmp_path)
+    assert isinstance(stored, Online)
+    monkeypatch.setattr("refit.learners.online.partial_fit.build", None)
+    predicted, _, after = stored.prequential(table.slice(60), label[60:])
+    assert np.isfinite(predicted).all()
+    assert (after.position.steps, stored.position.steps) == (120, 60)
 
 
 def test_a_label_that_is_known_late_holds_up_those_after_it() -> None:
@@ -125,6 +180,19 @@ def test_blocks_stay_few_however_long_the_stream() -> None:
     assert 200 <= len(record.blocks) <= 401
     assert prequential.totals(record.blocks) == (200_000, 200_000.0, 0.0)
     assert len({block.steps for block in record.blocks[:-1]}) == 1
+
+
+@pytest.mark.parametrize("rows", [0, 1, 49, 50, 51, 19_999, 20_000, 20_001, 20_100, 24_999])
+def test_a_record_goes_on_from_its_state(rows: int) -> None:
+    whole, half = Record(), Record()
+    for step in range(rows):
+        half.add(step, (step % 3, step % 5, step % 2))
+    after = Record.restored(half.state(Position(steps=rows)))
+    for step in range(30_000):
+        whole.add(step, (step % 3, step % 5, step % 2))
+        if step >= rows:
+            after.add(step, (step % 3, step % 5, step % 2))
+    assert after == whole
 
 
 @pytest.mark.parametrize("name", ["linear", "partial_fit", "forest of river, watched"])
