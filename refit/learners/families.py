@@ -16,6 +16,7 @@ FAMILIES: Mapping[str, str] = {
     "torch_tabular": "refit.learners.torch_tabular:TorchTabular",
     "relative": "refit.learners.relative:Relative",
     "recursive": "refit.learners.recursive:Recursive",
+    "fp_growth": "refit.learners.baskets:FPGrowth",
     "self_training": "refit.learners.self_training:SelfTraining",
     "label_spreading": "refit.learners.label_spreading:LabelSpreading",
     "online": "refit.learners.online.learner:Online",

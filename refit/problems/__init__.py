@@ -23,6 +23,7 @@ _KINDS = {
     "regression": "refit.problems.regression:Regression",
     "forecast": "refit.problems.forecast:Forecast",
     "anomaly": "refit.problems.anomaly:Anomaly",
+    "association": "refit.problems.association:Association",
     "clustering": "refit.problems.clustering:Clustering",
     "reinforcement": "refit.problems.reinforcement:Reinforcement",
     "reduction": "refit.problems.reduction:Reduction",

@@ -105,7 +105,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         ),
         logged=LoggedRows(new=logged, known=scored - logged),
         threshold=champion.learner.threshold if champion.learner.spec.task == "binary" else None,
-        mean_prediction=None if champion.learner.spec.classes or not scored else float(predictions.mean()),
+        mean_prediction=None if predictions.ndim > 1 or not scored else float(predictions.mean()),
         called=_classes(champion.learner, predictions),
         intervals=intervals.summary() if intervals else None,
         out=str(target),
@@ -327,7 +327,7 @@ def _output_table(
         ),
         "event_time": table[prediction_log.EVENT_TIME],
         "prediction_time": table[prediction_log.PREDICTION_TIME],
-        **_columns(champion.learner, of_column(table[prediction_log.PREDICTION])),
+        **_columns(champion.learner, of_column(table[prediction_log.PREDICTION]), table),
         **(intervals.columns() if intervals else {}),
         "model": pa.repeat(champion.version.model, table.num_rows),
         "model_version": table[prediction_log.VERSION],
@@ -341,10 +341,11 @@ def _output_table(
     return pa.table(leading | columns)
 
 
-def _columns(learner: Learner, predicted: Floats) -> dict[str, object]:
-    """Return prediction columns: probability and label, class and probability of each class, or numbers."""
+def _columns(learner: Learner, predicted: Floats, rows: pa.Table) -> dict[str, object]:
+    """Return prediction columns: probability and label, class and probability of each class, numbers, or items."""
     target = learner.spec.problem
-    columns: dict[str, object] = {"prediction": target.predicted_values(predicted)}
+    items = learner.recommendations(rows) if hasattr(learner, "recommendations") else None
+    columns: dict[str, object] = {"prediction": items or target.predicted_values(predicted)}
     if target.task == "binary":
         columns["predicted_label"] = (predicted >= learner.threshold).astype("int64")
     columns |= {name: predicted[:, index] for index, name in enumerate(target.parts) if index}

@@ -36,6 +36,7 @@ def charts(test: Holdout, predicted: Floats, spec: Spec) -> list[Chart]:
     Args:
         predicted: of the test rows, for the classes of their problem.
     """
+    predicted = test.problem.output(predicted)
     return [_chart(test, predicted, name, array) for name, array in spec.arrays.items() if array.kind == "image"]
 
 
@@ -73,6 +74,8 @@ def shown(problem: Problem, pixels: NDArray[np.uint8], label: Any, predicted: An
         best = int(np.argmax(predicted))
         name = problem.classes[int(label)]
         return ShownImage(pixels, name, f"{problem.classes[best]} ({predicted[best]:.0%})", best == int(label))
+    if problem.parts:
+        return ShownImage(pixels, "loss", f"{predicted:.4g}", True)
     if problem.task == "binary":
         return ShownImage(pixels, f"{int(label)}", f"{predicted:.0%}", (predicted >= 0.5) == bool(label))
     return ShownImage(pixels, f"{label:.4g}", f"{predicted:.4g}", True)

@@ -99,6 +99,7 @@ def test_a_row_is_called_the_likeliest_class() -> None:
 
 FEATURES = pa.table({"x": [2.5, -1.0, None, 4.0], "y": [7, 8, 8, 9], "v": [[0.0, 1.0], [1.0, 1.0], None, [3.0, 0.0]]})
 EPISODES = FEATURES.append_column("seed", pa.array([1, 2, 3, 4]))
+BASKETS = pa.table({"items": ["milk,bread", "bread", None, "milk,tea,rice"]})
 NO_LABELS = pa.chunked_array([[0, 0, 0, 0]])
 
 
@@ -110,6 +111,7 @@ def test_a_kind_keeps_the_contract(kind: str) -> None:
     learns_labels = problem.labelled and not problem.optional_label
     column = COLUMNS[problem.task][1] if learns_labels else NO_LABELS
     features = pa.table({"x": column}) if learns_labels else EPISODES if kind == "reinforcement" else FEATURES
+    features = BASKETS if kind == "association" else features
     labels = problem.labels(column)
     assert problem.name == kind
     assert problem.default_metric in problem.metric_names(comparable=True)

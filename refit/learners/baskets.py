@@ -1,0 +1,211 @@
+"""Association rules by FP-growth: what belongs into a basket is what the rules add that apply to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refit.config import nearest
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import digest, write_json, write_manifest
+from refit.learners.contract import (
+    DESCRIPTION,
+    Declaration,
+    FitReport,
+    Floats,
+    Labels,
+    Spec,
+    check_labels,
+    describe,
+)
+from refit.problems.association import TOP, Association, first_absent, left_out, most_frequent
+from refit.runtime.context import Progress, silent
+from refit.schemas.model_description import ModelDescription
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+RULES = "rules.json"
+ARGUMENTS = {"min_support": 0.006, "min_confidence": 0.25, "max_items": None}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A basket with all of some items has another one too."""
+
+    items: tuple[str, ...]
+    adds: str
+    support: float  # share of the baskets with all of them
+    confidence: float  # share of the baskets with the items that have the other one too
+    lift: float
+
+
+class FPGrowth:
+    """Mines frequent sets of items, and recommends by the mean confidence of the rules that apply to a basket.
+
+    A rule has one or more items, and adds one. Where fewer than five items are added, the most frequent ones follow.
+    Source: Han, Pei and Yin (2000), "Mining Frequent Patterns without Candidate Generation", as mlxtend has it.
+    """
+
+    def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        for name in spec.params:
+            if name not in ARGUMENTS:
+                raise UserError(
+                    f"learner 'fp_growth' has no argument {name!r}{nearest(name, ARGUMENTS)} ({where}.params.{name})"
+                )
+        arguments: Mapping[str, Any] = {**ARGUMENTS, **spec.params}
+        for name in ("min_support", "min_confidence"):
+            value = arguments[name]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+                raise UserError(
+                    f"learner 'fp_growth': {name} is a share above 0, up to 1; found {value!r} ({where}.params.{name})"
+                )
+        try:
+            import mlxtend  # noqa: F401
+        except ImportError:
+            raise UserError(
+                "learner 'fp_growth' needs a package that is not installed: uv pip install 'refit[baskets]' "
+                f"({where}.kind)"
+            ) from None
+        self._configure(spec)
+        self._arguments = arguments
+
+    def _configure(self, spec: Spec) -> None:
+        self.spec = spec
+        self.threshold = 0.5
+        self.rules: tuple[Rule, ...] = ()
+        self._shares: dict[str, float] = {}
+
+    @property
+    def declaration(self) -> Declaration:
+        return Declaration(("association",), labels=False, safe_format="json")
+
+    @property
+    def _problem(self) -> Association:
+        problem = self.spec.problem
+        assert isinstance(problem, Association)
+        return problem
+
+    def fit(
+        self,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        check_labels(label, self.spec)
+        baskets = self._problem.baskets(train.select(list(self.spec.features)))
+        if not any(len(basket) > 1 for basket in baskets):
+            raise UserError(
+                f"learner {self.spec.name!r}: none of {len(baskets):,} baskets has two items; check "
+                "train.problem.separator"
+            )
+        self._shares = most_frequent(baskets)
+        self.rules = tuple(self._mined(baskets))
+        self._index()
+        warnings = () if self.rules else ("no rule is that frequent and sure: it recommends the most frequent items",)
+        return FitReport(warnings=warnings)
+
+    def _mined(self, baskets: Sequence[Sequence[str]]) -> Iterator[Rule]:
+        """The rules, the surest first."""
+        import pandas as pd
+        from mlxtend.frequent_patterns import association_rules, fpgrowth
+
+        items = sorted(self._shares)
+        place = {item: number for number, item in enumerate(items)}
+        has = np.zeros((len(baskets), len(items)), dtype=np.bool_)
+        for row, basket in enumerate(baskets):
+            has[row, [place[item] for item in basket]] = True
+        frequent = fpgrowth(
+            pd.DataFrame(has, columns=items),
+            min_support=self._arguments["min_support"],
+            use_colnames=True,
+            max_len=self._arguments["max_items"],
+        )
+        if frequent.empty or frequent["itemsets"].map(len).max() < 2:
+            return
+        table = association_rules(frequent, metric="confidence", min_threshold=self._arguments["min_confidence"])
+        rules = [
+            Rule(tuple(sorted(items)), next(iter(adds)), float(support), float(confidence), float(lift))
+            for items, adds, support, confidence, lift in table[
+                ["antecedents", "consequents", "support", "confidence", "lift"]
+            ].itertuples(index=False)
+            if len(adds) == 1
+        ]
+        yield from sorted(rules, key=lambda rule: (-rule.confidence, -rule.support, rule.items, rule.adds))
+
+    def _index(self) -> None:
+        self._by_first: dict[str, list[Rule]] = {}
+        for rule in self.rules:
+            self._by_first.setdefault(rule.items[0], []).append(rule)
+        self._popular = list(self._shares)
+
+    def resume(self, *args: Any, **named: Any) -> FitReport:
+        raise UserError("learner 'fp_growth' does not go on from a champion; set train.warm_start: null")
+
+    def _applying(self, basket: Sequence[str]) -> list[Rule]:
+        has = set(basket)
+        return [rule for item in basket for rule in self._by_first.get(item, ()) if has.issuperset(rule.items)]
+
+    def recommended(self, basket: Sequence[str]) -> list[str]:
+        """The items that would be added to a basket, the likeliest first."""
+        sure: dict[str, list[float]] = {}
+        for rule in self._applying(basket):
+            if rule.adds not in basket:
+                sure.setdefault(rule.adds, []).append(rule.confidence)
+        means = {item: sum(values) / len(values) for item, values in sure.items()}
+        chosen = sorted(means, key=lambda item: (-means[item], item))[:TOP]
+        return first_absent(self._popular, basket, chosen)
+
+    def recommendations(self, table: pa.Table) -> list[str]:
+        """The recommended items of each row, as a text."""
+        problem = self._problem
+        return [
+            problem.separator.join(self.recommended(basket))
+            for basket in problem.baskets(table.select(list(self.spec.features)))
+        ]
+
+    def predict(self, table: pa.Table) -> Floats:
+        if not self._shares:
+            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        result = np.zeros(self._problem.shape(table.num_rows))
+        for row, basket in enumerate(self._problem.baskets(table.select(list(self.spec.features)))):
+            if len(basket) > 1:
+                item, rest = left_out(basket)
+                result[row, :2] = item in self.recommended(rest), 1
+            applying = self._applying(basket)
+            confirmed = sum(rule.adds in basket for rule in applying)
+            result[row, 2:] = len(applying), confirmed, sum(self._shares[rule.adds] for rule in applying)
+        return result
+
+    def save(self, folder: Path) -> None:
+        rules = [[rule.items, rule.adds, rule.support, rule.confidence, rule.lift] for rule in self.rules]
+        write_json(folder / RULES, {"shares": list(self._shares.items()), "rules": rules})
+        describe(self).write(folder / DESCRIPTION)
+        write_manifest(folder)
+
+    @classmethod
+    def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> FPGrowth:
+        learner = cls.__new__(cls)  # `__init__` would need the package that mines
+        learner._configure(spec)
+        learner.threshold = description.threshold
+        stored = json.loads((folder / RULES).read_text(encoding="utf-8"))
+        learner._shares = dict(stored["shares"])
+        learner.rules = tuple(Rule(tuple(items), *rest) for items, *rest in stored["rules"])
+        learner._index()
+        return learner
+
+    def unsafe_reason(self) -> str | None:
+        return None
+
+    def digest(self) -> str:
+        rules = [[*rule.items, rule.adds, rule.confidence.hex(), rule.support.hex()] for rule in self.rules]
+        shares = [[item, share.hex()] for item, share in self._shares.items()]
+        return digest({"kind": self.spec.kind, "features": list(self.spec.features), "rules": rules, "shares": shares})
