@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from refit.errors import RefitError, message_of
+from refit.errors import RefitError, UserError, message_of
 from refit.files.artifacts import check_manifest, read_json
 from refit.learners.contract import (
     DESCRIPTION,
@@ -52,7 +53,15 @@ def make(spec: Spec, *, where: str = "params.yaml: train.learners") -> Learner:
     """
     if spec.average > 1:
         return load_class(AVERAGED)(spec, where=where)  # type: ignore[call-arg]
-    learner: Learner = _class_of(spec, where)(spec, where=where)  # type: ignore[call-arg]
+    family_of: Any = _class_of(spec, where)
+    try:
+        learner: Learner = family_of(spec, where=where)
+    except KeyError as error:  # a family has tables by task: of losses, of estimators
+        if error.args != (spec.task,):
+            raise
+        raise UserError(
+            f"learner {spec.kind!r} is for other kinds of problems; train.task is {spec.task!r} ({where}.kind)"
+        ) from None
     if spec.start and not spec.start.pretrained:
         from refit.learners.networks.start import start_from
 

@@ -19,13 +19,12 @@ from refit.files.artifacts import FEATURE_SET, REPORTS, defined
 from refit.learners import Floats, Labels, Learner, Spec
 from refit.learners.intervals import score
 from refit.learners.prediction_intervals import IntervalLearner
-from refit.problems import problem_of
 from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from refit.schemas.cross_validation import CrossValidation, IntervalCoverage, OuterFold
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.training import Scores
-from tasks.train import from_scratch, labelled_rows, make_all, specs_of
+from tasks.train import from_scratch, labelled_rows, make_all, problem_in, specs_of
 from tasks.train.folds import Fold, LabelledRows, cut, newest
 from tasks.train.start import parent_of, require_unseen_by_parent, start_of
 from tasks.train.trial import predict
@@ -59,7 +58,7 @@ def run(context: Context) -> CrossValidation:
     """
     params = context.params
     features = FeatureTable.read(context.path(FEATURE_SET))
-    start, problem = start_of(context), problem_of(params.task, features.classes)
+    start, problem = start_of(context), problem_in(params, context.project, features.classes)
     whole = labelled_rows(context, features, problem)
     folds = cut(whole, params.evaluate.cross_validation, params, problem, where="evaluate.cross_validation")
     first = min(whole.rows["event_time"].to_numpy()[fold.scored].min() for fold in folds)

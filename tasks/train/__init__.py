@@ -150,8 +150,7 @@ def from_scratch(
     best = choose(trials, context.params.train.metric)
     refitted = _refit(best, rows, context.progress)
     learner = interval_margins.with_intervals(refitted, best, rows, context.params, context.progress)
-    count = len(rows.folds[-1].fitted) if specs[0].problem.played else len(rows.whole)
-    return Trained(learner, best, trials, count, rows.whole.at(best.unseen))
+    return Trained(learner, best, trials, len(rows.whole), rows.whole.at(best.unseen))
 
 
 def _run_trial(spec: Spec, rows: Development, context: Context, *, size_curves: bool) -> Trial:
@@ -253,13 +252,16 @@ def specs_of(params: Params, features: FeatureColumns, project: Path, start: Sta
     return specs
 
 
-def problem_in(params: Params, project: Path) -> Problem:
+def problem_in(params: Params, project: Path, classes: Sequence[str] = ()) -> Problem:
     """Return the problem of the params, with the project's files that its options name.
+
+    Args:
+        classes: of a multiclass problem, in the order of their codes.
 
     Raises:
         UserError: a file that they name is missing.
     """
-    problem, where = problem_of(params.train.task, options=params.train.problem), "params.yaml: train.problem"
+    problem, where = problem_of(params.task, classes, params.train.problem), "params.yaml: train.problem"
     names = problem.options.code() if problem.options else ()
     return replace(problem, sources=project_files.read_sources(project, names, where))
 

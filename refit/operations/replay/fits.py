@@ -150,11 +150,13 @@ class Fits:
                 params.registry.trusted_types,
                 start.model_digest,
                 code_digest("train"),
-                [spec.source for spec in self._specs],
+                [*(spec.source for spec in self._specs), *(spec.sources for spec in self._specs if spec.sources)],
             ]
         )
 
     def _train(self, folder: Path, train: LabelledRows, validation: LabelledRows, start: WarmStart) -> None:
+        import pyarrow as pa
+
         wall, cpu = time.monotonic(), time.process_time()
         if start.version is None:
             trained = from_scratch(self._specs, train, validation, self._context, size_curves=False)
@@ -163,6 +165,7 @@ class Fits:
         seconds, cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
         takes = serving(trained.learner, validation.rows, THOROUGH)
         labels, metric = np.concatenate([train.label, validation.label]), self._context.params.train.metric
+        features = pa.concat_tables([train.rows, validation.rows]).select(list(trained.learner.spec.features))
         with atomic_folder(folder) as scratch:
             (scratch / MODEL).mkdir()
             trained.learner.save(scratch / MODEL)
@@ -173,7 +176,7 @@ class Fits:
                 learner=trained.best.learner.spec.name,
                 model_digest=trained.learner.digest(),
                 threshold=trained.learner.threshold,
-                naive=self._history.problem.naive(labels, metric),
+                naive=self._history.problem.naive(labels, metric, features),
                 rows=trained.rows,
                 seconds=round(seconds, 3),
                 cpu_seconds=round(cpu_seconds, 3),

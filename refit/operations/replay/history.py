@@ -22,7 +22,6 @@ from refit.config.forecasting import KNOWN_AT as COLUMN
 from refit.config.windows import local_days
 from refit.errors import UserError
 from refit.files import artifacts
-from refit.problems import problem_of
 from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
@@ -37,6 +36,7 @@ from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import arrays_of, columns_of
 from tasks.featurize.labels import CHOSEN, LABEL, LABEL_KNOWN_AT, rows_until
 from tasks.featurize.warehouse import open_warehouse
+from tasks.train import problem_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -114,7 +114,7 @@ def history(context: Context, until: datetime, known_by: datetime) -> History:
         context.progress("computing features once for all")
         table = _computed(own, validated, definitions, until)
         _write(path, table)
-    return _of(table, definitions, name, context.params)
+    return _of(table, definitions, name, context)
 
 
 def _taken_in(own: Context) -> dict[str, list[Manifest]]:
@@ -187,13 +187,15 @@ def _read_table(path: Path) -> pa.Table | None:
         return None
 
 
-def _of(table: pa.Table, definitions: Definitions, name: str, params: Params) -> History:
+def _of(table: pa.Table, definitions: Definitions, name: str, context: Context) -> History:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    params = context.params
     key, names, task = definitions.feature_set.spine.key, definitions.feature_set.names(), params.task
     table = table.append_column(COLUMN, table[LABEL_KNOWN_AT])  # used to cut folds in time
-    target = problem_of(task, sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ())
+    classes = sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ()
+    target = problem_in(params, context.project, classes)
     moments = {
         each: table[each].cast(pa.timestamp("us")).to_numpy()
         for each in ("event_time", "prediction_time", LABEL_KNOWN_AT)

@@ -20,6 +20,7 @@ import yaml
 from driving import drive, states
 
 from flows.session import watching
+from refit.cli.replays import replay
 from refit.config import parse
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD, REPORTS, TRAINING, read_json
@@ -31,6 +32,7 @@ from refit.runtime import dvc_runner
 from tasks import score
 from tasks.drift import watch
 from tasks.score import reasons
+from tasks.train import make_all
 
 pytest.importorskip("stable_baselines3", reason="needs the extra [rl]")
 
@@ -103,14 +105,14 @@ def policy() -> Learner:
     return fitted()
 
 
-def project_of(folder: Path) -> Path:
+def project_of(folder: Path, episodes: int = 182) -> Path:
     project = folder / "corridor"
     (project / "raw").mkdir(parents=True)
     chance, start = random.Random(0), datetime(2024, 1, 1, tzinfo=UTC)
     with (project / "raw/episodes.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("id", "at", "seed", "exit"))
-        for number in range(182):
+        for number in range(episodes):
             day = start + timedelta(hours=12 * number)
             writer.writerow((number, f"{day:%Y-%m-%d %H:%M}", chance.randrange(10**6), chance.choice((-6, -4, 4, 6))))
     shutil.copyfile(CORRIDOR, project / "corridor.py")
@@ -376,3 +378,41 @@ def test_a_time_limit_is_no_end_what_would_follow_counts() -> None:
     with torch.no_grad():
         worth = model.policy.predict_values(torch.tensor([[3.0], [5.0], [8.0]])).numpy()
     assert (np.abs(worth - 2.0) < 0.1).all(), worth
+
+
+@pytest.mark.slow
+def test_a_replay_trains_policies_at_past_moments_and_compares_them_on_the_same_episodes(tmp_path: Path) -> None:
+    project = project_of(tmp_path, episodes=366)
+    report = replay(
+        project,
+        start="2024-04-01",
+        end="2024-07-01",
+        every="month",
+        policies="never,always",
+        metric=None,
+        budget=None,
+        random=0,
+        overrides={},
+        wait_seconds=0,
+        quiet=True,
+    )
+    assert {name: each.score > 3 for name, each in report.policies.items()} == {"never": True, "always": True}
+
+
+@pytest.mark.parametrize(
+    ("learner", "message"),
+    [
+        ({"kind": "sklearn.ensemble.RandomForestClassifier"}, "train.task is 'reinforcement'"),
+        ({"kind": "mlp"}, "train.task is 'reinforcement'"),
+        ({"kind": "policy", "params": {"algorithm": "ppo"}}, ""),
+    ],
+)
+def test_a_learner_of_another_kind_of_problem_is_refused_in_a_line(learner: dict[str, Any], message: str) -> None:
+    params = parse(PARAMS | {"train": PARAMS["train"] | {"learners": [{"name": "it", **learner}]}})
+    specs = [spec(learner.get("params", {}), kind=learner["kind"])]
+    if not message:
+        make_all(specs, params)
+        return
+    with pytest.raises(UserError, match=message) as error:
+        make_all(specs, params)
+    assert len(str(error.value).splitlines()) == 1
