@@ -255,6 +255,8 @@ class TrainParams(Section):
     def _several(self) -> TrainParams:
         if self.average and self.seeds == 1:
             raise ValueError("average needs several seeds; set seeds to 5, or leave average out")
+        if self.average and kind_of(self.task).parts:
+            raise ValueError(f"predictions of task {self.task!r} have no mean over seeds; leave average out")
         if self.average and self.warm_start:
             raise ValueError(
                 "an average of several seeds cannot go on from a champion; leave warm_start or average out"

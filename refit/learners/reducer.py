@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 WEIGHTS, REFERENCE = "reducer.skops", "reference.safetensors"
 OWN = "scale"  # an argument of ours: whether each column gets a standard deviation of 1
-NEIGHBOURS = 5  # of trustworthiness, and of rows that are placed or restored by their neighbours
+NEIGHBOURS = 5  # of trustworthiness, and of rows that are restored by their neighbours
+CLOSE = 10  # training rows of which one gives a new row its place
 FEW, MANY = 2_000, 20_000  # training rows that are stored: to judge by, and to place new rows by
 AT_ONCE = 512  # rows
 
@@ -44,9 +45,9 @@ class Reducer:
     """Scales numbers and lets an estimator place them on few coordinates.
 
     An estimator that can be stored without pickle places new rows itself, and restores them if it can. Any other map of
-    rows (UMAP, t-SNE, spectral embedding) is stored as the coordinates of its training rows: a new row lies at the mean
-    of its nearest ones, weighted by closeness, and is restored as the mean of its nearest rows on the map. A missing
-    value is taken for the mean.
+    rows (UMAP, t-SNE, spectral embedding) is stored as the coordinates of its training rows: of the nearest ones, a new
+    row takes the place of the one in their midst on the map (a mean could lie between two groups, where nothing is),
+    and it is restored as the mean of its nearest rows on the map. A missing value is taken for the mean.
     """
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
@@ -138,10 +139,10 @@ class Reducer:
         if self._fitted is not None:
             each = [points[[row]] for row in range(len(points))] if self._alone else [points]
             return np.vstack([np.asarray(self._fitted.transform(part), dtype=np.float64) for part in each])
-        near, distances = _nearest(points, self._reference)
-        weights = 1 / np.maximum(distances, 1e-9)
-        weights /= weights.sum(axis=1, keepdims=True)
-        return np.asarray((self._placed[near] * weights[:, :, None]).sum(axis=1), dtype=np.float64)
+        near, _ = _nearest(points, self._reference, CLOSE)
+        around = self._placed[near]  # (rows, k, components)
+        apart = np.sqrt(((around[:, :, None] - around[:, None]) ** 2).sum(axis=3)).sum(axis=2)
+        return np.asarray(around[np.arange(len(around)), apart.argmin(axis=1)], dtype=np.float64)
 
     def _restored(self, placed: Floats) -> Floats:
         """(rows, columns) the scaled numbers that coordinates stand for."""

@@ -34,7 +34,7 @@ class ReductionDetails(Details):
 
     model_config = ConfigDict(extra="forbid")
 
-    explained: Measured  # share of the variance about the naive mean that is restored
+    restored: Measured  # share of the variance about the naive mean
     coloured_by: str
     points: tuple[PlacedRow, ...]
 
@@ -54,13 +54,13 @@ def facts(labels: NDArray[Any], predicted: Floats) -> ReductionFacts:
 
 def details(test: Holdout, scored: Scored, confidence: float) -> ReductionDetails:
     candidate = scored.p["candidate"]
-    explained = error_reduction("reconstruction_error", test.sample, candidate, scored.p["baseline"])
+    restored = error_reduction("reconstruction_error", test.sample, candidate, scored.p["baseline"])
     chosen = np.arange(test.rows)
     if test.rows > POINTS:
         chosen = np.sort(np.random.default_rng(0).choice(test.rows, POINTS, replace=False))
     column, groups = _groups(test)
     return ReductionDetails(
-        explained=with_interval(explained, confidence, -np.inf, 1.0),
+        restored=with_interval(restored, confidence, -np.inf, 1.0),
         coloured_by=column,
         points=tuple(
             PlacedRow(x=round(float(x), 4), y=round(float(y), 4), group=groups[row])

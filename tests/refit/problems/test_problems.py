@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from refit.problems import kinds, problem_of
+from refit.problems import kind_of, kinds, problem_of
 from refit.problems.binary import Binary
 from refit.problems.contract import Problem, aligned, as_column, of_column
 from refit.problems.multiclass import Multiclass
@@ -134,6 +135,32 @@ def test_a_kind_keeps_the_contract(kind: str) -> None:
         assert problem.output(guess).shape == (len(column),)
         assert problem.check_predictions(np.full_like(guess, np.nan), len(column)) != ""
     assert set(problem.describe_labels(column)) <= {"positive", "classes", "mean", "std"}
+
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "refit/problems/NAME.py",
+        "refit/evaluation/details/NAME.py",
+        "refit/reports/model_card/by_task/NAME.py",
+        "refit/reports/templates/model_card_NAME.html.j2",
+    ],
+)
+def test_what_a_kind_adds_lies_where_contributing_says(place: str) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert place in text or place.removesuffix("NAME.py") in text
+    own = {name for name in kinds() if kind_of(name).__module__ == f"refit.problems.{name}"}
+    if place.startswith("refit/problems"):
+        assert own == set(kinds())
+        assert all((ROOT / place.replace("NAME", name)).is_file() for name in own)
+        return
+    before, after = place.split("NAME")
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / before).parent.glob("*")}
+    named = {path[len(before) : -len(after)] for path in there if path.startswith(before) and path.endswith(after)}
+    assert named - {"__init__", ""} <= own, "it belongs to no kind of problem"
 
 
 def test_a_metric_has_the_same_words_and_direction_in_every_kind() -> None:

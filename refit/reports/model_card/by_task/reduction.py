@@ -39,9 +39,9 @@ def map_of_rows(evaluation: Evaluation) -> Any:
 
 
 def summary(evaluation: Evaluation) -> Iterator[str]:
-    explained, trust = _details(evaluation).explained, evaluation.metrics["candidate"]["trustworthiness"]
-    if explained.value is not None:
-        yield f"It restores {explained.value:.1%} of the variance{explained.between('{:.1%}'.format)}."
+    restored, trust = _details(evaluation).restored, evaluation.metrics["candidate"]["trustworthiness"]
+    if restored.value is not None:
+        yield f"It restores {restored.value:.1%} of the variance{restored.between('{:.1%}'.format)}."
     if trust.value is not None:
         yield (
             f"Neighbours on the map can be trusted by {trust.value:.3f}{trust.between('{:.3f}'.format)}: 1 if they are "
