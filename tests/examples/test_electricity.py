@@ -60,12 +60,15 @@ def test_killed_at_20_random_places_it_gives_the_same_predictions(project: Path)
             run_remembered(stage, run.context())
     undisturbed, rows = load(project / CANDIDATE), pq.read_table(project / TABLE)
     predicted = undisturbed.predict(rows)
-    command, chance = [sys.executable, "-m", "refit", "stage", "train"], random.Random(0)
+    command, chance = [sys.executable, "-u", "-m", "refit", "stage", "train"], random.Random(0)
     for _ in range(KILLS):
-        process = subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(chance.uniform(3.0, 9.0))
+        process = subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        assert process.stdout is not None
+        assert any("fitting stream" in line for line in process.stdout), "it was killed before it began"
+        time.sleep(chance.uniform(0.0, 2.0))
+        assert process.poll() is None, "it ended before it was killed"
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.communicate()
     assert list((project / CHECKPOINTS).glob("online-*"))
     subprocess.run(command, cwd=project, check=True)
     again = load(project / CANDIDATE)
