@@ -64,13 +64,9 @@ def numbers_of_segments(evaluation: Evaluation) -> Any:
             continue
         axes.plot(*zip(*points, strict=True), color=COLOURS["candidate"])
         dots(axes, points, COLOURS["candidate"], 4)
-        axes.plot(
-            *zip(*(point for point in points if point[0] == study.chosen), strict=True) or ([], []),
-            "o",
-            markersize=9,
-            markerfacecolor="none",
-            color=INK,
-        )
+        for number, value in points:
+            if number == study.chosen:
+                axes.plot(number, value, "o", markersize=9, markerfacecolor="none", color=INK)
         if name == "stability":
             axes.axhline(STABLE, color=QUIET, linewidth=0.8, linestyle="--")
             axes.set_ylim(0, 1.05)
