@@ -44,6 +44,17 @@ class TableModel:
         classes = self._learner.spec.classes
         return pd.DataFrame(predicted, columns=list(classes)) if classes else predicted
 
+    def act(self, observation: Any) -> Any:
+        """The action of a policy for one observation of its environment.
+
+        Raises:
+            UserError: the model is no policy.
+        """
+        act: Callable[[Any], Any] | None = getattr(self._learner, "act", None)
+        if act is None:
+            raise UserError(f"a model of task {self._learner.spec.task!r} takes no actions; call predict(frame)")
+        return act(observation)
+
 
 def table_of(frame: pd.DataFrame, learner: Learner) -> pa.Table:
     """The features of a frame as a table, with exactly the values that they have in pandas.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from refit.problems.contract import Floats, Problem
 
-__all__ = ["Arena", "Player", "Scene", "arena", "environment_of", "library", "player"]
+__all__ = ["Act", "Arena", "Player", "Scene", "arena", "environment_of", "library", "player"]
 
 MOST_STEPS = 100_000  # of an episode
 EVALUATION, TRAINING = 1, 2  # what a seed is for: episodes of the two never share a random number

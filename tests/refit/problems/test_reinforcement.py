@@ -26,8 +26,10 @@ from refit.errors import RefitError, UserError
 from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD, REPORTS, TRAINING, read_json
 from refit.learners import Learner, Spec, load, make
 from refit.learners.contract import judged_by
+from refit.learners.networks.surroundings import EpochReport, reporting_to
+from refit.learners.pyfunc import TableModel
 from refit.new_project.project_folder import IGNORED, pipeline
-from refit.problems import problem_of
+from refit.problems import episodes, problem_of
 from refit.runtime import dvc_runner
 from tasks import score
 from tasks.drift import watch
@@ -416,3 +418,34 @@ def test_a_learner_of_another_kind_of_problem_is_refused_in_a_line(learner: dict
     with pytest.raises(UserError, match=message) as error:
         make_all(specs, params)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_policy_gives_the_action_for_an_observation_and_another_model_says_that_it_has_none(policy: Learner) -> None:
+    model = TableModel(policy)
+    assert model.act(np.array([6.0])) == 1
+    assert model.act(np.array([-6.0])) == 0
+    with pytest.raises(UserError, match="a model of task 'binary' takes no actions"):
+        TableModel(make(Spec("it", "baseline", ("x",)))).act(np.array([6.0]))
+
+
+def test_every_check_is_reported_while_a_policy_trains() -> None:
+    reports: list[EpochReport] = []
+    with reporting_to(reports.append):
+        fitted(QUICK | {"check_every": 256})
+    assert [each.epoch for each in reports] == [1, 2, 3, 4]
+    assert all(each.loss is None and each.validation is not None for each in reports)
+
+
+@pytest.mark.parametrize("library", ["gymnasium", "stable_baselines3"])
+def test_without_the_extra_one_line_names_it(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(UserError, match=r"not installed; .* -e '\.\[rl\]'") as error:
+        make(spec())
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_no_seed_of_training_is_one_of_evaluation() -> None:
+    judged = {episodes.seed_for(episodes.EVALUATION, seed) for seed in range(2000)}
+    trained = {episodes.seed_for(episodes.TRAINING, seed) for seed in range(2000)}
+    assert len(judged) == len(trained) == 2000
+    assert not judged & trained

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,6 +137,12 @@ class Policy:
             raise UserError(f"feature {missing[0]!r} is missing; there are {', '.join(table.column_names)}")
         with episodes.arena(self.spec.problem) as arena:
             return arena.returns(arena.scenes(table.select(list(self.spec.features))), self._network.player)
+
+    @cached_property
+    def act(self) -> episodes.Act:
+        """The function that gives the action for one observation of the environment."""
+        with episodes.arena(self.spec.problem) as arena:
+            return self._fitted.player(arena.environment, 0)
 
     def save(self, folder: Path) -> None:
         network = self._fitted
