@@ -38,7 +38,7 @@ from refit.learners.embeddings import embedded
 from refit.learners.meta_learner import matching
 from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.quantiles import quantile_of
-from refit.problems import metric_named, problem_of
+from refit.problems import metric_named
 from refit.problems.contract import Problem, as_column
 from refit.runtime.context import Context, Progress
 from refit.schemas.feature_table import FeatureColumns, FeatureTable
@@ -47,6 +47,7 @@ from refit.schemas.warm_start import WarmStart
 from refit.storage.arrays import summarised
 from tasks.train import interval_margins, segment_study, warm
 from tasks.train.folds import Development, LabelledRows, development, out_of_order, require_learnable
+from tasks.train.problem import problem_in
 from tasks.train.start import keep_names, parent_of, start_of
 from tasks.train.trial import Trained, Trial, fit_rows, fitted, trial_report
 
@@ -250,20 +251,6 @@ def specs_of(params: Params, features: FeatureColumns, project: Path, start: Sta
             )
         )
     return specs
-
-
-def problem_in(params: Params, project: Path, classes: Sequence[str] = ()) -> Problem:
-    """Return the problem of the params, with the project's files that its options name.
-
-    Args:
-        classes: of a multiclass problem, in the order of their codes.
-
-    Raises:
-        UserError: a file that they name is missing.
-    """
-    problem, where = problem_of(params.task, classes, params.train.problem), "params.yaml: train.problem"
-    names = problem.options.code() if problem.options else ()
-    return replace(problem, sources=project_files.read_sources(project, names, where))
 
 
 def _seen(features: FeatureColumns, learner: LearnerParams, where: str) -> FeatureColumns:

@@ -36,7 +36,7 @@ from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import arrays_of, columns_of
 from tasks.featurize.labels import CHOSEN, LABEL, LABEL_KNOWN_AT, rows_until
 from tasks.featurize.warehouse import open_warehouse
-from tasks.train import problem_in
+from tasks.train.problem import problem_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
