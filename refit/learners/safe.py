@@ -21,6 +21,7 @@ from refit.errors import RefitError, first_line
 TRUSTED_TYPES = (
     "functools.partial",
     "numpy.dtype",
+    "refit.learners.networks.autoencoder.Autoencoder",
     "refit.learners.tails.COPOD",
     "refit.learners.tails.ECOD",
     "scipy.sparse._csr.csr_matrix",

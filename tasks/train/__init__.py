@@ -49,7 +49,7 @@ from tasks.train import interval_margins, segment_study, warm
 from tasks.train.folds import Development, LabelledRows, development, out_of_order, require_learnable
 from tasks.train.problem import problem_in
 from tasks.train.start import keep_names, parent_of, start_of
-from tasks.train.trial import Trained, Trial, fit_rows, fitted, trial_report
+from tasks.train.trial import Trained, Trial, fit_rows, fitted, trial_reports
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -123,10 +123,7 @@ def _train(context: Context) -> None:
         started_from=start,
         seconds=round(seconds, 3),
         work_seconds=round(seconds + _work_beyond(trained.trials), 3),
-        learners=tuple(
-            trial_report(trial, trained.trials, params.train.metric, segments if trial is best else None)
-            for trial in trained.trials
-        ),
+        learners=trial_reports(trained, params.train.metric, segments),
     ).write(context.path(TRAINING))
     log_training(context)
 

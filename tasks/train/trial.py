@@ -224,6 +224,12 @@ def require_finite(metric: str, *scores: float) -> None:
         raise UserError(f"train.metric: {metric} is no finite number on these rows{advice}: choose another metric")
 
 
+def trial_reports(trained: Trained, metric: str, segments: SegmentStudy | None) -> tuple[LearnerReport, ...]:
+    """Return what `models/training.json` says of all trials; `segments` are those of the candidate, in a clustering."""
+    trials = trained.trials
+    return tuple(trial_report(each, trials, metric, segments if each is trained.best else None) for each in trials)
+
+
 def trial_report(
     trial: Trial, trials: Sequence[Trial], metric: str, segments: SegmentStudy | None = None
 ) -> LearnerReport:

@@ -19,6 +19,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "sklearn.decomposition.TruncatedSVD": {"n_components": 2},
     "sklearn.decomposition.NMF": {"n_components": 2, "scale": False, "max_iter": 500},
     "sklearn.decomposition.KernelPCA": {"n_components": 2},
+    "refit.learners.networks.autoencoder.Autoencoder": {"n_components": 2, "epochs": 60},
     "sklearn.manifold.Isomap": {"n_components": 2},
     "sklearn.manifold.TSNE": {"n_components": 2, "perplexity": 20},
     "umap.UMAP": {"n_components": 2},
@@ -79,6 +80,21 @@ def test_pca_loses_what_scikit_learn_says_in_the_units_of_the_features() -> None
     np.testing.assert_allclose(scaled[:, 0], 0, atol=1e-20)
 
 
+def test_an_autoencoder_restores_what_lies_on_a_curve_which_no_plane_does() -> None:
+    t = np.random.default_rng(0).uniform(-3, 3, 600)
+    table = pa.table({"x": t, "y": t**2, "z": np.abs(t)})
+    loss = {}
+    for kind, more in (
+        ("refit.learners.networks.autoencoder.Autoencoder", {"epochs": 150, "learning_rate": 0.01}),
+        ("sklearn.decomposition.PCA", {}),
+    ):
+        spec = Spec("it", kind, ("x", "y", "z"), params={"n_components": 1, **more}, task="reduction")
+        learner = make(spec)
+        learner.fit(table, np.zeros(600, dtype=np.int64))
+        loss[kind.rpartition(".")[2]] = float(learner.predict(table)[:, 0].mean())
+    assert loss["Autoencoder"] < 0.5 * loss["PCA"]
+
+
 def test_a_map_of_chance_is_trusted_by_a_half() -> None:
     random, learner = np.random.default_rng(0), fitted("sklearn.decomposition.PCA", n_components=2)
     assert learner.predict(points(seed=3))[:, 1].mean() > 0.99
@@ -95,6 +111,7 @@ def test_a_missing_value_is_the_mean_and_costs_nothing() -> None:
 @pytest.mark.parametrize(
     ("kind", "params", "said"),
     [
+        ("refit.learners.networks.autoencoder.Autoencoder", {"epochs": 0}, "epochs is a positive number; found 0"),
         ("sklearn.decomposition.PCA", {"n_components": 20}, "n_components=20 must be between 0 and"),
         ("sklearn.decomposition.NMF", {"n_components": 2}, "Negative values in data"),
         ("sklearn.decomposition.PCAA", {}, "did you mean 'sklearn.decomposition.PCA'"),
