@@ -72,6 +72,7 @@ LONGEST = (
     "refit/learners/networks/test_architectures.py",
     "refit/files/test_permissions.py",
     "refit/problems/test_unlabelled.py",
+    "refit/problems/test_reinforcement.py",
 )
 
 settings.register_profile("repeatable", deadline=None, derandomize=True, database=None)

@@ -77,6 +77,7 @@ def render(name: str, evaluation: Evaluation, features: FeatureTable, training: 
         slice_count=enough,
         slice_misses=round((1 - evaluation.confidence) * enough, 1),
         problem=kind_of(evaluation.task),
+        naive=training.baseline,
         importance=evaluation.importance,
         most_features=MOST_FEATURES,
         feature_counts=Counter(feature.group for feature in evaluation.importance.features),

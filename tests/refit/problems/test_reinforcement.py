@@ -144,6 +144,7 @@ def test_a_policy_goes_through_all_stages_and_the_gate_and_a_change_of_its_envir
         "What the test episodes earned",
         "The same episodes, played by both",
         "it earned more than the opponent in",
+        "The opponent, the best on the training and validation episodes, is corridor.py:",
         "Not measured: a prediction is the return of an episode",
         "at its best check there",
     ):
