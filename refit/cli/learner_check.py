@@ -10,10 +10,10 @@ from rich.table import Table
 
 from refit.config import file_of, nearest
 from refit.errors import UserError
-from refit.learners import Spec, project_files
+from refit.learners import Spec, make, project_files
 from refit.learners.conformance import RuleOutcome, check
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES
-from refit.problems import kind_of, tasks
+from refit.problems import is_kind, kind_of, tasks
 from refit.runtime import run_file
 from refit.runtime.terminal import Terminal, line
 
@@ -36,6 +36,11 @@ def run_checks(project: Path, kind: str, params: Mapping[str, object], task: str
     source = project_files.read_source(project, kind)
     metric = kind_of(task).default_metric
     spec = Spec("checked", kind, FEATURES, CATEGORICAL, params, 0, metric, trusted, task, source=source)
+    if any(is_kind(each) and kind_of(each).played for each in (task, *make(spec).declaration.tasks)):
+        raise UserError(
+            f"{kind}: it plays episodes, and the rules are tried on a table of rows; `refit run` checks that "
+            "the environment keeps its rules, and that the stored policy plays as it was judged"
+        )
     return list(check(spec))
 
 

@@ -20,6 +20,7 @@ import yaml
 from driving import drive, states
 
 from flows.session import watching
+from refit.cli.learner_check import run_checks
 from refit.cli.replays import replay
 from refit.config import parse
 from refit.errors import RefitError, UserError
@@ -450,3 +451,9 @@ def test_no_seed_of_training_is_one_of_evaluation() -> None:
     trained = {episodes.seed_for(episodes.TRAINING, seed) for seed in range(2000)}
     assert len(judged) == len(trained) == 2000
     assert not judged & trained
+
+
+def test_the_check_of_a_learner_says_in_a_line_that_a_policy_plays_episodes(tmp_path: Path) -> None:
+    for task in ("binary", "reinforcement"):
+        with pytest.raises(UserError, match="policy: it plays episodes, and the rules are tried on a table of rows"):
+            run_checks(tmp_path, "policy", QUICK, task)
