@@ -123,3 +123,16 @@ def test_a_reduction_that_cannot_be_is_refused_in_a_line(kind: str, params: dict
     with pytest.raises(UserError, match=said) as caught:
         fitted(kind, **params)
     assert "\n" not in str(caught.value)
+
+
+def test_a_new_row_of_a_map_lies_in_the_midst_of_its_neighbours_and_never_between_groups() -> None:
+    learner, new = fitted("sklearn.manifold.TSNE", n_components=2, perplexity=20), points(1, seed=5)
+    rows = learner._points(learner._encoding.matrix(new))
+    order = np.argsort(((learner._reference - rows) ** 2).sum(axis=1))
+    places = np.full_like(learner._placed, 50.0)
+    places[order[:7]] = np.arange(14).reshape(7, 2) / 10  # seven of the ten nearest lie together
+    places[order[7:10]] = 100.0
+    learner._placed = places
+    (place,) = learner.coordinates(new)
+    assert place.max() < 2
+    assert (places == place).all(axis=1).any()
