@@ -355,7 +355,7 @@ class _Checkpoint:
         if time.monotonic() - self._written < self._every:
             return
         pending = predicted[rows:]
-        places = rows + np.flatnonzero(~np.isnan(pending.reshape(len(pending), -1)).any(axis=1))
+        places = rows + np.flatnonzero(~np.isnan(pending if pending.ndim == 1 else pending[:, 0]))
         with atomic_folder(self._folder) as scratch:
             self._learner._save(scratch)
             entries = {"rows": rows, "places": places.tolist(), "predicted": predicted[places].tolist()}

@@ -28,6 +28,7 @@ from refit.learners.online.prequential import Moments, Record
 from refit.schemas.prequential import Position
 
 HOUR = 3_600_000_000
+SLOWER: Mapping[str, Any] = {"params": {"learning_rate": 0.1}}
 SGD = {"kind": "sklearn.linear_model.SGDClassifier", "params": {"loss": "log_loss"}}
 KINDS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "linear": ("binary", {}),
@@ -227,15 +228,16 @@ import sys, time
 sys.path[:0] = {path!r}
 from pathlib import Path
 from test_online import KINDS, learned, stream
+from refit.files.artifacts import atomic_folder
 from refit.learners.networks.surroundings import checkpoints_in
 name, rows, scratch = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
 table, label = stream(rows, delay_hours=5)
+learned(KINDS[name][1], table.slice(0, 60), label[:60])  # imports what it needs
 print("ready", flush=True)
 with checkpoints_in(scratch / "checkpoints", every_seconds=0.02):
     learner = learned(KINDS[name][1], table, label)
-    (scratch / "stored.partial").mkdir()
-    learner.save(scratch / "stored.partial")
-    (scratch / "stored.partial").rename(scratch / "stored")
+    with atomic_folder(scratch / "stored") as folder:
+        learner.save(folder)
 """
 
 
@@ -264,7 +266,7 @@ def test_killed_at_random_places_it_ends_with_the_same_model(name: str, rows: in
             process.send_signal(signal.SIGKILL)
             killed += 1
             places |= {json.loads(file.read_text())["rows"] for file in tmp_path.glob("checkpoints/*/pending.json")}
-        process.wait()
+        assert process.wait() in (0, -signal.SIGKILL)
     table, label = stream(rows, delay_hours=5)
     undisturbed, stored = learned(KINDS[name][1], table, label), load(tmp_path / "stored")
     assert isinstance(stored, Online)
@@ -275,14 +277,22 @@ def test_killed_at_random_places_it_ends_with_the_same_model(name: str, rows: in
     assert np.array_equal(stored.predict(table), undisturbed.predict(table))
 
 
-def test_a_checkpoint_of_other_rows_is_left_alone(tmp_path: Path) -> None:
+def test_a_checkpoint_of_other_rows_or_arguments_is_left_alone(tmp_path: Path) -> None:
     table, label = stream(300)
     with pytest.raises(KeyboardInterrupt), checkpoints_in(tmp_path / "here", every_seconds=0.0):
         _interrupted_at(250, table, label)
     assert list((tmp_path / "here").glob("online-*"))
     with checkpoints_in(tmp_path / "here", every_seconds=9.0):
         other = learned({}, table.slice(1), label[1:])
+        slower = learned(SLOWER, table, label)
     assert other.digest() == learned({}, table.slice(1), label[1:]).digest()
+    assert slower.digest() == learned(SLOWER, table, label).digest()
+
+
+def test_a_stream_may_end_with_a_checkpoint(tmp_path: Path) -> None:
+    table, label = stream(320)
+    with checkpoints_in(tmp_path / "here", every_seconds=0.0):
+        assert learned({}, table, label).digest() == learned({}, table, label).digest()
 
 
 def _interrupted_at(row: int, table: pa.Table, label: Any) -> None:
