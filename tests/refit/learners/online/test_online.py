@@ -242,15 +242,17 @@ with checkpoints_in(scratch / "checkpoints", every_seconds=0.02):
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "kills"),
+    ("name", "rows", "kills", "seconds"),
     [
-        ("linear", 6_000, 3),
-        pytest.param("linear", 20_000, 20, marks=pytest.mark.slow),
-        pytest.param("partial_fit", 6_000, 20, marks=pytest.mark.slow),
-        pytest.param("forest of river, watched", 4_000, 20, marks=pytest.mark.slow),
+        ("linear", 6_000, 3, 0.4),
+        pytest.param("linear", 20_000, 20, 0.4, marks=pytest.mark.slow),
+        pytest.param("partial_fit", 6_000, 20, 2.0, marks=pytest.mark.slow),
+        pytest.param("forest of river, watched", 4_000, 20, 0.4, marks=pytest.mark.slow),
     ],
 )
-def test_killed_at_random_places_it_ends_with_the_same_model(name: str, rows: int, kills: int, tmp_path: Path) -> None:
+def test_killed_at_random_places_it_ends_with_the_same_model(
+    name: str, rows: int, kills: int, seconds: float, tmp_path: Path
+) -> None:
     if "river" in name:
         pytest.importorskip("river", reason="needs the extra [online]")
     driver = tmp_path / "driver.py"
@@ -262,7 +264,7 @@ def test_killed_at_random_places_it_ends_with_the_same_model(name: str, rows: in
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         if killed < kills:
-            time.sleep(chance.uniform(0.05, 0.4))  # some checkpoints later
+            time.sleep(chance.uniform(0.05, seconds))  # some checkpoints later
             process.send_signal(signal.SIGKILL)
             killed += 1
             places |= {json.loads(file.read_text())["rows"] for file in tmp_path.glob("checkpoints/*/pending.json")}
