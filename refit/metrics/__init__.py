@@ -36,9 +36,7 @@ class Metric:
     @property
     def perfect(self) -> float:
         """The best value; infinite if there is none."""
-        if self.higher_is_better:
-            return self.span[1]
-        return 0.0
+        return self.span[1] if self.higher_is_better else self.span[0]
 
     def gain(self, new: float, old: float) -> float:
         """How much better `new` is than `old`, in units of the metric; positive is better.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from refit.errors import RefitError
 from refit.metrics import LIMITS, Metric
+from refit.problems.project_module import file_of
 
 if TYPE_CHECKING:
     from refit.problems.contract import Problem
@@ -87,6 +88,8 @@ def problem_of(
     """
     kind = kind_of(name)
     checked = kind.options_class.model_validate_json(json.dumps(options)) if kind.options_class and options else None
+    if others := sorted({*(sources or {})} - {file_of(each) for each in (checked.code() if checked else ())}):
+        raise ValueError(f"the options name no file {others[0]}")
     return kind(tuple(classes), checked, sources or {})
 
 

@@ -82,9 +82,15 @@ class Reinforcement(Unlabelled):
         raise RefitError("the opponent of a policy plays episodes: it needs the rows")
 
     def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
-        """The returns of the opponent in the episodes of a table."""
+        """The returns of the opponent in the episodes of a table.
+
+        Raises:
+            RefitError: it is none of the problem's: a stored guess must not name code that is not trusted.
+        """
         from refit.problems import episodes
 
+        if naive["opponent"] not in {RANDOM, *(heuristic.rule for heuristic in self.options.heuristics)}:
+            raise RefitError(f"opponent {naive['opponent']!r} is none of train.problem.heuristics; train again")
         with episodes.arena(self) as arena:
             scenes = arena.scenes(table.select(naive["scene"]))
             return arena.returns(scenes, episodes.player(self, naive["opponent"], naive["arguments"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from refit.problems import metric_named
@@ -44,9 +45,10 @@ def verdict(
     gain = metric_named(metric).gain
     perfect = gain(metric_named(metric).perfect, baseline)
     train_gain, val_gain = gain(training, baseline), gain(validation, baseline)
-    if val_gain < NO_BETTER * perfect:
+    least = NO_BETTER * perfect if math.isfinite(perfect) else 0.0  # where nothing is perfect, any gain is one
+    if val_gain < least:
         no_better = f"{numbers}, no better than the baseline's {_short(baseline)}"
-        if train_gain > 2 * NO_BETTER * perfect:
+        if train_gain > 2 * least:
             return f"overfit: {no_better}; regularise strongly, or use fewer features"
         return f"underfit: {no_better}; it needs other features or a stronger learner"
     if train_gain - val_gain > OVERFIT_LOSS * train_gain:

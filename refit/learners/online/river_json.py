@@ -1,7 +1,8 @@
 """Stores objects of river as JSON: their class by name, and their attributes. Only classes of river are ever made.
 
-What is read from a file can name no function and no class of another package, so that reading one runs river's own
-constructors and nothing else. A type that is not listed here makes an object unsafe to store, never a pickle.
+What is read from a file can name no function, and only classes of the parts of river that models are made of: other
+parts read files, some by pickle. An object may hold a private method of its own, as a choice between variants, and no
+attribute may take the place of a method. A type that is not listed makes an object unsafe to store, never a pickle.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import collections
 import copyreg
 import functools
 import importlib
+import inspect
 import math
 import random
 import types
@@ -26,6 +28,21 @@ CONTAINERS: dict[str, type] = {
 }
 FACTORIES: dict[str, Any] = {each.__name__: each for each in (bool, dict, float, int, list, set, str, tuple)}
 FACTORIES |= CONTAINERS
+PARTS = {  # of river, without those that read files, fetch data or run functions
+    *(
+        "base",
+        "drift",
+        "dummy",
+        "ensemble",
+        "forest",
+        "imblearn",
+        "linear_model",
+        "metrics",
+        "multiclass",
+        "naive_bayes",
+    ),
+    *("neighbors", "optim", "preprocessing", "proba", "rules", "stats", "tree", "utils", "_river_rust"),
+}
 
 
 def encode(value: Any) -> Any:
@@ -74,8 +91,8 @@ class _Encoder:
             return {"frozenset": [self.value(each) for each in _sorted(value)]}
         if isinstance(value, type):
             return {"class": _name_of(value)}
-        if isinstance(value, types.MethodType):
-            return {"method": value.__name__, "of": self.value(value.__self__)}
+        if isinstance(value, types.MethodType) and id(value.__self__) in self._numbers and _is_private(value.__name__):
+            return {"method": value.__name__, "of": self._numbers[id(value.__self__)]}
         if id(value) in self._numbers:
             return {"ref": self._numbers[id(value)]}
         self._numbers[id(value)] = len(self._numbers)
@@ -209,8 +226,8 @@ class _Decoder:
 
     def _object(self, content: dict[str, Any]) -> Any:
         cls, place = _class_named(content["object"]), len(self._objects)
-        if cls.__module__.partition(".")[0] != "river":
-            raise ValueError(f"{content['object']!r} is no class of river")
+        if not _is_part(cls.__module__):
+            raise ValueError(f"{content['object']!r} is no class of river's models")
         self._objects.append(None)
         arguments = [self.value(each) for each in content.get("arguments", ())]
         made = cls(*arguments) if content.get("called") else cls.__new__(cls, *arguments)
@@ -228,22 +245,24 @@ class _Decoder:
             made.__setstate__(state)
             return
         attributes, slots = state if isinstance(state, tuple) else (state, None)
+        if hidden := [name for name in {**(slots or {}), **(attributes or {})} if _is_method(type(made), name)]:
+            raise ValueError(f"{hidden[0]!r} is a method of {type(made).__name__}, no attribute")
         for name, value in {**(slots or {})}.items():
             setattr(made, name, value)
         if attributes:
             vars(made).update(attributes)
 
     def _method(self, content: dict[str, Any]) -> Any:
-        method = getattr(self.value(content["of"]), str(content["method"]))
-        if not isinstance(method, types.MethodType) or not method.__func__.__module__.startswith("river."):
-            raise ValueError(f"{content['method']!r} is no method of river")
-        return method
+        name, owner = str(content["method"]), self._objects[content["of"]]
+        if not _is_private(name) or not _is_method(type(owner), name) or not _is_part(type(owner).__module__):
+            raise ValueError(f"{name!r} is no private method of a model")
+        return getattr(owner, name)
 
 
 def _name_of(cls: type) -> str:
     if FACTORIES.get(cls.__name__) is cls:
         return str(cls.__name__)
-    if cls.__module__.partition(".")[0] != "river":
+    if not _is_part(cls.__module__):
         raise RefitError(f"it holds a {cls.__module__}.{cls.__qualname__}, which is not stored as JSON")
     return f"{cls.__module__}:{cls.__qualname__}"
 
@@ -252,11 +271,25 @@ def _class_named(name: str) -> Any:
     if name in FACTORIES:
         return FACTORIES[name]
     module, _, path = name.partition(":")
-    if module.partition(".")[0] != "river":
-        raise ValueError(f"{name!r} is no class of river")
+    if not _is_part(module):
+        raise ValueError(f"{name!r} is no class of river's models")
     found: Any = importlib.import_module(module)
     for part in path.split("."):
         found = getattr(found, part)
-    if not isinstance(found, type) or found.__module__.partition(".")[0] != "river":
-        raise ValueError(f"{name!r} is no class of river")
+    if not isinstance(found, type) or not _is_part(found.__module__):
+        raise ValueError(f"{name!r} is no class of river's models")
     return found
+
+
+def _is_part(module: str) -> bool:
+    """Whether a module belongs to one of the parts of river that models are made of."""
+    package, _, rest = module.partition(".")
+    return package == "river" and rest.partition(".")[0] in PARTS
+
+
+def _is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+def _is_method(cls: type, name: str) -> bool:
+    return inspect.isroutine(inspect.getattr_static(cls, name, None))

@@ -1,0 +1,46 @@
+"""A stored opponent of policies is played only if the problem's options, whose code is trusted, name it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from refit import learners
+from refit.errors import RefitError
+from refit.learners.baseline import Baseline
+from refit.learners.contract import Spec
+from refit.problems import problem_of
+
+pytest.importorskip("gymnasium", reason="needs the extra [rl]")
+EPISODES = pa.table({"seed": [1, 2]})
+OPTIONS = {"environment": "CartPole-v1", "seed": "seed"}
+
+
+def stored(folder: Path, opponent: str, sources: dict[str, str]) -> Path:
+    """A baseline that plays an opponent, as somebody may have written it into the artifact store."""
+    spec = Spec("opponent", "baseline", ("seed",), metric="mean_return", task="reinforcement", options=OPTIONS)
+    baseline = Baseline(spec)
+    baseline._naive = {"opponent": opponent, "arguments": {}, "earned": {}, "scene": ["seed"]}
+    object.__setattr__(spec, "sources", sources)
+    folder.mkdir()
+    baseline.save(folder)
+    return folder
+
+
+def test_an_opponent_that_the_options_do_not_name_is_not_run(tmp_path: Path) -> None:
+    assert learners.load(stored(tmp_path / "random", "random", {})).predict(EPISODES).shape == (2,)
+    loaded = learners.load(stored(tmp_path / "imported", "os:getcwd", {}))
+    with pytest.raises(RefitError, match=r"opponent 'os:getcwd' is none of train\.problem\.heuristics"):
+        loaded.predict(EPISODES)
+
+
+def test_a_file_that_the_options_do_not_name_is_not_run(tmp_path: Path) -> None:
+    code = {"x.py": f"open({str(tmp_path / 'ran')!r}, 'w')\ndef f(seen): return 0\n"}
+    folder = stored(tmp_path / "file", "x.py:f", code)
+    with pytest.raises(RefitError, match=r"the options name no file x\.py"):
+        learners.load(folder).predict(EPISODES)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(ValueError, match=r"the options name no file x\.py"):
+        problem_of("reinforcement", (), OPTIONS, code)
