@@ -94,6 +94,7 @@ def move_ledger(store: Store, file: Path, model: str) -> int:
     Raises:
         RegistryError: there is no such file or database, the file's lines were changed, a move in it was cut off, the
             database has lines of the model already, or the model's ledger is neither of the two; nothing was copied.
+            A call that was cut off is repeated: it goes on after the lines that were copied.
     """
     if store.ledger_uri is None:
         raise RegistryError("no database is named that the ledger could move to: set registry.ledger_uri")
@@ -105,11 +106,12 @@ def move_ledger(store: Store, file: Path, model: str) -> int:
             raise source.broken(problem)
         if source.pending(model):
             raise RegistryError(f"a move in {file} was cut off; unset registry.ledger_uri, let `refit run` finish it")
-        if target.entries(model):
+        lines, there = source.entries(model), target.entries(model)
+        moved = there == lines and (store.database or other_ledger(store, model, target) is None)
+        if there and (moved or there != lines[: len(there)]):
             raise RegistryError(f"the ledger at {target.location} has lines of {model} already; nothing was copied")
-        if not store.database and (other := other_ledger(store, model, source)):
+        if other := other_ledger(store, model, source):
             raise RegistryError(f"{other}; nothing was copied")
-        lines = source.entries(model)
         for entry in lines:
             _note(store, model, target.append(entry, partial(_note, store, model)))
         claim(store, model, anyway=True)
@@ -237,7 +239,7 @@ def _move(store: Store, entry: Entry) -> None:
         versions.set_alias(store, entry.model, PREVIOUS, entry.from_version)
     require_lock(store)
     versions.set_alias(store, entry.model, CHAMPION, entry.to_version)
-    require_lock(store)
+    require_lock(store, f"version {entry.to_version} of {entry.model} may be champion now (`refit show`)")
     if entry.anchor is not None:
         versions.set_model_tag(store, entry.model, versions.ANCHOR, entry.anchor)
 

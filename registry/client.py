@@ -17,6 +17,8 @@ from registry.sqlite_files import unusable
 from registry.store import RegistryError, Store
 from registry.urls import folder_url, sqlite_url
 
+ANSWER_SECONDS = 10  # to connect, and as long again to answer; a read and a write stay under a lost lock's 50
+
 
 def client(store: Store) -> Any:
     """The store's MlflowClient; the first call in a process imports mlflow (over a second of work).
@@ -81,6 +83,27 @@ def _prepare() -> None:
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+@contextmanager
+def sent_once(store: Store) -> Iterator[None]:
+    """Let MLflow send each request of the block once and wait for its answer shorter than a lost lock stays locked.
+
+    By default its client repeats a request for minutes. A repeated one could arrive after the lock went to another
+    process, and set an alias back that this one has moved since.
+    """
+    once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
+    before = {name: os.environ.get(name) for name in once}
+    if store.ledger_uri:
+        os.environ |= once
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextmanager

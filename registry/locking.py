@@ -65,11 +65,13 @@ def registry_lock(store: Store, *, wait_seconds: float = 120) -> Iterator[None]:
     It is a file next to the ledger, or a lock of the ledger's database that all machines share.
 
     Raises:
-        RegistryError: another process holds it for longer than `wait_seconds`; the message names that process.
+        RegistryError: another process holds it for longer than `wait_seconds`; the message names that process. Or
+            this process had it, and lost it with its connection.
     """
-    name = f"{store.ledger_uri} {store.scope}" if store.ledger_uri else str(store.home)
+    name = _name(store)
     with _inside:
         if name in _held:
+            require_lock(store)
             yield
             return
         lock = (
@@ -85,14 +87,21 @@ def registry_lock(store: Store, *, wait_seconds: float = 120) -> Iterator[None]:
                 del _held[name]
 
 
-def require_lock(store: Store) -> None:
+def require_lock(store: Store, state: str = "nothing moves without it") -> None:
     """Check that this process still holds the lock of `store`: a lost connection to the database loses it.
+
+    Args:
+        state: what the error says about the registry.
 
     Raises:
         RegistryError: the connection was lost.
     """
-    if store.ledger_uri and (held := _held.get(f"{store.ledger_uri} {store.scope}")):
-        held.check()
+    if held := _held.get(_name(store)):
+        held.check(state)
+
+
+def _name(store: Store) -> str:
+    return f"{store.ledger_uri} {store.scope}" if store.ledger_uri else str(store.home)
 
 
 @contextmanager

@@ -66,11 +66,11 @@ def _engine(url: str, process: int) -> Engine:
         raise RegistryError("a ledger in PostgreSQL needs the driver psycopg: pip install 'refit[server]'") from None
 
 
-def failed(url: str, error: Exception) -> RegistryError:
-    """The one-line error for a database that cannot be used."""
+def failed(url: str, error: Exception, state: str = "nothing moves without it") -> RegistryError:
+    """The one-line error for a database that cannot be used; `state` says what that means for the registry."""
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return RegistryError(
-        f"the ledger at {redacted(url)} failed: {redacted(first)[:300]}; nothing moves without it: check that it is "
+        f"the ledger at {redacted(url)} failed: {redacted(first)[:300]}; {state}: check that it is "
         "reachable, and the user and password, then run again"
     )
 
@@ -81,8 +81,11 @@ class HeldLock:
     def __init__(self, url: str, connection: Connection) -> None:
         self._url, self._connection = url, connection
 
-    def check(self) -> None:
+    def check(self, state: str = "nothing moves without it") -> None:
         """Check that the lock was not lost with its connection.
+
+        Args:
+            state: what the error says about the registry.
 
         Raises:
             RegistryError: it was lost; another process may hold it now.
@@ -93,7 +96,7 @@ class HeldLock:
         try:
             self._connection.execute(text("select 1"))
         except SQLAlchemyError as error:
-            raise failed(self._url, error) from error
+            raise failed(self._url, error, state) from error
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry import mlflow_tables
-from registry.client import client
+from registry.client import client, sent_once
 from registry.locking import registry_lock
 from registry.store import RegistryError, Store, faults, missing
 from registry.urls import local_path
@@ -176,8 +176,9 @@ def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping
 
 def set_alias(store: Store, model: str, alias: str, number: str) -> None:
     """Point an alias at a version, if it does not already."""
-    if registered(store, model).aliases.get(alias) != number:
-        client(store).set_registered_model_alias(model, alias, number)
+    with sent_once(store):
+        if registered(store, model).aliases.get(alias) != number:
+            client(store).set_registered_model_alias(model, alias, number)
 
 
 def set_tags(store: Store, of: Version, tags: Mapping[str, str]) -> None:
@@ -189,8 +190,9 @@ def set_tags(store: Store, of: Version, tags: Mapping[str, str]) -> None:
 
 def set_model_tag(store: Store, model: str, key: str, value: str) -> None:
     """Set a tag of the registered model itself, if it differs."""
-    if registered(store, model).tags.get(key) != value:
-        client(store).set_registered_model_tag(model, key, value)
+    with sent_once(store):
+        if registered(store, model).tags.get(key) != value:
+            client(store).set_registered_model_tag(model, key, value)
 
 
 def download(store: Store, of: Version, destination: Path) -> Path:

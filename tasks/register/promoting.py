@@ -19,7 +19,7 @@ from registry import champion as champions
 from registry import versions
 from registry.champion import CHAMPION
 from registry.ledger import Action, Entry, Ledger
-from registry.store import Store
+from registry.store import RegistryError, Store
 from registry.versions import Version
 
 RESTORED = "refit.restored_from"  # tag: the version number before the deletion in MLflow
@@ -71,6 +71,11 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     champion = versions.version(store, model, before) if before else None
     decision = decision_on(version)
     objections = _refusals(decision, champion)
+    if champion is None:
+        try:
+            champions.current_champion(store, model)
+        except RegistryError as error:
+            objections.append(str(error))
     key = f"{model}:{version.version}:by hand:{secrets.token_hex(8)}"
     reasons = [*([why] if why else []), *(objections or decision.reasons)]
     entry = entry_of(context, version, decision, "overrule" if objections else "promote", key, reasons, before)

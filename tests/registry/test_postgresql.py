@@ -119,6 +119,22 @@ def test_a_checkouts_ledger_moves_into_the_database_once_and_whole(store: Store,
         champion.move_ledger(shared, file.with_name("none.db"), "toy")
 
 
+@pytest.mark.parametrize("copied", [0, 1, 2, 3])
+def test_a_copy_that_was_cut_off_goes_on_where_it_ended(store: Store, empty_registry: Path, copied: int) -> None:
+    (store.home / "mlflow.db").write_bytes(empty_registry.read_bytes())
+    at_home = Store(f"sqlite:///{store.home / 'mlflow.db'}", store.home)
+    client(at_home).create_registered_model("toy")
+    lines = [LINE, *(replace(LINE, key=f"toy:{number}", to_version=str(number)) for number in (2, 3, 4))]
+    for line in lines:
+        Ledger.of(at_home).append(line)
+    shared = replace(at_home, ledger_uri=store.ledger_uri, scope="toy")
+    for line in lines[:copied]:
+        Ledger.of(shared).append(line)
+    assert champion.move_ledger(shared, store.home / "ledger.db", "toy") == 4
+    assert Ledger.of(shared).entries("toy") == lines
+    assert champion.examine_ledger(shared, "toy").problem is None
+
+
 def test_a_database_that_does_not_answer_is_one_line_without_the_password(tmp_path: Path) -> None:
     url = f"postgresql://refit:hunter22@127.0.0.1:{free_port()}/none"
     store = Store("http://nowhere", tmp_path, url, "toy")

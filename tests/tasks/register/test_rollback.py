@@ -165,3 +165,16 @@ def test_a_broken_ledger_lets_nobody_take_charge_until_a_person_accepts_it_and_s
     assert accepted.reasons[0].startswith("the disk failed; what was wrong: line 1 (promote of version 1, ")
     with pytest.raises(UserError, match="is whole: there is nothing to accept"):
         register.repair(project.context, accept_ledger="again")
+
+
+def test_where_the_alias_is_gone_an_older_version_needs_a_reason_to_be_promoted(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    client(project.store).delete_registered_model_alias("toy", "champion")
+    with pytest.raises(
+        UserError, match="version 1 of toy may not be promoted: version 2 of toy is the champion by the"
+    ):
+        register.promote(project.context, "1")
+    assert "champion" not in project.aliases
+    assert register.promote(project.context, "1", why="2 failed") == "toy version 1 is champion"
+    assert project.told[-1] == ("overrule", None, "1")
