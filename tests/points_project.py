@@ -37,9 +37,15 @@ PARAMS: dict[str, Any] = {
 
 
 def write_month(
-    project: Path, month: int, weights: tuple[float, ...] = (0.5, 0.3, 0.2), rows: int = 240, odd: float = 0.0
+    project: Path,
+    month: int,
+    weights: tuple[float, ...] = (0.5, 0.3, 0.2),
+    rows: int = 240,
+    odd: float = 0.0,
+    *,
+    between: bool = False,
 ) -> None:
-    """Points around the three centres; a share of them far from all."""
+    """Points around the three centres; a share of them far from all, or between two of them."""
     random, start = np.random.default_rng(month), datetime(2024, month, 1, tzinfo=UTC)
     with (project / f"raw/{month}.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -47,17 +53,27 @@ def write_month(
         for number in range(rows):
             group, is_odd = random.choice(3, p=weights), random.random() < odd
             x, y = CENTRES[group] + random.normal(0, 0.7, 2) + (random.choice([-15, 15], 2) if is_odd else 0.0)
+            if is_odd and between:
+                x, y = 4.5 + random.normal(0, 0.5, 2)
             at = start + timedelta(hours=29 * 24 * number / rows)
             place = "left" if group else "right"
             writer.writerow((1000 * month + number, f"{at:%Y-%m-%d %H:%M}", f"{x:.4f}", f"{y:.4f}", place, int(is_odd)))
 
 
-def make_project(folder: Path, train: dict[str, Any], *, months: int = 5, odd: float = 0.0, **sections: Any) -> Path:
+def make_project(
+    folder: Path,
+    train: dict[str, Any],
+    *,
+    months: int = 5,
+    odd: float = 0.0,
+    between: bool = False,
+    **sections: Any,
+) -> Path:
     """A project with its first months, ready to run."""
     project = folder / "groups"
     (project / "raw").mkdir(parents=True)
     for month in range(1, months + 1):
-        write_month(project, month, odd=odd)
+        write_month(project, month, odd=odd, between=between)
     (project / "params.yaml").write_text(yaml.safe_dump(PARAMS | sections | {"train": train}))
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline(("raw",))}))
     (project / ".gitignore").write_text(IGNORED)

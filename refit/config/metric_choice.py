@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from refit.config.evaluate import GateParams
 from refit.config.section import nearest
@@ -30,7 +31,19 @@ def with_metrics(raw: YamlTree) -> YamlTree:
     if kind_of(named).folds == "time":
         train, evaluate = _in_time(train), _in_time({"cross_validation": {}, **evaluate})
     train = {"metric": kind_of(named).default_metric, **train}
-    return {**raw, "train": train, "evaluate": {**evaluate, "gate": {"metric": train["metric"], **gate}}}
+    chosen = {"metric": _gate_metric(raw, named, train["metric"]), **gate}
+    return {**raw, "train": train, "evaluate": {**evaluate, "gate": chosen}}
+
+
+def _gate_metric(raw: YamlTree, task: str, of_training: Any) -> Any:
+    """The default metric of the gate: that of training, or with labels one that compares models trained apart."""
+    featurize = raw.get("featurize")
+    label = featurize.get("label") if isinstance(featurize, Mapping) else None
+    metrics = kind_of(task).metrics
+    compared = [each.name for each in metrics if each.comparable and each.between_trainings]
+    apart = {each.name for each in metrics if not each.between_trainings}
+    labelled = isinstance(label, Mapping) and label.get("column") is not None
+    return compared[0] if labelled and of_training in apart else of_training
 
 
 def _without_label(raw: YamlTree) -> YamlTree:

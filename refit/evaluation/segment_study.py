@@ -46,8 +46,7 @@ def study(
     if len(rows) > MOST_ROWS:
         sample = np.sort(random.choice(len(rows), MOST_ROWS, replace=False))
     few = table.take(pa.array(sample))
-    argument = _argument(learner)
-    chosen = None if argument is None else int(str(learner.spec.params.get(argument, 1)))
+    argument, chosen = _number(learner)
     asked: Sequence[int | None] = (
         [None] if argument is None else sorted({*counts, *([] if chosen is None else [chosen])})
     )
@@ -68,15 +67,15 @@ def study(
     )
 
 
-def _argument(learner: Clusterer) -> str | None:
-    """The argument that sets the number of segments, if the learner uses one."""
+def _number(learner: Clusterer) -> tuple[str | None, int | None]:
+    """The argument that sets the number of segments, with its value; None and None if the learner uses none."""
     from refit.learners.imports import build_object
 
     spec = learner.spec
     arguments = {name: value for name, value in spec.params.items() if name != "log"}
     values = build_object(spec.kind, arguments, seed=spec.seed, where=spec.name, sort="cluster", source=spec.source)
     known: Mapping[str, Any] = values.get_params() if hasattr(values, "get_params") else {}
-    return next((name for name in COUNTS if isinstance(known.get(name), int)), None)
+    return next(((name, value) for name in COUNTS if isinstance(value := known.get(name), int)), (None, None))
 
 
 def _fitted(learner: Clusterer, rows: pa.Table, changes: Mapping[str, Any]) -> Clusterer | None:

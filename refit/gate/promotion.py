@@ -119,6 +119,12 @@ def _conditions(evidence: Evidence, policy: GateParams) -> Iterator[GateCheck]:
         "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
     )
     yield evidence.labels
+    if not (metric := metric_named(policy.metric)).between_trainings:
+        sentence = (
+            f"models trained apart are not compared by the {metric.words}, which each training estimates by points of "
+            "its own: set evaluate.gate.metric to one that judges by labels, or decide by hand (`refit promote`)"
+        )
+        yield _check("metric", False, sentence)
     if evidence.stand_in == "candidate":
         sentence = "the candidate was made from a GENERATED stand-in, the champion from real data: it stays"
         yield _check("real", False, sentence)

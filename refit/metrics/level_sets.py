@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-__all__ = ["Volumes", "ball", "proposal"]
+__all__ = ["Volumes", "ball", "proposal", "sampling_error"]
 
 POINTS, KERNELS = 8_000, 400
+PARTS = 20  # of the points, for the error of an estimate
 WIDTHS = (0.1, 0.3, 1.0, 3.0)  # of the kernels, in standard deviations of the columns
 MARGIN = 0.05  # of the range of each column, on both sides
 
@@ -30,14 +31,14 @@ class Volumes:
     log_volumes: Floats  # (n,) log of the volume of the points up to each
 
     @classmethod
-    def of(cls, scores: Floats, weights: Floats, log_unit: float) -> Volumes:
+    def of(cls, scores: Floats, log_weights: Floats, log_unit: float) -> Volumes:
         """The volumes by the scores of the points of a `proposal`.
 
         Args:
             log_unit: log of the volume of a cube of side 1 in the proposal's own units.
         """
         order = np.argsort(scores, kind="stable")
-        return cls(scores[order], np.log(np.cumsum(weights[order])) + log_unit)
+        return cls(scores[order], np.logaddexp.accumulate(log_weights[order]) + log_unit)
 
     def log_of(self, scores: Floats) -> Floats:
         """(rows,) log of the volume of what is no more anomalous than each score; never less than the smallest."""
@@ -45,15 +46,32 @@ class Volumes:
         return np.asarray(self.log_volumes[np.maximum(place, 0)], dtype=np.float64)
 
 
-def proposal(points: Floats, seed: int) -> tuple[Floats, Floats]:
-    """Points to estimate volumes by, and the volume that each stands for.
+def sampling_error(scores: Floats, log_weights: Floats, rows: Floats) -> float:
+    """The standard error of the mean log volume of some rows that comes from the points: the jackknife over parts.
 
-    Half of them are spread evenly over the range of the given ones, half lie near them, at several distances.
+    Args:
+        scores: of the points of a `proposal`.
+        rows: scores of the rows.
+    """
+    part = np.arange(len(scores)) % PARTS
+    without = np.array(
+        [Volumes.of(scores[part != each], log_weights[part != each], 0.0).log_of(rows).mean() for each in range(PARTS)]
+    )
+    return float(np.sqrt((PARTS - 1) * without.var()))
+
+
+def proposal(points: Floats, seed: int = 0) -> tuple[Floats, Floats]:
+    """Points to estimate volumes by, and the log of the volume that each stands for.
+
+    Half of them are spread evenly over the range of the given ones, half lie near them, at several distances. A column
+    without range counts as a point: the volume is that of the other columns.
 
     Args:
         points: (rows, d), on a scale on which columns vary alike.
     """
     random = np.random.default_rng(seed)
+    every, varied = points, np.ptp(points, axis=0) > 0
+    points = points[:, varied]
     width = points.shape[1]
     low, high = points.min(axis=0), points.max(axis=0)
     low, high = low - MARGIN * (high - low), high + MARGIN * (high - low)
@@ -75,7 +93,9 @@ def proposal(points: Floats, seed: int) -> tuple[Floats, Floats]:
             log_kernel = top + np.log(np.exp(exponents - top[:, None]).mean(axis=1))
             log_kernel += np.log(0.5 / len(WIDTHS)) - width * np.log(each * np.sqrt(2 * np.pi))
             log_density[part] = np.logaddexp(log_density[part], log_kernel)
-    return drawn, np.exp(-log_density) / POINTS
+    whole = np.repeat(every[:1], len(drawn), axis=0)
+    whole[:, varied] = drawn
+    return whole, -log_density - np.log(POINTS)
 
 
 def ball(radius: Floats, dimensions: int) -> Floats:

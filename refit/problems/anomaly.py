@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from refit.errors import RefitError
 from refit.metrics import SHARE, Metric
 from refit.problems.binary import Binary
 from refit.problems.contract import LabelSql
@@ -26,9 +27,10 @@ LEVELS = 101  # quantiles of the naive distances that are stored
 class Anomaly(OfFeatures):
     """A prediction is a row's score, the volume of all that is no more unusual, and whether it is within the budget.
 
-    Models are chosen and compared without labels by the mean log volume, in the units of the features: the mean of the
-    mass-volume curve's logarithm over all shares of the rows. With a label of 0 and 1 (1: an anomaly) they can be
-    compared by ROC AUC or average precision; no fit ever sees it.
+    The learners of one training are chosen without labels by the mean log volume, in the units of the features: the
+    mean of the mass-volume curve's logarithm over all shares of the rows. It is estimated by points in the range of the
+    training rows, so models of two trainings are not compared by it, but by ROC AUC or average precision, which need a
+    label of 0 and 1 (1: an anomaly). No fit sees a label.
     """
 
     name: ClassVar[str] = "anomaly"
@@ -38,7 +40,7 @@ class Anomaly(OfFeatures):
     parts: ClassVar[tuple[str, ...]] = ("score", "log_volume", "flagged")
     explained_part: ClassVar[str] = "score"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("log_volume", "mean log volume", False, (-math.inf, math.inf)),
+        Metric("log_volume", "mean log volume", False, (-math.inf, math.inf), between_trainings=False),
         *(each for each in Binary.metrics if each.name in ("roc_auc", "average_precision")),
         Metric("flagged", "share called an anomaly", True, SHARE, comparable=False),
         Metric("precision_at_budget", "precision within the budget", True, SHARE, comparable=False),
@@ -73,20 +75,31 @@ class Anomaly(OfFeatures):
         return f"case when {column}[3] = 0 then 'usual' else 'anomaly' end"
 
     def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
-        """The distance to the mean, each column in its own standard deviation."""
+        """The distance to the mean, each column in its own standard deviation; volumes as those of a detector.
+
+        Raises:
+            RefitError: there are no rows.
+        """
         import numpy as np
 
-        assert rows is not None, "the naive guess of anomalies is made from the rows"
+        from refit.metrics.level_sets import Volumes, proposal
+        from refit.metrics.scaling import Scaling
+
+        if rows is None:
+            raise RefitError("the naive guess of anomalies needs the rows themselves, and only their labels were given")
         numbers = numbers_of(rows)
-        mean, deviations = np.nanmean(numbers, axis=0), np.nanstd(numbers, axis=0)
-        deviations = np.where(deviations > 1e-9 * np.maximum(np.abs(mean), 1e-300), deviations, 1.0)
-        distances = _distances(numbers, mean, deviations)
-        low, high = np.nanmin(numbers, axis=0), np.nanmax(numbers, axis=0)
+        scaling = Scaling.of(numbers)
+        distances = _distances(numbers, scaling.means, scaling.deviations)
+        drawn, weights = proposal(np.nan_to_num(scaling.scaled(numbers), nan=0.0))
+        unit = float(np.log(scaling.deviations).sum())
+        volumes = Volumes.of(np.sqrt((drawn**2).sum(axis=1)), weights, unit)
+        levels = np.quantile(distances, np.linspace(0, 1, LEVELS))
         return {
             "columns": list(rows.column_names),
-            "mean": mean.tolist(),
-            "deviations": deviations.tolist(),
-            "log_range": float(np.log(np.maximum(1.1 * (high - low), 1e-12 * deviations)).sum()),
+            "mean": scaling.means.tolist(),
+            "deviations": scaling.deviations.tolist(),
+            "levels": levels.tolist(),
+            "log_volumes": volumes.log_of(levels).tolist(),
             "budget": float(np.quantile(distances, 1 - BUDGET)),
         }
 
@@ -101,8 +114,11 @@ class Anomaly(OfFeatures):
         numbers = numbers_of(table.select(list(naive["columns"])))
         deviations = np.array(naive["deviations"])
         distances = _distances(numbers, np.array(naive["mean"]), deviations)
-        volumes = ball(distances, len(deviations)) + np.log(deviations).sum()
-        volumes = np.minimum(volumes, naive["log_range"])  # as other models, it counts what lies in the range alone
+        if "levels" in naive:
+            volumes = np.interp(distances, naive["levels"], naive["log_volumes"])
+        else:  # made by an earlier version
+            volumes = ball(distances, len(deviations)) + np.log(deviations).sum()
+            volumes = np.minimum(volumes, naive["log_range"])
         return np.column_stack([distances, volumes, distances > naive["budget"]])
 
     def formula(self, metric: str) -> Formula:

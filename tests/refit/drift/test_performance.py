@@ -325,3 +325,14 @@ def test_numbers_have_no_estimate_without_labels_and_it_is_said() -> None:
     assert any("estimated for binary tasks alone" in reason for reason in verdict.reasons)
     stale = replace(past, predictions=past.predictions + 20)
     assert judge_window(reference, stale, window, policy).breached
+
+
+def test_a_kind_whose_naive_guess_needs_the_features_is_not_judged_and_the_reason_is_stated() -> None:
+    rows = scored(START, DAYS, 1)
+    parts = np.column_stack([rows.predictions, rows.predictions, rows.predictions > 0.5])
+    rows = replace(rows, predictions=parts, problem=problem_of("anomaly"))
+    reference = backtest(rows, POLICY)
+    assert reference.windows == ()
+    verdict = judge_window(reference, rows, cut(rows.days, "week")[-1], POLICY)
+    assert not verdict.breached
+    assert verdict.reasons[0].startswith("not judged: the naive guess of task 'anomaly' is of the features")

@@ -164,6 +164,13 @@ def test_the_study_says_how_many_segments_there_are_how_stable_and_what_sets_eac
     assert len(told.points) == 300
 
 
+def test_a_study_of_a_learner_with_its_default_number_is_of_that_number() -> None:
+    learner = fitted("sklearn.cluster.KMeans", n_init=1)
+    result = study(learner, points(gaps=0), ("x", "y"), [2])
+    assert result.chosen == 8
+    assert [each.asked for each in result.divisions] == [2, 8]
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

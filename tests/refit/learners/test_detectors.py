@@ -93,6 +93,43 @@ def test_the_budget_is_the_share_that_is_called_an_anomaly() -> None:
     assert np.isnan(problem.score("roc_auc", 0 * odd, predicted))
 
 
+def test_the_naive_distance_and_a_detector_of_the_same_score_have_the_same_volumes() -> None:
+    rows, _ = points(2_000)
+    numbers = np.nan_to_num(np.column_stack([rows[name].to_numpy() for name in rows.column_names]), nan=0.0)
+    naive = Anomaly().naive(np.zeros(2_000), "log_volume", rows)
+    by_naive = Anomaly().guess_for(rows, naive)
+    scaled = (numbers - naive["mean"]) / naive["deviations"]
+    scaled[np.isnan(np.column_stack([rows[name].to_numpy() for name in rows.column_names]))] = 0.0
+    drawn, weights = proposal(scaled)
+    volumes = Volumes.of(np.sqrt((drawn**2).sum(axis=1)), weights, float(np.log(naive["deviations"]).sum()))
+    assert by_naive[:, 1].mean() == pytest.approx(volumes.log_of(by_naive[:, 0]).mean(), abs=0.03)
+
+
+def test_a_column_of_one_value_in_the_training_rows_leaves_the_volumes_finite() -> None:
+    rows, odd = points()
+    images = rows.append_column("none", pa.array(np.zeros(len(rows))))
+    learner = make(Spec("it", "sklearn.ensemble.IsolationForest", ("x", "y", "none"), task="anomaly"))
+    learner.fit(images, odd)
+    predicted, naive = learner.predict(images), Anomaly().naive(odd, "log_volume", images)
+    assert np.isfinite(predicted).all()
+    assert np.isfinite(Anomaly().guess_for(images, naive)).all()
+    without = fitted("sklearn.ensemble.IsolationForest").predict(rows)
+    assert predicted[:, 1].mean() == pytest.approx(without[:, 1].mean(), abs=0.5)
+
+
+def test_volumes_of_many_columns_do_not_overflow() -> None:
+    drawn, weights = proposal(np.random.default_rng(0).normal(size=(300, 700)))
+    assert np.isfinite(Volumes.of(drawn[:, 0], weights, 0.0).log_volumes).all()
+
+
+def test_a_fit_says_how_far_chance_moves_its_log_volume_if_it_is_much() -> None:
+    random = np.random.default_rng(0)
+    table = pa.table({name: random.normal(size=600) for name in "abcdefghijkl"})
+    spec = Spec("it", "sklearn.ensemble.IsolationForest", tuple("abcdefghijkl"), task="anomaly")
+    (said,) = make(spec).fit(table, np.zeros(600, dtype=np.int64)).warnings
+    assert "the mean log volume is known to ±" in said
+
+
 @pytest.mark.parametrize(
     ("kind", "params", "said"),
     [

@@ -37,12 +37,16 @@ def label(column: str | None) -> dict[str, Any]:
 def test_a_detector_goes_through_all_stages_with_a_label_that_only_judges_or_without_one(
     column: str | None, tmp_path: Path
 ) -> None:
-    project = make_project(tmp_path, TRAIN, odd=0.03, featurize=label(column))
+    project = make_project(tmp_path, TRAIN, odd=0.03, between=True, featurize=label(column))
     summary = drive(project)
-    assert summary["model"]["alias"] == "champion", summary["decision"]["reasons"]
+    if column:
+        assert summary["model"]["alias"] == "champion", summary["decision"]["reasons"]
+    else:
+        (reason,) = summary["decision"]["reasons"]
+        assert "models trained apart are not compared by the mean log volume" in reason
     training, evaluation = read_json(project / TRAINING), read_json(project / EVALUATION)
     assert training["learner"] in ("forest", "neighbours")
-    assert read_json(project / DECISION)["metric"] == "log_volume"
+    assert read_json(project / DECISION)["metric"] == ("roc_auc" if column else "log_volume")
     ours = evaluation["metrics"]["candidate"]
     card = (project / MODEL_CARD).read_text()
     assert "How little room the usual rows take" in card
@@ -67,4 +71,5 @@ def test_a_label_may_be_named_or_left_out() -> None:
     for column in ("odd", None):
         params = parse(PARAMS | {"train": TRAIN, "featurize": label(column)})
         assert params.featurize.label.column == column
-        assert params.train.metric == params.evaluate.gate.metric == "log_volume"
+        assert params.train.metric == "log_volume"
+        assert params.evaluate.gate.metric == ("log_volume" if column is None else "roc_auc")
