@@ -14,6 +14,17 @@ class LabelParams(Section):
     use_unlabelled: bool = Field(
         False, description="keep rows of training and validation that have no label, for learners that use them"
     )
+    keep_late: bool = Field(
+        False,
+        description="keep the training rows whose label was known after validation began but before the test, for "
+        "learners of a stream: the last fit learns them",
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> LabelParams:
+        if self.keep_late and self.use_unlabelled:
+            raise ValueError("keep_late gives late rows with their label, use_unlabelled without it: set one of them")
+        return self
 
     @property
     def name(self) -> str:

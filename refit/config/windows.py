@@ -22,6 +22,7 @@ Period = Literal["day", "week", "month"]
 NAMES = ("train", "validation", "test")
 LEARNED = ("train", "validation")  # of these the candidate is made
 UNLABELLED = "unlabelled"  # suffix of a window's name in the feature table: the row has no label known in time
+LATE = "late"  # likewise: the label was not known when the next window opened
 
 
 @dataclass(frozen=True)

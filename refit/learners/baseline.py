@@ -10,6 +10,7 @@ import numpy as np
 
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import digest, write_manifest
+from refit.learners import project_files
 from refit.learners.contract import (
     DESCRIPTION,
     Declaration,
@@ -82,7 +83,7 @@ class Baseline:
         return learner
 
     def unsafe_reason(self) -> str | None:
-        return None
+        return project_files.untrusted_code(self.spec)  # it may play an opponent of the project
 
     def digest(self) -> str:
         return digest({"kind": "baseline", **_hex(self._naive), "threshold": self.threshold.hex()})

@@ -13,7 +13,7 @@ from feature_store.offline import compute
 from feature_store.sql_text import quote
 from refit.config import Params, nearest
 from refit.config.forecasting import KNOWN_AT
-from refit.config.windows import NAMES, UNLABELLED, Window, period_start, windows
+from refit.config.windows import LATE, NAMES, UNLABELLED, Window, period_start, windows
 from refit.errors import RefitError, UserError, first_line
 from refit.evaluation.giveaways import giveaways
 from refit.files import artifacts
@@ -55,9 +55,7 @@ def run(context: Context) -> None:
             context.progress(each)
         context.progress("features")
         everything = _training_table(warehouse, definitions, context.params)
-        table = _labelled(
-            everything, context.params
-        )  # rows without a label are learned from at most: nothing is measured on them
+        table = _labelled(everything)  # rows without a label, and late ones, are learned from at most
         forecasts.require_season(warehouse, context.params, table)
         forecasts.require_known(warehouse, definitions.feature_set, table, definitions.sources)
         as_of = warehouse.as_of
@@ -65,7 +63,7 @@ def run(context: Context) -> None:
     generated = sorted({batch.source for batch in validated.batches if batch.stand_in})
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
     arrays = arrays_of(table, definitions, context.params)
-    columns = columns_of(table, key, names, context.params, _classes(table), arrays)
+    columns = columns_of(table, key, names, context.params, _classes(everything), arrays)
     for each in advice(table, columns.categorical):
         context.progress(each)
     can_leak = problem_of(context.params.train.task).can_leak
@@ -110,7 +108,7 @@ def rehearse(context: Context) -> list[Giveaway]:
         [rows] = warehouse.one(f"select count(*) from {CHOSEN}")
         every = f"select * from {CHOSEN} qualify row_number() over () % {max(1, rows // REHEARSED)} = 0"
         warehouse.connection.execute(f"create temp table rehearsed as {every}")
-        table = _labelled(_training_table(warehouse, definitions, context.params, "rehearsed"), context.params)
+        table = _labelled(_training_table(warehouse, definitions, context.params, "rehearsed"))
     if not problem_of(context.params.train.task).can_leak:
         return []
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
@@ -185,12 +183,11 @@ def _training_table(warehouse: Warehouse, definitions: Definitions, params: Para
     return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
 
 
-def _labelled(table: pa.Table, params: Params) -> pa.Table:
+def _labelled(table: pa.Table) -> pa.Table:
     import pyarrow.compute as pc
 
-    if not params.featurize.label.use_unlabelled:
-        return table
-    return table.filter(pc.invert(pc.ends_with(table["window"], f" {UNLABELLED}")))
+    apart = [pc.ends_with(table["window"], f" {kind}") for kind in (UNLABELLED, LATE)]
+    return table.filter(pc.invert(pc.or_(*apart)))
 
 
 def kept_columns(warehouse: Warehouse, definitions: Definitions, params: Params) -> list[str]:
@@ -282,4 +279,4 @@ def _classes(table: pa.Table) -> tuple[str, ...]:
     if not pa.types.is_string(table["label"].type):
         return ()
     learned = table["label"].filter(pc.not_equal(table["window"], "test"))
-    return tuple(sorted(pc.unique(learned).to_pylist()))
+    return tuple(sorted(pc.unique(learned.drop_null()).to_pylist()))

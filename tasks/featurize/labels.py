@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from feature_store.compile import OWN
 from feature_store.sql_text import quote
 from refit.config import ForecastParams, Params, SplitParams, nearest
-from refit.config.windows import LEARNED, UNLABELLED, Window, earliest_as_of, windows
+from refit.config.windows import LATE, LEARNED, UNLABELLED, Window, earliest_as_of, windows
 from refit.errors import UserError
 from refit.problems import problem_of
 from refit.schemas.feature_table import LabelCounts
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 LABEL, LABEL_KNOWN_AT, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # added to the spine's columns
 CANDIDATES = "candidates"  # all rows of a window, with LABEL and LABEL_KNOWN_AT if known
-LATE = "late"  # suffix of a window's name: the row is left out, as its label came too late for the next window
 CHOSEN = "chosen"  # the spine's columns, WINDOW, LABEL and LABEL_KNOWN_AT; ordered by event_time, then key
 _LABEL, _KNOWN_AT, _WINDOW, _PREDICTED = map(quote, (LABEL, LABEL_KNOWN_AT, WINDOW, f"{OWN}predicted"))
 
@@ -31,7 +30,7 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
 
     `known` rows have a label by as_of; for `none` the outcome is known but is not a label (a cancelled flight);
     `pending` rows have no known outcome yet. With `featurize.label.use_unlabelled` the table also holds the rows that
-    `_unlabelled` selects.
+    `_unlabelled` selects, with `keep_late` those of `_late`.
 
     Raises:
         UserError: labels are invalid for the task or constant; a key is not unique; a window has no rows; a row is
@@ -46,6 +45,8 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         f"from {rows} where {_WINDOW} is not null"
     )
     chosen = f"select * from {CANDIDATES} where {_LABEL} is not null and not {_WINDOW} like '% {LATE}'"
+    if params.featurize.label.keep_late:
+        chosen += f" union all by name {_late(warehouse, params)}"
     if params.featurize.label.use_unlabelled:
         chosen += f" union all by name {_unlabelled(warehouse, definitions, params)}"
     warehouse.connection.execute(
@@ -75,6 +76,17 @@ def _unlabelled(warehouse: Warehouse, definitions: Definitions, params: Params) 
     return (
         f"select * replace (split_part({_WINDOW}, ' ', 1) || ' {UNLABELLED}' as {_WINDOW}, null as {_LABEL}, "
         f"null as {_KNOWN_AT}) from {CANDIDATES} where ({_LABEL} is null or {_WINDOW} like '% {LATE}') and ({in_time})"
+    )
+
+
+def _late(warehouse: Warehouse, params: Params) -> str:
+    """Return a query for the late rows of training whose label was due and known when the test window opened."""
+    opens = windows(warehouse.as_of, params)[1].opens
+    assert opens is not None  # `Params` refuses keep_late with random windows
+    due = opens - timedelta(hours=params.featurize.label.delay_hours)
+    return (
+        f"select * from {CANDIDATES} where {_LABEL} is not null and {_WINDOW} = 'train {LATE}' "
+        f"and event_time < {sql_time(due)} and {_KNOWN_AT} <= {sql_time(opens)}"
     )
 
 
@@ -162,7 +174,8 @@ def _window(warehouse: Warehouse, definitions: Definitions, params: Params) -> s
         return _split(warehouse, definitions, split, spans)
     cases = []
     for span in spans:
-        inside = f"event_time < {sql_time(span.end)}"
+        end = span.opens if span.opens and params.featurize.label.keep_late else span.end  # with those between windows
+        inside = f"event_time < {sql_time(end)}"
         inside += f" and event_time >= {sql_time(span.start)}" if span.start else ""
         if span.opens:
             until = span.until(timedelta(hours=params.featurize.label.delay_hours))

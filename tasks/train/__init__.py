@@ -15,7 +15,7 @@ from refit.config import Params
 from refit.config.evaluate import check_columns
 from refit.config.forecasting import KNOWN_AT
 from refit.config.train import LearnerParams
-from refit.config.windows import UNLABELLED
+from refit.config.windows import LATE, UNLABELLED
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import (
     CANDIDATE,
@@ -46,10 +46,10 @@ from refit.schemas.training import Training, TrainingRows
 from refit.schemas.warm_start import WarmStart
 from refit.storage.arrays import summarised
 from tasks.train import interval_margins, segment_study, warm
-from tasks.train.folds import Development, LabelledRows, development, out_of_order, require_learnable
+from tasks.train.folds import Development, LabelledRows, development, out_of_order, require_late, require_learnable
 from tasks.train.problem import problem_in
 from tasks.train.start import keep_names, parent_of, start_of
-from tasks.train.trial import Trained, Trial, fit_rows, fitted, trial_reports
+from tasks.train.trial import Trained, Trial, fit_rows, fitted, last_rows, trial_reports
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,6 +81,7 @@ def _train(context: Context) -> None:
     make_all(specs, params)
     if features.task != params.task:
         raise RefitError(f"the features were made for task {features.task!r}; run `refit stage featurize` again")
+    require_late(specs, features.windows.train, features.windows.validation, params)
     train, validation = _windows(context, features, specs[0].problem)
     if fault := specs[0].problem.unusable(train.rows.select(list(features.features))):
         raise UserError(fault)
@@ -146,9 +147,9 @@ def from_scratch(
     interval_margins.check(rows, context.params)
     trials = [_run_trial(spec, rows, context, size_curves=size_curves) for spec in specs]
     best = choose(trials, context.params.train.metric)
-    refitted = _refit(best, rows, context.progress)
+    refitted, count = _refit(best, rows, context.progress)
     learner = interval_margins.with_intervals(refitted, best, rows, context.params, context.progress)
-    return Trained(learner, best, trials, len(rows.whole), rows.whole.at(best.unseen))
+    return Trained(learner, best, trials, count, rows.whole.at(best.unseen))
 
 
 def _run_trial(spec: Spec, rows: Development, context: Context, *, size_curves: bool) -> Trial:
@@ -277,6 +278,8 @@ def make_all(specs: list[Spec], params: Params) -> None:
         except UserError as error:
             problems.append(str(error))
             continue
+        if why := project_files.untrusted_code(spec):
+            problems.append(f"learner {spec.name!r}: {why} ({where})")
         if spec.kind == "recursive" and (why := recursive.unfit(spec, params.forecast)):
             problems.append(f"{why} ({where}.params)")
         steps = [name for name, array in spec.arrays.items() if array.kind == "sequence"]
@@ -329,8 +332,12 @@ def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> 
     order = pc.sort_indices(table, [("event_time", "ascending"), (features.key, "ascending")]).to_numpy()
     if (np.diff(order) != 1).any():
         table = table.take(order)
+    late, is_late = None, pc.ends_with(table["window"], f" {LATE}")
+    if pc.any(is_late).as_py():
+        apart, table = table.filter(is_late), table.filter(pc.invert(is_late))
+        late = LabelledRows(apart, target.labels(apart["label"]))
     if not features.labels.unlabelled:
-        return LabelledRows(table, target.labels(table["label"]))
+        return LabelledRows(table, target.labels(table["label"]), late=late)
     without = pc.ends_with(table["window"], f" {UNLABELLED}")
     rows = table.filter(pc.invert(without)).drop_columns([PREDICTED_AT])
     return LabelledRows(rows, target.labels(rows["label"]), table.filter(without))
@@ -353,18 +360,18 @@ def require_learnable_windows(train: LabelledRows, validation: LabelledRows, tar
         require_learnable(f"the {name} window", window.label, target, count=count, advice=advice)
 
 
-def _refit(best: Trial, rows: Development, progress: Progress) -> Learner:
-    """Fit the candidate: the best learner on all rows, with the iterations found on out-of-sample rows.
+def _refit(best: Trial, rows: Development, progress: Progress) -> tuple[Learner, int]:
+    """Fit the candidate: the best learner on all rows, with the iterations found on out-of-sample rows; with their count.
 
     A policy is taken as it is (`Problem.played`).
     """
     if best.learner.spec.problem.played:
-        return best.learner
-    whole = rows.whole
-    progress(f"fitting {best.learner.spec.name} on {len(whole):,} rows")
+        return best.learner, len(rows.whole)
     learner = make(best.learner.spec)
+    whole = last_rows(learner, rows.whole.with_late(), rows.whole)
+    progress(f"fitting {best.learner.spec.name} on {len(whole):,} rows")
     fit_rows(learner, whole, iterations=best.report.iterations, progress=progress)
-    return best.finish.on(learner)
+    return best.finish.on(learner), len(whole)
 
 
 def inputs_digest(context: Context, start: WarmStart) -> str:

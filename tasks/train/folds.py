@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from refit.config import Params, nearest
 from refit.config.forecasting import KNOWN_AT
 from refit.config.shares import share_of
-from refit.config.windows import UNLABELLED
+from refit.config.windows import LATE, UNLABELLED
 from refit.errors import UserError
-from refit.learners import Labels
+from refit.learners import Labels, Spec, make
+from refit.learners.averaged import members_of
 from refit.learners.newest import newest_of, taken
 from refit.metrics.clusters import Clusters
 from refit.problems.contract import Problem
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from refit.config.train import CrossValidationParams
+    from refit.schemas.feature_table import WindowSummary
 
 FEWEST_ROWS = 20  # in each window and each part of a fold
 
@@ -39,6 +41,7 @@ class LabelledRows:
     rows: pa.Table
     label: Labels
     unlabelled: pa.Table | None = None  # rows without a label that may be learned from together with these
+    late: LabelledRows | None = None  # rows for the last fit of a stream alone: no fold may know their labels
 
     def __len__(self) -> int:
         return len(self.label)
@@ -54,7 +57,19 @@ class LabelledRows:
         indices, unlabelled = np.flatnonzero(pc.equal(self.rows["window"], name).to_numpy()), self.unlabelled
         if unlabelled is not None:
             unlabelled = unlabelled.filter(pc.equal(unlabelled["window"], f"{name} {UNLABELLED}"))
-        return LabelledRows(self.rows.take(indices), self.label[indices], unlabelled)
+        late = None if self.late is None else self.late.named(f"{name} {LATE}")
+        return LabelledRows(self.rows.take(indices), self.label[indices], unlabelled, late)
+
+    def with_late(self) -> LabelledRows:
+        """Return all rows in order of time, the late ones among them."""
+        import pyarrow as pa
+
+        if self.late is None:
+            return self
+        rows = pa.concat_tables([self.rows, self.late.rows])
+        order = np.argsort(rows["event_time"].to_numpy(), kind="stable")
+        label = np.concatenate([self.label, self.late.label])
+        return LabelledRows(rows.take(order), label[order], self.unlabelled)
 
     def known_by(self, moment: np.datetime64) -> NDArray[np.bool_]:
         """Return (rows,) whether the label was known by then; always true for older tables without such a column."""
@@ -144,6 +159,19 @@ def out_of_order(params: Params) -> str:
     return ""
 
 
+def require_late(specs: Sequence[Spec], train: WindowSummary, validation: WindowSummary, params: Params) -> None:
+    """Raise UserError if a learner of a stream would pass over rows between two windows for ever."""
+    lost = train.late > 0 or train.end < validation.start
+    if params.featurize.label.keep_late or params.featurize.split is not None or not lost:
+        return
+    if stream := next((spec for spec in specs if members_of(make(spec))[0].declaration.order), None):
+        raise UserError(
+            f"learner {stream.name!r} learns each row once, and would never learn those whose labels came after the "
+            f"validation window opened ({train.late:,} between {train.start:%Y-%m-%d} and {train.end:%Y-%m-%d}, and all "
+            "between the windows): set featurize.label.keep_late: true"
+        )
+
+
 def development(train: LabelledRows, validation: LabelledRows, params: Params, target: Problem) -> Development:
     """Combine training and validation rows, split by `train.cross_validation`, or as the two windows.
 
@@ -159,7 +187,7 @@ def development(train: LabelledRows, validation: LabelledRows, params: Params, t
     if (np.diff(order) != 1).any():
         rows, label, times = rows.take(order), label[order], times[order]
     extra = [window.unlabelled for window in (train, validation) if window.unlabelled is not None]
-    whole = LabelledRows(rows, label, pa.concat_tables(extra) if extra else None)
+    whole = LabelledRows(rows, label, pa.concat_tables(extra) if extra else None, train.late)
     if params.train.cross_validation is None:
         scored = np.flatnonzero(order >= len(train))
         of_train = np.arange(0 if train.unlabelled is None else len(train.unlabelled))

@@ -81,6 +81,11 @@ def fit_rows(learner: Learner, rows: LabelledRows, *, before: Learner | None = N
     return step(rows.rows, rows.label, **named)
 
 
+def last_rows(learner: Learner, everything: LabelledRows, in_time: LabelledRows) -> LabelledRows:
+    """Return the rows of the last fit: a learner of a stream reads late ones in their place, and others none."""
+    return everything if members_of(learner)[0].declaration.order else in_time
+
+
 def fit_fold(
     spec: Spec, development: Development, fold: Fold, progress: Progress, *, before: Learner | None = None
 ) -> FoldFit:

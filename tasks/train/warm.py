@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from refit import learners
 from refit.errors import UserError
 from refit.learners import Spec, make
+from refit.learners.online.learner import Online
 from refit.learners.postprocessed import fitted_within
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
 from refit.schemas.warm_start import WarmStart
 from tasks.train.folds import FEWEST_ROWS, Development, LabelledRows, newest
 from tasks.train.interval_margins import with_intervals
-from tasks.train.trial import Trained, fit_fold, fit_rows, scored
+from tasks.train.trial import Trained, fit_fold, fit_rows, last_rows, scored
 
 HELD_BACK = 0.2  # share of the new rows, the newest, that decides the number of iterations
 
@@ -24,7 +25,7 @@ HELD_BACK = 0.2  # share of the new rows, the newest, that decides the number of
 def go_on(
     context: Context, specs: Sequence[Spec], start: WarmStart, train: LabelledRows, validation: LabelledRows
 ) -> Trained:
-    """Continue training the version that `start` names on the rows at or after its `seen_until`.
+    """Continue training the version that `start` names on the rows at or after its `seen_until`; a stream after its end.
 
     The number of iterations is chosen on the newest of them; then the learner is trained on all with that number.
 
@@ -39,7 +40,10 @@ def go_on(
     )
     who = f"version {start.version} ({before.spec.name}, {before.spec.kind})"
     spec = _same(before.spec, specs, who)
-    new = _newer(train, validation, start.seen_until)
+    since = start.seen_until
+    if isinstance(before, Online) and before.position.until is not None:
+        since = before.position.until + timedelta(microseconds=1)  # the newest rows may not have been known by then
+    new = _newer(train, validation, since)
     fold = newest(new, HELD_BACK, context.params)
     first, last = new.at(fold.fitted), new.at(fold.scored)
     for part in (first, last):
@@ -52,9 +56,10 @@ def go_on(
     development = Development(new, (fold,))
     trial = scored([fit_fold(spec, development, fold, context.progress, before=before)], development, context.params)
     learner = make(spec)
-    fit_rows(learner, new, before=before, iterations=trial.report.iterations, progress=context.progress)
+    rows = last_rows(learner, _newer(train.with_late(), validation, since), new)
+    fit_rows(learner, rows, before=before, iterations=trial.report.iterations, progress=context.progress)
     ready = with_intervals(trial.finish.on(learner), trial, development, context.params, context.progress)
-    return Trained(ready, trial, [trial], len(new), last)
+    return Trained(ready, trial, [trial], len(rows), last)
 
 
 def _same(before: Spec, specs: Sequence[Spec], who: str) -> Spec:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,10 @@ def test_it_beats_no_change_and_goes_on_with_new_rows_alone(project: Path) -> No
     assert second["model"]["alias"] == "champion"
     training, stream = read_json(project / TRAINING), read_json(project / EVALUATION)["prequential"]
     assert training["started_from"]["version"] == "1"
-    assert stream["learned_steps"] == learned + training["refit_rows"], "each row once"
+    position = load(project / CANDIDATE).position  # type: ignore[attr-defined]
+    half_hours = (position.until - datetime(1996, 5, 7, tzinfo=UTC)) // timedelta(minutes=30) + 1
+    assert position.steps == half_hours == learned + training["refit_rows"], "each row once"
+    assert stream["learned_steps"] == position.steps
     assert stream["learned_steps"] + stream["test_steps"] > 45_000
     assert abs(stream["whole"]["no_change"] - 0.8533) < 0.001
     assert stream["whole"]["prequential"] >= 0.87
