@@ -87,7 +87,9 @@ class Params(Section):
                 f"the task is {self.train.task!r}, such sources are {', '.join(made) or 'none'}"
             )
         if self.featurize.split and self.featurize.label.keep_late:
-            raise ValueError("featurize.label.keep_late: no row is late where featurize.split draws windows: leave it out")
+            raise ValueError(
+                "featurize.label.keep_late: no row is late where featurize.split draws windows: leave it out"
+            )
         if made and self.featurize.split:
             raise ValueError("featurize.split: forecasts are judged on what comes later; leave it out")
         by_section = {"train": self.train.cross_validation, "evaluate": self.evaluate.cross_validation}

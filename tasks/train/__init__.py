@@ -361,7 +361,7 @@ def require_learnable_windows(train: LabelledRows, validation: LabelledRows, tar
 
 
 def _refit(best: Trial, rows: Development, progress: Progress) -> tuple[Learner, int]:
-    """Fit the candidate: the best learner on all rows, with the iterations found on out-of-sample rows; with their count.
+    """Fit the candidate: the best learner on all rows, with the iterations found out of sample; with their count.
 
     A policy is taken as it is (`Problem.played`).
     """

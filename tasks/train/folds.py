@@ -167,8 +167,8 @@ def require_late(specs: Sequence[Spec], train: WindowSummary, validation: Window
     if stream := next((spec for spec in specs if members_of(make(spec))[0].declaration.order), None):
         raise UserError(
             f"learner {stream.name!r} learns each row once, and would never learn those whose labels came after the "
-            f"validation window opened ({train.late:,} between {train.start:%Y-%m-%d} and {train.end:%Y-%m-%d}, and all "
-            "between the windows): set featurize.label.keep_late: true"
+            f"validation window opened ({train.late:,} of the training window, and all between the two): set "
+            "featurize.label.keep_late: true"
         )
 
 

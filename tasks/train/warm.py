@@ -25,7 +25,7 @@ HELD_BACK = 0.2  # share of the new rows, the newest, that decides the number of
 def go_on(
     context: Context, specs: Sequence[Spec], start: WarmStart, train: LabelledRows, validation: LabelledRows
 ) -> Trained:
-    """Continue training the version that `start` names on the rows at or after its `seen_until`; a stream after its end.
+    """Continue training the version that `start` names on the rows at or after its `seen_until`; a stream from its end.
 
     The number of iterations is chosen on the newest of them; then the learner is trained on all with that number.
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import struct
-import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.config import nearest
-from refit.errors import RefitError, UserError, first_line
-from refit.files.artifacts import atomic_folder, digest, read_json, write_json, write_manifest
+from refit.errors import RefitError, UserError, first_line, message_of
+from refit.files.artifacts import digest, read_json, write_json, write_manifest
 from refit.learners import canonical
 from refit.learners.blas import one_blas_thread
 from refit.learners.contract import (
@@ -31,8 +28,10 @@ from refit.learners.contract import (
     describe,
 )
 from refit.learners.encoding import Encoding
-from refit.learners.networks.surroundings import surroundings
+from refit.learners.networks.params import checked
 from refit.learners.online import prequential
+from refit.learners.online.checkpoint import Checkpoint
+from refit.learners.online.params import OnlineParams
 from refit.learners.online.prequential import Moments, Place, Record, from_microseconds
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
@@ -41,8 +40,8 @@ from refit.schemas.prequential import Alarm, Position, StreamState
 if TYPE_CHECKING:
     import pyarrow as pa
 
-STREAM, MODEL, DETECTORS, PENDING = "stream.json", "model", "detectors.json", "pending.json"
-ARGUMENTS: Mapping[str, Any] = {"kind": "linear", "params": {}, "scale": False, "detectors": ()}
+STREAM, MODEL, DETECTORS = "stream.json", "model", "detectors.json"
+DIVERGED = 1e100  # predictions from here on; their squares can still be summed
 
 
 class StepModel(Protocol):
@@ -79,13 +78,11 @@ class Online:
         self._detectors = self._new_detectors()
 
     def _configure(self, spec: Spec, where: str, *, stored: bool) -> None:
-        for name in spec.params:
-            if name not in ARGUMENTS:
-                raise UserError(f"learner 'online' takes no {name!r}{nearest(name, ARGUMENTS)} ({where}.params)")
+        own = checked(OnlineParams, "online", spec.params, where)
         if spec.text:
             raise UserError(f"learner 'online' takes no texts, which feature {spec.text[0]!r} is; exclude it ({where})")
         self.spec, self.threshold, self._where = spec, 0.5, f"{where}.params"
-        self._arguments = {**ARGUMENTS, **spec.params}
+        self._arguments = own
         self.model: StepModel = self._new_model(stored=stored)
         self._encoding = Encoding((), {})
         self._place, self.record = Place(), Record()
@@ -94,30 +91,35 @@ class Online:
         self._fitted = False
 
     def _new_model(self, *, stored: bool) -> StepModel:
-        kind, params = str(self._arguments["kind"]), dict(self._arguments["params"])
-        where = f"{self._where}.params"
+        kind, params = self._arguments.kind, dict(self._arguments.params)
         if kind == "linear":
             from refit.learners.online.linear import Linear
 
-            return Linear(self.spec, params, where)
+            return Linear(self.spec, params, self._where)
         if kind.startswith("river."):
             from refit.learners.online.river_models import RiverModel
 
-            scale = bool(self._arguments["scale"])
+            scale = self._arguments.scale
             return RiverModel(self.spec, kind, params, self._where, scale=scale, stored=stored)
         from refit.learners.online.partial_fit import PartialFit
 
         return PartialFit(self.spec, kind, params, self._where, stored=stored)
 
     def _new_detectors(self) -> dict[str, Any]:
-        entries = self._arguments["detectors"]
-        if not isinstance(entries, list | tuple):
-            raise UserError(f"learner 'online': detectors is a list such as [adwin]; found {entries!r} ({self._where})")
-        if not entries:
+        if not self._arguments.detectors:
             return {}
         from refit.learners.online.river_models import detector
 
-        return dict(detector(entry, f"{self._where}.detectors[{index}]") for index, entry in enumerate(entries))
+        detectors: dict[str, Any] = {}
+        for index, entry in enumerate(self._arguments.detectors):
+            name, made = detector(entry, f"{self._where}.detectors[{index}]")
+            if name in detectors:
+                raise UserError(
+                    f"learner 'online': two detectors are {name}, so their alarms could not be told apart: keep one "
+                    f"({self._where}.detectors[{index}])"
+                )
+            detectors[name] = made
+        return detectors
 
     @property
     def declaration(self) -> Declaration:
@@ -158,8 +160,9 @@ class Online:
         progress: Progress = silent,
     ) -> FitReport:
         assert isinstance(before, Online)
-        if differing := [name for name in ARGUMENTS if self._arguments[name] != before._arguments[name]]:
-            was, now = (each._arguments[differing[0]] for each in (before, self))
+        was_all, now_all = (each._arguments.model_dump() for each in (before, self))
+        if differing := [name for name in now_all if now_all[name] != was_all[name]]:
+            was, now = was_all[differing[0]], now_all[differing[0]]
             raise UserError(
                 f"learner {self.spec.name!r} goes on with a stored state of {differing[0]} {was!r}; the params ask for "
                 f"{now!r}: set it back, or set train.warm_start: null to learn the stream again"
@@ -181,7 +184,7 @@ class Online:
         if self._reader is None:
             self._reader = copy.deepcopy(self.model)  # river's models leave traces in themselves where they predict
         with one_blas_thread():
-            return self._reader.predict(matrix)
+            return self._predicted(self._reader, matrix, "a row to predict")
 
     def prequential(self, table: pa.Table, label: Labels) -> tuple[Floats, NDArray[np.int64], Online]:
         """Go on through later rows with a copy: predict each, then learn it once its label is known.
@@ -196,6 +199,37 @@ class Online:
 
     # The stream
 
+    def _predicted(self, model: StepModel, matrix: Floats, row: str) -> Floats:
+        """Predictions of encoded rows.
+
+        Raises:
+            UserError: the model cannot predict such rows, or has diverged.
+        """
+        with self._named("predict"):
+            predicted = model.predict(matrix)
+        if not (np.abs(predicted) < DIVERGED).all():  # nan is not smaller either
+            raise UserError(
+                f"learner {self.spec.name!r} ({self._arguments.kind}) has diverged: its prediction of {row} is no "
+                f"number that can be scored; lower its learning rate{self._advice} ({self._where}.params)"
+            )
+        return predicted
+
+    @contextmanager
+    def _named(self, verb: str) -> Iterator[None]:
+        """Turn what a library raises at a row into one line."""
+        try:
+            yield
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, AssertionError) as error:
+            raise UserError(
+                f"learner {self.spec.name!r} ({self._arguments.kind}) could not {verb} a row: {first_line(error)}; "
+                f"change its params{self._advice}, or disable it in train.learners"
+            ) from error
+
+    @property
+    def _advice(self) -> str:
+        is_raw = self._arguments.kind.startswith("river.") and not self._arguments.scale
+        return ", set scale: true if it takes numbers alone" if is_raw else ""
+
     def _learn(self, table: pa.Table, label: Labels, progress: Progress, *, checkpoints: bool = True) -> Floats:
         """Predict and learn each row; returns what each was predicted as."""
         moments, rows, self._reader = Moments.of(table), table.num_rows, None
@@ -206,13 +240,13 @@ class Online:
         order = np.argsort(before, kind="stable")  # of the predictions
         due = np.searchsorted(before[order], np.arange(rows + 1), side="right")
         predicted = np.full(self.spec.problem.shape(rows), np.nan)
-        checkpoint = _Checkpoint.of(self, matrix, values, before) if checkpoints and rows else None
+        checkpoint = Checkpoint.of(self, matrix, values, before) if checkpoints and rows else None
         first = checkpoint.restore(predicted) if checkpoint else 0
         with one_blas_thread():
             for row in range(first, rows):
                 at = order[due[row - 1] if row else 0 : due[row]]  # those predicted just before this row is learned
                 if len(at):
-                    predicted[at] = self.model.predict(matrix[at])
+                    predicted[at] = self._predicted(self.model, matrix[at], f"step {self._place.steps + 1:,}")
                 self._step(matrix[row], values[row], predicted[row], chance[row] if judged[row] else None, moments, row)
                 if checkpoint and row % 16 == 15:
                     checkpoint.write(predicted, row + 1)
@@ -234,7 +268,8 @@ class Online:
             sums = error, float(prequential.losses_of(self.spec.problem, *of_one)[0]), float(chance)
             self._watch(error, at)
         self.record.add(at, sums)
-        self.model.learn(row, label)
+        with self._named("learn"):
+            self.model.learn(row, label)
         self._last_label = float(label)
         self._place.moved(at, known, struct.pack("<qd", -1 if at is None else at, label) + row.tobytes())
 
@@ -306,7 +341,13 @@ class Online:
         self._fitted = True
 
     def unsafe_reason(self) -> str | None:
-        return self.model.unsafe_reason()
+        if (reason := self.model.unsafe_reason()) is not None:
+            return reason
+        try:
+            self._stored_detectors()
+        except (RefitError, RecursionError) as error:
+            return f"a detector cannot be stored as JSON: {message_of(error)}"
+        return None
 
     def digest(self) -> str:
         position = self.position.to_json()
@@ -314,50 +355,3 @@ class Online:
         categories = self._encoding.to_dict()
         model = canonical.digest(self.model.learned())
         return digest({"kind": self.spec.kind, "model": model, "categories": categories, **parts})
-
-
-class _Checkpoint:
-    """What a fit has learned so far, in a folder named by everything that determines the fit."""
-
-    def __init__(self, learner: Online, folder: Path, every_seconds: float) -> None:
-        self._learner, self._folder, self._every = learner, folder, every_seconds
-        self._written = time.monotonic()
-
-    @classmethod
-    def of(cls, learner: Online, matrix: Floats, label: Floats, before: NDArray[np.int64]) -> _Checkpoint | None:
-        around = surroundings.get()
-        if around.checkpoints is None or learner.unsafe_reason() is not None:
-            return None
-        rows = hashlib.sha256(np.ascontiguousarray(matrix).tobytes() + label.tobytes() + before.tobytes())
-        spec = {"arguments": learner._arguments, "task": learner.spec.task, "seed": learner.spec.seed}
-        described = {**spec, "classes": learner.spec.classes, "start": learner.position.to_json()}
-        identity = digest({**described, "model": canonical.digest(learner.model.learned()), "rows": rows.hexdigest()})
-        return cls(learner, around.checkpoints / f"online-{identity[:32]}", around.every_seconds)
-
-    def restore(self, predicted: Floats) -> int:
-        """Go on from what a killed process left, if it left anything; returns how many rows are learned."""
-        if not self._folder.is_dir():
-            return 0
-        learner = self._learner
-        try:
-            entries: Any = read_json(self._folder / PENDING)
-            rows, places = int(entries["rows"]), np.asarray(entries["places"], dtype=np.int64)
-            learner._load(self._folder)
-        except (RefitError, OSError, LookupError, ValueError) as error:
-            raise RefitError(
-                f"{self._folder} cannot be used ({first_line(error)}); delete it, and training starts again"
-            ) from None
-        predicted[places] = np.asarray(entries["predicted"]).reshape((len(places), *predicted.shape[1:]))
-        return rows
-
-    def write(self, predicted: Floats, rows: int) -> None:
-        """Write the state, unless the last one is younger than `every_seconds`."""
-        if time.monotonic() - self._written < self._every:
-            return
-        pending = predicted[rows:]
-        places = rows + np.flatnonzero(~np.isnan(pending if pending.ndim == 1 else pending[:, 0]))
-        with atomic_folder(self._folder) as scratch:
-            self._learner._save(scratch)
-            entries = {"rows": rows, "places": places.tolist(), "predicted": predicted[places].tolist()}
-            (scratch / PENDING).write_text(json.dumps(entries))
-        self._written = time.monotonic()

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from refit.config import nearest
-from refit.errors import UserError
 from refit.files.artifacts import read_json
 from refit.learners.contract import Floats, Spec
 from refit.learners.encoding import Encoding
+from refit.learners.networks.params import checked
+from refit.learners.online.params import LinearParams
 from refit.learners.online.vectors import Vectors
 
 FILE = "linear.json"
@@ -30,13 +30,8 @@ class Linear:
     safe_format = "json"
 
     def __init__(self, spec: Spec, params: dict[str, Any], where: str) -> None:
-        for name in params:
-            if name != "learning_rate":
-                raise UserError(f"'linear' has no argument {name!r}{nearest(name, ['learning_rate'])} ({where}.{name})")
-        rate = params.get("learning_rate", 0.5)
-        if not isinstance(rate, int | float) or isinstance(rate, bool) or not 0 < rate < np.inf:
-            raise UserError(f"'linear': learning_rate is a number above 0; found {rate!r} ({where}.learning_rate)")
-        self._rate, self._task, self._outputs = float(rate), spec.task, max(1, len(spec.classes))
+        self._rate = float(checked(LinearParams, "linear", params, where).learning_rate)
+        self._task, self._outputs = spec.task, max(1, len(spec.classes))
 
     def start(self, encoding: Encoding) -> None:
         """Forget everything, and take rows of this encoding from now on."""

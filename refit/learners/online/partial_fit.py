@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from refit.errors import UserError, first_line
+from refit.errors import UserError
 from refit.files.artifacts import read_json
 from refit.learners import safe
 from refit.learners.contract import Floats, Spec
@@ -56,6 +56,8 @@ class PartialFit:
             else:
                 predicted = np.asarray(self.estimator.predict_proba(vectors), dtype=np.float64)
         predicted = predicted[:, 1] if self._spec.task == "binary" else predicted
+        if is_number or hasattr(self.estimator, "coef_") or hasattr(self.estimator, "coefs_"):
+            return predicted  # weights that are not finite have diverged
         finite = np.isfinite(predicted)  # naive Bayes knows nothing of a class that it has not met
         return np.where(finite if finite.ndim == 1 else finite.all(axis=1, keepdims=True), predicted, blank)
 
@@ -64,14 +66,8 @@ class PartialFit:
         self.vectors.learn(row)
         extra = {} if self._spec.task == "regression" or self.fitted else {"classes": self._classes}
         target = np.array([label if self._spec.task == "regression" else int(label)])
-        try:
-            with np.errstate(all="ignore"):
-                self.estimator.partial_fit(self.vectors.of(row[None]), target, **extra)
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f"learner {self._spec.name!r} ({self._kind}) could not learn a row: {first_line(error)}; change its "
-                "params, or disable it in train.learners"
-            ) from error
+        with np.errstate(all="ignore"):
+            self.estimator.partial_fit(self.vectors.of(row[None]), target, **extra)
         self.fitted = True
 
     def learned(self) -> Any:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from refit.config import nearest
-from refit.errors import RefitError, UserError, first_line, message_of
+from refit.errors import RefitError, UserError, message_of
 from refit.files.artifacts import read_json
 from refit.learners.contract import Floats, Spec
 from refit.learners.encoding import Encoding
 from refit.learners.online import river_json
+from refit.learners.online.params import DetectorParams
 from refit.learners.online.vectors import Vectors
 
 FILE = "river.json"
@@ -63,7 +64,7 @@ def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> Any
         arguments[argument] = value
     try:
         return cls(**arguments)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, AssertionError) as error:
         raise UserError(f"{kind!r}: {message_of(error)} ({where}.params)") from None
 
 
@@ -76,13 +77,13 @@ def _names(module: str) -> list[str]:
         return []
 
 
-def detector(entry: Any, where: str) -> tuple[str, Any]:
+def detector(entry: str | DetectorParams, where: str) -> tuple[str, Any]:
     """A drift detector and its name: `adwin`, `page_hinkley`, or a mapping with `kind` and `params`."""
-    kind, params = (entry.get("kind"), entry.get("params", {})) if isinstance(entry, Mapping) else (entry, {})
-    path = DETECTORS.get(str(kind), str(kind))
+    kind, params = (entry, {}) if isinstance(entry, str) else (entry.kind, entry.params)
+    path = DETECTORS.get(kind, kind)
     if not path.startswith("river.drift."):
         raise UserError(
-            f"detector {kind!r} is unknown{nearest(str(kind), DETECTORS)}; adwin, page_hinkley and the classes of "
+            f"detector {kind!r} is unknown{nearest(kind, DETECTORS)}; adwin, page_hinkley and the classes of "
             f"river.drift are known ({where})"
         )
     return path.rpartition(".")[2], build(path, params, seed=0, where=where)
@@ -117,7 +118,7 @@ class RiverModel:
         self._blank: Any = build(kind, params, seed=spec.seed, where=where)
         base = river(kind).base
         wanted = base.Regressor if spec.task == "regression" else base.Classifier
-        if not isinstance(self._blank, wanted):
+        if not issubclass(type(self._blank), wanted):
             raise UserError(
                 f"learner 'online': {kind} is no {wanted.__name__.lower()}; train.task is {spec.task!r} ({where}.kind)"
             )
@@ -135,14 +136,13 @@ class RiverModel:
         if self._spec.task == "regression":
             for index, row in enumerate(self._rows(matrix)):
                 predicted[index] = self.model.predict_one(row)
-            return np.where(np.isfinite(predicted), predicted, 0.0)
+            return predicted
         classes = range(max(2, len(self._spec.classes)))
         for index, row in enumerate(self._rows(matrix)):
             given = self.model.predict_proba_one(row)
             shares = np.array([float(given.get(code, 0.0)) for code in classes])
             total = shares.sum()
-            usable = np.isfinite(total) and total > 0
-            shares = shares / total if usable else np.full(len(classes), 1 / len(classes))
+            shares = np.full(len(classes), 1 / len(classes)) if total == 0 else shares / total
             predicted[index] = shares if problem.classes else shares[1]
         return predicted
 
@@ -151,13 +151,7 @@ class RiverModel:
         if self._scale:
             self.vectors.learn(row)
         target = float(label) if self._spec.task == "regression" else int(label)
-        try:
-            self.model.learn_one(next(self._rows(row[None])), target)
-        except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-            raise UserError(
-                f"learner {self._spec.name!r} ({self._kind}) could not learn a row: {first_line(error)}; change its "
-                "params, set scale: true if it takes numbers alone, or disable it in train.learners"
-            ) from error
+        self.model.learn_one(next(self._rows(row[None])), target)
 
     def _rows(self, matrix: Floats) -> Iterator[dict[int, Any]]:
         """Each row as a dict without its missing cells: a scaled vector, or numbers and categories.

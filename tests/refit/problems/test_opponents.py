@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from refit import learners
-from refit.errors import RefitError
+from refit.config import parse
+from refit.errors import RefitError, UserError
 from refit.learners.baseline import Baseline
 from refit.learners.contract import Spec
 from refit.problems import problem_of
+from tasks.train import make_all
 
 pytest.importorskip("gymnasium", reason="needs the extra [rl]")
 EPISODES = pa.table({"seed": [1, 2]})
@@ -27,6 +30,31 @@ def stored(folder: Path, opponent: str, sources: dict[str, str]) -> Path:
     folder.mkdir()
     baseline.save(folder)
     return folder
+
+
+def test_code_that_is_not_trusted_is_refused_before_training() -> None:
+    named = ("corridor.py:Corridor",)
+    learners_of = [{"name": "opponent", "kind": "baseline"}, {"name": "ppo", "kind": "policy"}]
+    params = parse(
+        {
+            "project": {"name": "demo"},
+            "ingest": {
+                "sources": {"rows": {"kind": "files", "path": "*", "columns": {"seed": "integer"}, "key": ["seed"]}}
+            },
+            "featurize": {"label": {"source": "rows"}},
+            "train": {"task": "reinforcement", "problem": {"environment": named[0]}, "learners": learners_of},
+            "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 0.5}},
+        }
+    )
+    code = {"corridor.py": "raise AssertionError('it ran')"}
+    common = {"metric": "mean_return", "task": "reinforcement", "options": {"environment": named[0]}, "sources": code}
+    specs = [Spec(each["name"], each["kind"], ("seed",), **common) for each in learners_of]  # type: ignore[arg-type]
+    with pytest.raises(
+        UserError, match=r"2 learners are wrong(.|\n)*have to be named: registry\.trusted_types: \['corridor"
+    ):
+        make_all(specs, params)
+    assert "they have to be named" in str(Baseline(specs[0]).unsafe_reason())
+    make_all([replace(spec, trusted_types=named) for spec in specs], params)
 
 
 def test_an_opponent_that_the_options_do_not_name_is_not_run(tmp_path: Path) -> None:
