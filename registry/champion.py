@@ -11,6 +11,7 @@ from registry import versions
 from registry.chain import Chain
 from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock, require_lock
+from registry.secrets import redacted
 from registry.store import RegistryError, Store, missing
 from registry.urls import sqlite_url
 from registry.versions import Version
@@ -192,13 +193,9 @@ def claim(store: Store, model: str, *, anyway: bool = False) -> None:
     """
     if store.database:
         return
+    if not anyway:
+        require_own_ledger(store, model)
     ledger = Ledger.of(store)
-    if problem := None if anyway else other_ledger(store, model):
-        raise RegistryError(
-            f"{problem}; nothing moved: name one database for all machines (registry.ledger_uri: "
-            f"postgresql://USER@HOST/DATABASE), or go on with this one, {ledger.location}, by "
-            '`refit repair --accept-ledger --why "..."`'
-        )
     try:
         versions.set_model_tag(store, model, LEDGER, f"{ledger.identity()} {socket.gethostname()}:{ledger.location}")
     except Exception as error:
@@ -207,11 +204,56 @@ def claim(store: Store, model: str, *, anyway: bool = False) -> None:
 
 
 def other_ledger(store: Store, model: str, ledger: Ledger | None = None) -> str | None:
-    """Which ledger is the model's by the registry of a server, if it is not this one: `ledger`, else the store's."""
-    noted, _, place = versions.registered(store, model).tags.get(LEDGER, "").partition(" ")
-    if store.database or noted in ("", (ledger or Ledger.of(store)).identity()):
+    """Why the model's ledger, by the registry of a server, is not this one: `ledger`, else the store's. None if it is.
+
+    A ledger that has no move of a model is not the one in which its champion was promoted.
+    """
+    if store.database:
         return None
-    return f"the ledger of {model} is another one, {place}"
+    ledger, registered = ledger or Ledger.of(store), versions.registered(store, model)
+    noted, _, place = registered.tags.get(LEDGER, "").partition(" ")
+    if noted:
+        return None if noted == ledger.name() else f"the ledger of {model} is another one, {place}"
+    champion = registered.aliases.get(CHAMPION)
+    if champion is None or ledger.last_move(model) or ledger.pending(model) or _accepted(ledger, model):
+        return None
+    return f"the ledger of {model} is another one: {ledger.location} has no line of its champion, version {champion}"
+
+
+def require_own_ledger(store: Store, model: str) -> None:
+    """Refuse what only the model's ledger can decide.
+
+    Raises:
+        RegistryError: its ledger is another one.
+    """
+    if problem := other_ledger(store, model):
+        instead = (
+            f"`refit repair --move-ledger` in the checkout that has it copies it into {redacted(store.ledger_uri)}"
+            if store.ledger_uri
+            else "name one database for all machines (registry.ledger_uri: postgresql://USER@HOST/DATABASE)"
+        )
+        raise RegistryError(
+            f"{problem}; nothing moved: {instead}, or go on with this one, {Ledger.of(store).location}, and lose the "
+            'rollbacks of the other one, by `refit repair --accept-ledger --why "..."`'
+        )
+
+
+def warnings(store: Store, model: str) -> list[str]:
+    """What is to be known about a ledger that is whole: that it is not the model's, or not the alias's."""
+    if problem := other_ledger(store, model):
+        return [f"{problem}; what is said here of earlier moves is not the whole of it"]
+    last, now = Ledger.of(store).last_move(model), versions.registered(store, model).aliases.get(CHAMPION)
+    if last is None or now in (None, last.to_version):
+        return []
+    return [
+        f"version {now} of {model} has the alias champion, but by the ledger version {last.to_version} is champion "
+        f"(since {last.at}): the alias was set outside of Refit, or by a run that lost its lock; `refit promote "
+        f"{last.to_version}` undoes that"
+    ]
+
+
+def _accepted(ledger: Ledger, model: str) -> bool:
+    return any(line.action == "accept" for line in ledger.entries(model))
 
 
 def _catch_up(store: Store, model: str, ledger: Ledger) -> None:

@@ -154,8 +154,8 @@ class Ledger:
     def broken(self, problem: str) -> RegistryError:
         """The error that refuses every move while the ledger is changed or damaged."""
         return RegistryError(
-            f"the ledger {self.location} is broken: {problem}; no alias moves on its word: restore the file from a "
-            f"copy, or {ACCEPTING}"
+            f"the ledger {self.location} is broken: {problem}; no alias moves on its word: restore the "
+            f"{'file' if self._file else 'database'} from a copy, or {ACCEPTING}"
         )
 
     def append(self, entry: Entry, note: Note | None = None) -> str | None:
@@ -171,7 +171,7 @@ class Ledger:
             return self._insert(connection, entry, note)
 
     def identity(self) -> str:
-        """The random name that this ledger got on its first use; a clone of a project has a ledger of another name."""
+        """The random name of this ledger, which it gets now if it has none; a clone's ledger has another name."""
         identity = self._tables.tables["identity"]
         with self._writing() as connection:
             if (row := connection.execute(identity.select()).first()) is None:
@@ -179,6 +179,10 @@ class Ledger:
                 connection.execute(identity.insert().values(name=name))
                 return name
             return str(row.name)
+
+    def name(self) -> str | None:
+        """The random name of this ledger; None if nothing was written to it yet."""
+        return next((row["name"] for row in self._select("select name from identity")), None)
 
     def accept(self, entry: Entry, note: Note | None = None) -> str | None:
         """Write an `accept` line, which adopts all earlier lines in their current state, and drop the pending move."""
@@ -259,8 +263,9 @@ class Ledger:
 
         if (file := self._file) is None:
             engine = postgresql.engine(self.url)
-            if not inspect(engine).has_table("ledger", postgresql.SCHEMA):
-                with postgresql.advisory_lock(self.url, "tables", wait_seconds=60), engine.begin() as connection:
+            if not self._has_tables(engine):
+                lock = postgresql.advisory_lock(self.url, "/tables", wait_seconds=60)  # no project has this name
+                with lock, engine.begin() as connection:
                     connection.exec_driver_sql(f"create schema if not exists {postgresql.SCHEMA}")
                     self._tables.create_all(connection)
             return engine
@@ -272,6 +277,13 @@ class Ledger:
             with engine.begin() as connection:
                 connection.exec_driver_sql("alter table ledger add column digest text")
         return engine
+
+    @staticmethod
+    def _has_tables(engine: Engine) -> bool:
+        """Whether a PostgreSQL database has the ledger's tables, even if this user may not read them."""
+        from sqlalchemy import inspect
+
+        return inspect(engine).has_table("ledger", postgresql.SCHEMA)
 
     @cached_property
     def _tables(self) -> MetaData:
@@ -327,6 +339,8 @@ class Ledger:
         from sqlalchemy import text
 
         try:
+            if self._file is None and not self._has_tables(postgresql.engine(self.url)):
+                return []  # reading creates nothing
             with self._engine.connect() as connection:
                 return [dict(row) for row in connection.execute(text(sql), values).mappings()]
         except Exception as error:

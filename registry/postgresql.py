@@ -25,6 +25,9 @@ _SETTINGS = {
     "tcp_keepalives_idle": 20,
     "tcp_keepalives_interval": 5,
     "tcp_keepalives_count": 6,
+    # milliseconds: a process that hangs while it writes keeps no other one waiting for ever
+    "lock_timeout": 60_000,
+    "idle_in_transaction_session_timeout": 120_000,
 }
 _HOLDER = """
     select application_name from pg_locks join pg_stat_activity using (pid)
@@ -34,16 +37,11 @@ _HOLDER = """
 """
 
 
-def is_postgresql(url: str) -> bool:
-    """Whether a URL of SQLAlchemy names a PostgreSQL database."""
-    return url.startswith("postgresql")
-
-
 def engine(url: str) -> Engine:
     """The engine of a database. Its connections are ended by whichever side notices that the other one is gone.
 
     Raises:
-        RegistryError: the driver is not installed.
+        RegistryError: the driver is not installed, or the URL is not one.
     """
     return _engine(url, os.getpid())
 
@@ -52,6 +50,7 @@ def engine(url: str) -> Engine:
 def _engine(url: str, process: int) -> Engine:
     """The engine of a process: one that was forked must not use its parent's connections."""
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import ArgumentError
 
     _, _, rest = url.partition("://")
     options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
@@ -62,6 +61,11 @@ def _engine(url: str, process: int) -> Engine:
             pool_pre_ping=True,
             connect_args={"options": options, "connect_timeout": 10, **alive},
         )
+    except (ArgumentError, ValueError):  # its text has parts of the password
+        raise RegistryError(
+            "the URL of the ledger cannot be read: it is postgresql://USER:PASSWORD@HOST:PORT/DATABASE, PORT a number, "
+            "with %40 for @, %3A for : and %2F for / in the password"
+        ) from None
     except ImportError:
         raise RegistryError("a ledger in PostgreSQL needs the driver psycopg: pip install 'refit[server]'") from None
 

@@ -14,7 +14,7 @@ from registry.urls import sqlite_path, sqlite_url
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 LEDGER_VARIABLE = "REFIT_LEDGER_URI"
-POSTGRESQL = ("postgresql://", "postgresql+psycopg://")
+POSTGRESQL = ("postgresql://", "postgresql+psycopg://")  # what `ledger_uri` may start with
 
 
 class RegistryError(Exception):
@@ -96,7 +96,9 @@ def locate(
             f"{redacted(ledger)} is no PostgreSQL database: registry.ledger_uri is postgresql://USER@HOST/DATABASE"
         )
     if (file := _sqlite_file(chosen)) is None:
-        return Store(chosen, state, ledger or (chosen if chosen.startswith(POSTGRESQL) else None), scope)
+        return Store(
+            chosen, state, ledger or (chosen if chosen.startswith(("postgresql://", "postgresql+")) else None), scope
+        )
     path = project.absolute() / file
     if ".." in path.parts:  # projects that name one file from their own folders mean one store
         path = path.resolve()

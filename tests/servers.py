@@ -126,6 +126,8 @@ def mlflow_server(database: str, artifacts: str, **environ: str) -> Iterator[str
                 break
             except OSError:
                 time.sleep(0.5)
+        else:
+            raise TimeoutError("the MLflow server did not start")
         yield url
     finally:
         process.terminate()

@@ -166,12 +166,15 @@ def _ledger(project: Path) -> Iterator[Finding]:
 
     try:
         path, chain = register.ledger_state(context_of(project))
+        warnings = [] if chain.problem else register.ledger_warnings(context_of(project))
     except RefitError as error:
         yield Finding("error", str(error))
         return
+    yield from (Finding("warning", warning) for warning in warnings)
     if chain.problem:
         advice = (
-            'restore the file from a copy, or `refit repair --accept-ledger --why "..."` goes on with what is there'
+            "restore the file (or the database) from a copy, or "
+            '`refit repair --accept-ledger --why "..."` goes on with what is there'
         )
         yield Finding("error", f"the ledger {path} is broken: {chain.problem}", advice)
     elif chain.unchained:

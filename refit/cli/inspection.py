@@ -66,6 +66,9 @@ def warn_of_broken_ledger(project: Path) -> str | None:
     path, chain = register.ledger_state(context_of(project))
     if chain.problem:
         say(f"warning: the ledger {path} is broken: {chain.problem}", stderr=True)
+    else:
+        for warning in register.ledger_warnings(context_of(project)):
+            say(f"warning: {warning}", stderr=True)
     return chain.problem
 
 

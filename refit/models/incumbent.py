@@ -23,7 +23,7 @@ from refit.schemas.incumbent import CANDIDATE, CHAMPION, Incumbent, RegisteredMo
 from refit.schemas.training import Training
 from registry import signing, versions
 from registry.champion import CHAMPION as CHAMPION_ALIAS
-from registry.champion import current_champion, examine_ledger, finish_pending, record
+from registry.champion import current_champion, examine_ledger, finish_pending, record, warnings
 from registry.ledger import MOVES, Entry, Ledger
 from registry.store import RegistryError, Store
 from registry.versions import Version
@@ -261,6 +261,8 @@ def finish(context: Context, store: Store) -> None:
     if entry := finish_pending(store, context.params.project.name, at=now):
         done = "finished" if entry.action in MOVES else "gave up"
         context.progress(f"{done} the promotion of version {entry.to_version} that was cut off")
+    for warning in warnings(store, context.params.project.name):
+        context.progress(f"warning: {warning}")
     if older := examine_ledger(store, context.params.project.name).unchained:
         why = (
             f"taken over with {older} line{'s' if older > 1 else ''} of an older Refit; from here on digests chain them"

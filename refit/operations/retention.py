@@ -68,6 +68,8 @@ def collect(context: Context, *, delete: bool = False) -> DeletionPlan:
         RefitError: the champion is lost, or a version that stays cannot be read, so that its needs are unknown.
     """
     with run_logging.opened(context) as store, registry_lock(store), dvc_runner.cache(context.project) as cache:
+        if delete:
+            champion.require_own_ledger(store, context.params.project.name)
         plan = _plan(context, store, cache)
         if delete:
             for item in plan.items:

@@ -31,6 +31,7 @@ __all__ = [
     "champion_summary",
     "history",
     "ledger_state",
+    "ledger_warnings",
     "move_ledger",
     "needs_rerun",
     "promote",
@@ -154,6 +155,7 @@ def repair(context: Context, *, accept_ledger: str | None = None) -> str:
     with run_logging.opened(context) as store, registry_lock(store):
         if accept_ledger is not None:
             return _accept_ledger(context, store, accept_ledger)
+        champions.require_own_ledger(store, model)
         incumbent.finish(context, store)
         if (line := champions.lost(store, model)) is None:
             return f"{model}: the registry has the champion that it should have; nothing to repair"
@@ -194,6 +196,12 @@ def ledger_state(context: Context) -> tuple[str, Chain]:
     """Return the ledger's location, and whether it is unchanged since it was written."""
     with run_logging.opened(context) as store:
         return Ledger.of(store).location, champions.examine_ledger(store, context.params.project.name)
+
+
+def ledger_warnings(context: Context) -> list[str]:
+    """Return what people should know who read the ledger: it is not the model's, or another alias was set."""
+    with run_logging.opened(context) as store:
+        return champions.warnings(store, context.params.project.name)
 
 
 def history(context: Context) -> list[Entry]:

@@ -113,9 +113,10 @@ def test_what_one_machine_decides_holds_on_every_other_and_outlives_it(team: Tea
     team.refit(one, "run")
     assert team.moves == [("promote", None, "1")]
 
+    strengths = (0.5, 0.6)
     processes = [
         team.start(clone, "run", *LENIENT, f"--set=train.learners.logistic.params.C={strength}")
-        for clone, strength in ((one, 0.5), (two, 0.6))
+        for clone, strength in zip((one, two), strengths, strict=True)
     ]
     ended = [(process.communicate(timeout=900)[0], process.returncode) for process in processes]
     assert "Traceback" not in "".join(said for said, _ in ended)
@@ -126,13 +127,19 @@ def test_what_one_machine_decides_holds_on_every_other_and_outlives_it(team: Tea
     before_it_was_judged = [said for said, status in ended if status and "comparand.json names version 1" in said]
     # the one that ended first was champion already when the other began to compare, or it was not
     assert len(refused) + len(before_it_was_judged) == 1, ended
+    lost = [
+        "judged against version 1, but" in " ".join(said.split()) or "comparand.json names version 1" in said
+        for said, _ in ended
+    ]
+    assert sorted(lost) == [False, True], ended
     if refused:
         assert f"it was judged against version 1, but version {winner} is the champion now" in " ".join(
             " ".join(said.split()) for said, _ in ended
         )
 
     team.refit(two, "rollback", "--why", "it misjudges renewals")
-    team.refit(one, "run", *LENIENT, f"--set=train.learners.logistic.params.C={0.5 if winner == '2' else 0.6}")
+    said = team.refit(one, "run", *LENIENT, f"--set=train.learners.logistic.params.C={strengths[lost.index(False)]}")
+    assert "it was replaced by hand" in " ".join(said.split()), "it is refused for the rollback, and not by the gate"
     assert team.champion == "1", "no run undoes what a person decided on another machine"
 
     shutil.rmtree(one)

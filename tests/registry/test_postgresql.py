@@ -17,6 +17,7 @@ from registry import champion
 from registry.client import client
 from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock, require_lock
+from registry.postgresql import engine
 from registry.store import RegistryError, Store, locate
 
 LINE = Entry("toy:1", "2014-01-01T00:00:00Z", "ann", "manual", "promote", "toy", None, "1", ("better",), "1")
@@ -158,3 +159,44 @@ def test_the_ledger_is_where_the_environment_says_else_the_params_else_the_regis
         locate(tmp_path, server, {}, ledger_uri="mysql://db/refit")
     with pytest.raises(RegistryError, match=r"registry\.ledger_uri needs the variable PW"):
         locate(tmp_path, server, {}, ledger_uri="postgresql://u:${PW}@db/r")
+
+
+def test_reading_creates_nothing(store: Store) -> None:
+    assert Ledger.of(store).entries("toy") == []
+    assert Ledger.of(store).name() is None
+    assert store.ledger_uri
+    assert execute(store.ledger_uri, "select * from pg_namespace where nspname = 'refit'") == []
+
+
+def test_a_project_may_have_any_name(store: Store) -> None:
+    with registry_lock(replace(store, scope="tables"), wait_seconds=0):
+        Ledger.of(store).append(LINE)
+    assert Ledger.of(store).entries("toy") == [LINE]
+
+
+def test_a_writer_that_hangs_does_not_keep_the_others_waiting_for_ever(store: Store) -> None:
+    assert store.ledger_uri
+    with engine(store.ledger_uri).connect() as connection:
+        shown = [
+            connection.exec_driver_sql(f"show {name}").scalar()
+            for name in ("lock_timeout", "idle_in_transaction_session_timeout")
+        ]
+    assert shown == ["1min", "2min"]
+
+
+@pytest.mark.parametrize("rest", ["refit:secret@wo@127.0.0.1:1x/db", "refit:se:cret/@host/db"])
+def test_a_url_that_cannot_be_read_is_one_line_without_any_of_it(tmp_path: Path, rest: str) -> None:
+    store = Store("http://nowhere", tmp_path, f"postgresql://{rest}", "toy")
+    for use in (
+        lambda: Ledger.of(store).entries("toy"),
+        lambda: Ledger.of(store).append(LINE),
+        lambda: registry_lock(store).__enter__(),
+    ):
+        with pytest.raises(RegistryError) as caught:
+            use()
+        assert "cret" not in str(caught.value)
+        assert "wo" not in str(caught.value).replace("password", "").replace("PASSWORD", "")
+
+
+def test_a_registry_in_postgresql_holds_its_ledger_whichever_driver_its_url_names(tmp_path: Path) -> None:
+    assert locate(tmp_path, "postgresql+psycopg2://db/mlflow", {}).one_ledger
