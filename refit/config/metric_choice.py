@@ -41,7 +41,7 @@ def _gate_metric(raw: YamlTree, task: str, of_training: Any) -> Any:
     label = featurize.get("label") if isinstance(featurize, Mapping) else None
     metrics = kind_of(task).metrics
     compared = [each.name for each in metrics if each.comparable and each.between_trainings]
-    apart = {each.name for each in metrics if not each.between_trainings}
+    apart = [each.name for each in metrics if not each.between_trainings]
     labelled = isinstance(label, Mapping) and label.get("column") is not None
     return compared[0] if labelled and of_training in apart else of_training
 

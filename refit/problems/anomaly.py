@@ -6,11 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from refit.errors import RefitError
 from refit.metrics import SHARE, Metric
 from refit.problems.binary import Binary
 from refit.problems.contract import LabelSql
-from refit.problems.unlabelled import OfFeatures, Unlabelled, numbers_of
+from refit.problems.unlabelled import OfFeatures, Unlabelled, needs_rows, numbers_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -86,7 +85,7 @@ class Anomaly(OfFeatures):
         from refit.metrics.scaling import Scaling
 
         if rows is None:
-            raise RefitError("the naive guess of anomalies needs the rows themselves, and only their labels were given")
+            raise needs_rows(self.name)
         numbers = numbers_of(rows)
         scaling = Scaling.of(numbers)
         distances = _distances(numbers, scaling.means, scaling.deviations)
@@ -102,9 +101,6 @@ class Anomaly(OfFeatures):
             "log_volumes": volumes.log_of(levels).tolist(),
             "budget": float(np.quantile(distances, 1 - BUDGET)),
         }
-
-    def guess(self, naive: Naive, rows: int) -> Floats:
-        raise NotImplementedError("the naive guess of anomalies needs the rows (`guess_for`)")
 
     def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
         import numpy as np

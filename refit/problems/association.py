@@ -11,7 +11,7 @@ from pydantic import Field
 
 from refit.metrics import LOSS, SHARE, Metric
 from refit.problems.contract import Options
-from refit.problems.unlabelled import Unlabelled
+from refit.problems.unlabelled import Unlabelled, needs_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,11 +105,12 @@ class Association(Unlabelled):
 
     def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
         """The most frequent items, whatever is in the basket."""
-        assert rows is not None, "the naive guess of an association is made from the rows"
+        if rows is None:
+            raise needs_rows(self.name)
         return {"column": rows.column_names[0], "items": list(most_frequent(self.baskets(rows)))}
 
     def guess(self, naive: Naive, rows: int) -> Floats:
-        raise NotImplementedError("the naive guess of an association needs the rows (`guess_for`)")
+        raise needs_rows(self.name)
 
     def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
         import numpy as np

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from refit.metrics import LOSS, Metric
-from refit.problems.unlabelled import OfFeatures, numbers_of
+from refit.problems.unlabelled import OfFeatures, needs_rows, numbers_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,8 @@ class Clustering(OfFeatures):
         """One cluster: the mean and the covariance of all rows."""
         import numpy as np
 
-        assert rows is not None, "the naive guess of a clustering is made from the rows"
+        if rows is None:
+            raise needs_rows(self.name)
         numbers = numbers_of(rows)
         mean = np.nanmean(numbers, axis=0)
         apart = np.where(np.isnan(numbers), 0.0, numbers - mean)  # a missing value lies at the mean

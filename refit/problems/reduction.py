@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from refit.metrics import LOSS, SHARE, Metric
-from refit.problems.unlabelled import OfFeatures, numbers_of
+from refit.problems.unlabelled import OfFeatures, needs_rows, numbers_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,7 +48,8 @@ class Reduction(OfFeatures):
         """The mean of all rows."""
         import numpy as np
 
-        assert rows is not None, "the naive guess of a reduction is made from the rows"
+        if rows is None:
+            raise needs_rows(self.name)
         return {"columns": list(rows.column_names), "mean": np.nanmean(numbers_of(rows), axis=0).tolist()}
 
     def guess_for(self, table: pa.Table, naive: Naive) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from refit.errors import RefitError
 from refit.problems.contract import LabelSql, Problem
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class OfFeatures(Unlabelled):
         return np.asarray((~np.isfinite(predicted)).any(axis=1), dtype=np.bool_)
 
     def guess(self, naive: Naive, rows: int) -> Floats:
-        raise NotImplementedError(f"the naive guess of {self.name} needs the rows (`guess_for`)")
+        raise needs_rows(self.name)
 
     def mean_of(self, part: str) -> OfSums:
         """The formula of a metric that is the mean of one of the parts."""
@@ -74,6 +75,11 @@ class OfFeatures(Unlabelled):
         return OfSums(
             lambda labels, predicted, _: (predicted[:, column], np.ones(len(labels))), lambda sums: sums[0] / sums[1]
         )
+
+
+def needs_rows(kind: str) -> RefitError:
+    """The error of a naive guess that was to be made from labels, or a number of rows, alone."""
+    return RefitError(f"the naive guess of task {kind!r} is made from the features of its rows, which were not given")
 
 
 def numbers_of(table: pa.Table) -> Floats:

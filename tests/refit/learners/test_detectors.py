@@ -117,6 +117,12 @@ def test_a_column_of_one_value_in_the_training_rows_leaves_the_volumes_finite() 
     assert predicted[:, 1].mean() == pytest.approx(without[:, 1].mean(), abs=0.5)
 
 
+def test_a_naive_distance_stored_before_volumes_had_points_still_judges() -> None:
+    old = {"columns": ["x"], "mean": [1.0], "deviations": [2.0], "log_range": np.log(6.0), "budget": 1.5}
+    predicted = Anomaly().guess_for(pa.table({"x": [2.0, 9.0]}), old)
+    np.testing.assert_allclose(predicted, [[0.5, np.log(2.0), 0], [4.0, np.log(6.0), 1]])
+
+
 def test_volumes_of_many_columns_do_not_overflow() -> None:
     drawn, weights = proposal(np.random.default_rng(0).normal(size=(300, 700)))
     assert np.isfinite(Volumes.of(drawn[:, 0], weights, 0.0).log_volumes).all()

@@ -16,7 +16,7 @@ from driving import drive, states
 
 from refit import problems
 from refit.config import parse
-from refit.errors import UserError
+from refit.errors import RefitError, UserError
 from refit.files.artifacts import DECISION, FEATURE_SET, TRAINING, read_json
 from refit.new_project.project_folder import IGNORED, pipeline
 from refit.runtime import dvc_runner
@@ -123,3 +123,12 @@ def test_a_column_for_labels_is_refused_where_there_are_none_and_required_where_
 def test_a_kind_that_is_not_installed_is_named_with_those_that_are() -> None:
     with pytest.raises(UserError, match=r"train.task: there is no task 'clusters'; there are binary, .*, forecast"):
         parse(PARAMS)
+
+
+@pytest.mark.parametrize("task", ["anomaly", "clustering", "reduction", "association"])
+def test_a_naive_guess_of_features_without_its_rows_is_an_error_in_a_line(task: str) -> None:
+    problem = problems.problem_of(task)
+    with pytest.raises(RefitError, match="is made from the features of its rows"):
+        problem.naive(np.zeros(3), problem.default_metric)
+    with pytest.raises(RefitError, match="is made from the features of its rows"):
+        problem.guess({}, 3)
