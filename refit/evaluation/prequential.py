@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -58,10 +59,10 @@ def report(learner: Learner, test: Holdout, scored: Scored) -> PrequentialReport
         measure="mae" if problem.task == "regression" else "accuracy",
         window=window,
         learned_steps=steps,
-        learned=_values(problem.task, {GOES_ON: wrong / max(steps, 1), NO_CHANGE: chance / max(steps, 1)}),
+        learned=_values(problem.task, {GOES_ON: _mean(wrong, steps), NO_CHANGE: _mean(chance, steps)}),
         learned_points=tuple(_of_blocks(problem.task, stream.record.blocks)),
         test_steps=len(labels),
-        test=_values(problem.task, {name: float(each.mean()) for name, each in errors.items()}),
+        test=_values(problem.task, {name: _mean(each.sum(), len(labels)) for name, each in errors.items()}),
         whole=_whole(problem.task, (steps, wrong, chance), errors),
         test_points=tuple(_of_steps(problem.task, errors, window, None if event is None else event.tolist())),
         alarms=tuple(after.record.alarms),
@@ -73,7 +74,11 @@ def _whole(task: str, learned: tuple[int, float, float], errors: Mapping[str, Fl
     steps, wrong, chance = learned
     rows = steps + len(errors[GOES_ON])
     sums = {GOES_ON: wrong + errors[GOES_ON].sum(), NO_CHANGE: chance + errors[NO_CHANGE].sum()}
-    return _values(task, {name: float(each / rows) for name, each in sums.items()})
+    return _values(task, {name: _mean(each, rows) for name, each in sums.items()})
+
+
+def _mean(total: float, count: int) -> float:
+    return float(total) / count if count else math.nan
 
 
 def _codes(test: Holdout, classes: tuple[str, ...]) -> NDArray[np.int64]:
@@ -84,8 +89,9 @@ def _codes(test: Holdout, classes: tuple[str, ...]) -> NDArray[np.int64]:
 
 
 def _values(task: str, errors: Mapping[str, float]) -> dict[str, float]:
-    """Accuracies, or mean absolute errors."""
-    return {name: tidy(error if task == "regression" else 1 - error) or 0.0 for name, error in errors.items()}
+    """Accuracies, or mean absolute errors; without those that are undefined."""
+    values = {name: tidy(error if task == "regression" else 1 - error) for name, error in errors.items()}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _of_blocks(task: str, blocks: Sequence[Block]) -> Iterator[PrequentialPoint]:
@@ -111,6 +117,8 @@ def _of_steps(
 ) -> Iterator[PrequentialPoint]:
     sums = {name: np.concatenate([[0.0], np.cumsum(each)]) for name, each in errors.items()}
     rows = len(errors[GOES_ON])
+    if not rows:
+        return
     for step in np.unique(np.linspace(min(window, rows), rows, POINTS).astype(np.int64)).tolist():
         first = max(0, step - window)
         rolling = {name: float((each[step] - each[first]) / (step - first)) for name, each in sums.items()}
@@ -131,7 +139,7 @@ def flat(measured: PrequentialReport | None) -> Iterator[tuple[str, float]]:
 
 def remarks(measured: PrequentialReport | None) -> Iterator[str]:
     """Warn where predicting the label known last does as well as the model."""
-    if measured is None:
+    if measured is None or not {"candidate", NO_CHANGE} <= set(measured.test):
         return
     ours, chance = measured.test["candidate"], measured.test[NO_CHANGE]
     better = ours < chance if measured.measure == "mae" else ours > chance

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
-from refit.config import nearest
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, install_extra
 from refit.files.artifacts import digest, write_json, write_manifest
 from refit.learners.contract import (
     DESCRIPTION,
@@ -23,6 +23,7 @@ from refit.learners.contract import (
     check_labels,
     describe,
 )
+from refit.learners.networks.params import Closed, checked
 from refit.problems.association import TOP, Association, first_absent, left_out, most_frequent
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
@@ -31,7 +32,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 RULES = "rules.json"
-ARGUMENTS = {"min_support": 0.006, "min_confidence": 0.25, "max_items": None}
+
+
+class FPGrowthParams(Closed):
+    """Arguments of kind `fp_growth`."""
+
+    min_support: float = Field(0.006, gt=0, le=1, description="share of the baskets with all items of a set")
+    min_confidence: float = Field(0.25, gt=0, le=1, description="of a rule")
+    max_items: int | None = Field(None, ge=2, description="of a set; null: any number")
 
 
 @dataclass(frozen=True)
@@ -53,24 +61,12 @@ class FPGrowth:
     """
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
-        for name in spec.params:
-            if name not in ARGUMENTS:
-                raise UserError(
-                    f"learner 'fp_growth' has no argument {name!r}{nearest(name, ARGUMENTS)} ({where}.params.{name})"
-                )
-        arguments: Mapping[str, Any] = {**ARGUMENTS, **spec.params}
-        for name in ("min_support", "min_confidence"):
-            value = arguments[name]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-                raise UserError(
-                    f"learner 'fp_growth': {name} is a share above 0, up to 1; found {value!r} ({where}.params.{name})"
-                )
+        arguments = checked(FPGrowthParams, "fp_growth", spec.params, where)
         try:
             import mlxtend  # noqa: F401
         except ImportError:
             raise UserError(
-                "learner 'fp_growth' needs a package that is not installed: uv pip install 'refit[baskets]' "
-                f"({where}.kind)"
+                f"learner 'fp_growth' needs a package that is not installed: {install_extra('baskets')} ({where}.kind)"
             ) from None
         self._configure(spec)
         self._arguments = arguments
@@ -125,13 +121,13 @@ class FPGrowth:
             has[row, [place[item] for item in basket]] = True
         frequent = fpgrowth(
             pd.DataFrame(has, columns=items),
-            min_support=self._arguments["min_support"],
+            min_support=self._arguments.min_support,
             use_colnames=True,
-            max_len=self._arguments["max_items"],
+            max_len=self._arguments.max_items,
         )
         if frequent.empty or frequent["itemsets"].map(len).max() < 2:
             return
-        table = association_rules(frequent, metric="confidence", min_threshold=self._arguments["min_confidence"])
+        table = association_rules(frequent, metric="confidence", min_threshold=self._arguments.min_confidence)
         rules = [
             Rule(tuple(sorted(items)), next(iter(adds)), float(support), float(confidence), float(lift))
             for items, adds, support, confidence, lift in table[

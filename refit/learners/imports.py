@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from refit.config import file_of, nearest
-from refit.errors import UserError, message_of
+from refit.errors import UserError, install_extra, message_of
 from refit.learners import project_files
 from refit.learners.families import FAMILIES
 
@@ -109,7 +109,7 @@ def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> A
         module = _imported(module_name, kind, where)
     if module is None and (extra := EXTRAS.get(module_name.partition(".")[0])):
         raise UserError(
-            f"learner {kind!r} needs a package that is not installed: uv pip install 'refit[{extra}]' ({where}.kind)"
+            f"learner {kind!r} needs a package that is not installed: {install_extra(extra)} ({where}.kind)"
         )
     if module is None:
         raise UserError(

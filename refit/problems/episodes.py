@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from refit.errors import RefitError, UserError, message_of
+from refit.errors import RefitError, UserError, install_extra, message_of
 from refit.problems.episode_options import IMPORTED, RANDOM, ReinforcementOptions
 from refit.problems.project_module import failure, file_of, project_module
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Act", "Arena", "Player", "Scene", "arena", "environment_of", "library", "player"]
 
 MOST_STEPS = 100_000  # of an episode
-EVALUATION, TRAINING = 1, 2  # what a seed is for: episodes of the two never share a random number
+EVALUATION, TRAINING = 1, 2  # what a seed is for: seeds of the two are equal by chance alone, one in 2**32
 WHERE = "params.yaml: train.problem"
 
 Act = Callable[[Any], Any]  # the action for an observation
@@ -189,7 +189,7 @@ def library() -> Any:
     except ModuleNotFoundError:
         raise UserError(
             "reinforcement needs gymnasium and stable-baselines3, which are not installed; install them next to Refit: "
-            "uv pip install -c constraints.txt -e '.[rl]' (params.yaml: train.task)"
+            f"{install_extra('rl')} (params.yaml: train.task)"
         ) from None
     return gymnasium
 

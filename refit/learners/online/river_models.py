@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from refit.config import nearest
-from refit.errors import RefitError, UserError, message_of
+from refit.errors import RefitError, UserError, install_extra, message_of
 from refit.files.artifacts import read_json
 from refit.learners.contract import Floats, Spec
 from refit.learners.encoding import Encoding
@@ -33,7 +33,7 @@ def river(needed_for: str) -> Any:
     try:
         import river as package
     except ModuleNotFoundError:
-        raise UserError(f"{needed_for} needs river, which is not installed: pip install 'refit[online]'") from None
+        raise UserError(f"{needed_for} needs river, which is not installed: {install_extra('online')}") from None
     return package
 
 

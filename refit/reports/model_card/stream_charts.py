@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def stream(evaluation: Evaluation) -> Any:
 @chart("stream", "The test rows: learning on, each label once it is known; candidate and champion learn no more.")
 def stream_test(evaluation: Evaluation) -> Any:
     report = evaluation.prequential
-    if report is None:
+    if report is None or not report.test_points:
         return None
     first = report.test_points[0].time
     alarms = [each for each in report.alarms if first is not None and each.time is not None and each.time > first]
@@ -47,7 +48,7 @@ def _curves(title: str, points: Sequence[PrequentialPoint], alarms: Sequence[Ala
     for axes, part in zip(panels[0], ("rolling", "cumulative"), strict=True):
         for name in (each for each in WORDS if each in points[0].rolling):
             role, line = STYLES[name]
-            ys = [getattr(point, part)[name] for point in points]
+            ys = [getattr(point, part).get(name, math.nan) for point in points]
             axes.plot(xs, ys, color=COLOURS[role], linestyle=line, label=WORDS[name])
         for alarm in alarms:
             axes.axvline(alarm.step if None in times else alarm.time, color=BAD, linestyle=":", linewidth=0.8)

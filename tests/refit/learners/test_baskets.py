@@ -103,8 +103,10 @@ def test_baskets_that_say_nothing_are_refused_in_a_line(rows: dict[str, Any], sa
     ("params", "said"),
     [
         ({"min_suport": 0.1}, "did you mean 'min_support'"),
-        ({"min_support": 2}, "min_support is a share above 0"),
-        ({"min_confidence": 0}, "min_confidence is a share above 0"),
+        ({"min_support": 2}, r"should be less than or equal to 1; found 2 \(.*params\.min_support\)"),
+        ({"min_confidence": 0}, r"should be greater than 0; found 0 \(.*params\.min_confidence\)"),
+        ({"max_items": 2.5}, r"should be a valid integer; found 2\.5 \(.*params\.max_items\)"),
+        ({"max_items": 0}, "should be greater than or equal to 2; found 0"),
     ],
 )
 def test_an_argument_that_cannot_be_is_refused_in_a_line(params: dict[str, Any], said: str) -> None:

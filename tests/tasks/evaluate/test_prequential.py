@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -135,3 +136,18 @@ def test_labels_of_a_class_that_it_has_not_learned_are_left_out() -> None:
 def test_there_is_one_chart_of_training_and_one_of_the_test_rows() -> None:
     assert [each.name for each in stream_charts.CHARTS] == ["stream", "stream_test"]
     assert {each.section for each in stream_charts.CHARTS} == {"stream"}
+
+
+def test_what_is_undefined_is_left_out_and_drawn_nowhere() -> None:
+    measured, test, scored = judged({})
+    nothing = replace(test, table=test.table.slice(0, 0), labels=test.labels[:0])
+    learner = make(Spec("stream", "online", ("x",)))
+    table, label = stream()
+    learner.fit(table.slice(0, LEARNED), label[:LEARNED])
+    empty = prequential.report(learner, nothing, Scored({}, scored.thresholds, {}))
+    assert empty is not None
+    assert (empty.test_steps, dict(empty.test), empty.test_points) == (0, {}, ())
+    assert empty.whole == pytest.approx(dict(measured.learned)), "the training rows alone"
+    assert list(prequential.remarks(empty)) == []
+    assert prequential._values("regression", {"prequential": float("nan"), "no_change": 0.0}) == {"no_change": 0.0}
+    assert stream_charts.stream_test.draw(SimpleNamespace(prequential=empty)) is None  # type: ignore[arg-type]

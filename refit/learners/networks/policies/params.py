@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from refit.config import nearest
-from refit.errors import UserError
+from refit.errors import UserError, install_extra
 from refit.learners.networks.params import Closed, checked
 from refit.problems.episodes import library
 
@@ -110,6 +110,6 @@ def algorithm_class(name: str) -> Any:
     except ModuleNotFoundError:
         raise UserError(
             "policies need stable-baselines3, which is not installed; install it next to Refit: "
-            "uv pip install -c constraints.txt -e '.[rl]' (params.yaml: train.learners)"
+            f"{install_extra('rl')} (params.yaml: train.learners)"
         ) from None
     return getattr(stable_baselines3, name.upper())

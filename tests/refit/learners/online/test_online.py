@@ -215,6 +215,16 @@ def test_two_runs_give_the_state_of_one_and_no_row_is_learned_twice(name: str, t
         update(stored, [(table.slice(199), label[199:])])
 
 
+def test_with_a_longer_delay_two_runs_give_the_model_of_one_and_judge_fewer_steps() -> None:
+    table, label = stream(500, delay_hours=7)
+    whole, half = learned({}, table, label), learned({}, table.slice(0, 200), label[:200])
+    after = update(half, [(table.slice(200), label[200:])])
+    assert isinstance(after, Online)
+    assert after.digest() == whole.digest()
+    judged = [prequential.totals(each.record.blocks)[0] for each in (whole, after)]
+    assert judged == [500, 500 - 6]
+
+
 def test_a_later_run_judges_no_step_by_labels_that_were_unknown_at_its_time() -> None:
     table, label = stream(300, delay_hours=24)
     before = learned({}, table.slice(0, 200), label[:200])
@@ -378,7 +388,7 @@ def test_without_river_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "river", None)
     with pytest.raises(UserError) as raised:
         make(spec_of({"kind": "river.forest.ARFClassifier"}))
-    assert "needs river, which is not installed: pip install 'refit[online]'" in str(raised.value)
+    assert "needs river, which is not installed: uv pip install -c constraints.txt -e '.[online]'" in str(raised.value)
     assert learned({}, *stream(40)).position.steps == 40, "Refit's own needs none"
 
 
