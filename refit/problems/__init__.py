@@ -88,9 +88,8 @@ def problem_of(
     """
     kind = kind_of(name)
     checked = kind.options_class.model_validate_json(json.dumps(options)) if kind.options_class and options else None
-    if others := sorted({*(sources or {})} - {file_of(each) for each in (checked.code() if checked else ())}):
-        raise ValueError(f"the options name no file {others[0]}")
-    return kind(tuple(classes), checked, sources or {})
+    files = {file_of(each) for each in (checked.code() if checked else ())}  # no other text is ever run
+    return kind(tuple(classes), checked, {name: text for name, text in (sources or {}).items() if name in files})
 
 
 def metric_named(name: str) -> Metric:
