@@ -230,6 +230,17 @@ class Online:
         is_raw = self._arguments.kind.startswith("river.") and not self._arguments.scale
         return ", set scale: true if it takes numbers alone" if is_raw else ""
 
+    def _described(self) -> dict[str, object]:
+        """Everything that determines what is learned from given rows."""
+        return {
+            "arguments": self._arguments.model_dump(),
+            "task": self.spec.task,
+            "seed": self.spec.seed,
+            "classes": self.spec.classes,
+            "start": self.position.to_json(),
+            "model": canonical.digest(self.model.learned()),
+        }
+
     def _learn(self, table: pa.Table, label: Labels, progress: Progress, *, checkpoints: bool = True) -> Floats:
         """Predict and learn each row; returns what each was predicted as."""
         moments, rows, self._reader = Moments.of(table), table.num_rows, None
@@ -240,7 +251,9 @@ class Online:
         order = np.argsort(before, kind="stable")  # of the predictions
         due = np.searchsorted(before[order], np.arange(rows + 1), side="right")
         predicted = np.full(self.spec.problem.shape(rows), np.nan)
-        checkpoint = Checkpoint.of(self, matrix, values, before) if checkpoints and rows else None
+        checkpoint = None
+        if checkpoints and rows and self.unsafe_reason() is None:
+            checkpoint = Checkpoint.of(self._described(), matrix, values, before, save=self._save, load=self._load)
         first = checkpoint.restore(predicted) if checkpoint else 0
         with one_blas_thread():
             for row in range(first, rows):
