@@ -43,7 +43,9 @@ def fitted(kind: str, rows: pa.Table | None = None, **params: Any) -> Reducer:
     return learner
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] if kind == "umap.UMAP" else []) for kind in KINDS]
+)
 def test_a_reduction_places_new_rows_restores_them_and_comes_back_from_its_file(kind: str, tmp_path: Path) -> None:
     if kind.startswith("umap"):
         pytest.importorskip("umap", reason="needs the extra [umap]")
