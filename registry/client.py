@@ -92,10 +92,12 @@ def sent_once(store: Store) -> Iterator[None]:
     By default its client repeats a request for minutes. A repeated one could arrive after the lock went to another
     process, and set an alias back that this one has moved since.
     """
+    if not store.ledger_uri:
+        yield
+        return
     once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}
     before = {name: os.environ.get(name) for name in once}
-    if store.ledger_uri:
-        os.environ |= once
+    os.environ |= once
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from refit.learners.contract import (
     Floats,
     Labels,
     Spec,
+    cannot_resume,
     check_labels,
     describe,
 )
@@ -144,7 +145,7 @@ class FPGrowth:
         self._popular = list(self._shares)
 
     def resume(self, *args: Any, **named: Any) -> FitReport:
-        raise UserError("learner 'fp_growth' does not go on from a champion; set train.warm_start: null")
+        raise cannot_resume(self.spec)
 
     def _applying(self, basket: Sequence[str]) -> list[Rule]:
         has = set(basket)

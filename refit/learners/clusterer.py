@@ -23,6 +23,7 @@ from refit.learners.contract import (
     Learner,
     Spec,
     check_labels,
+    could_not_fit,
     describe,
 )
 from refit.learners.encoding import Encoding
@@ -113,10 +114,7 @@ class Clusterer:
         try:
             return estimator, np.asarray(estimator.fit_predict(points), dtype=np.int64)
         except (ValueError, TypeError, MemoryError) as error:
-            raise UserError(
-                f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {first_line(error)}; "
-                "change its params, or disable it in train.learners"
-            ) from error
+            raise could_not_fit(self.spec, first_line(error)) from error
 
     def divided(self, points: Floats) -> NDArray[np.int64]:
         """(rows,) the groups that the estimator makes of scaled points; the learner stays as it is."""

@@ -280,6 +280,19 @@ def judged_by(learner: Learner, spec: Spec) -> Learner:
     return cast(Learner, other)
 
 
+def could_not_fit(spec: Spec, said: str) -> UserError:
+    """The error of a learner whose library refuses the rows or the params."""
+    return UserError(
+        f"learner {spec.name!r} ({spec.kind}) could not be fitted: {said}; change its params, or disable it in "
+        " train.learners"
+    )
+
+
+def cannot_resume(spec: Spec) -> UserError:
+    """The error of a learner that is always fitted from nothing."""
+    return UserError(f"learner {spec.name!r} ({spec.kind}) does not go on from a champion; set train.warm_start: null")
+
+
 def check_labels(label: Labels, spec: Spec) -> None:
     """Check that a model can be fitted to these labels.
 

@@ -19,7 +19,9 @@ from refit.learners.contract import (
     Floats,
     Labels,
     Spec,
+    cannot_resume,
     check_labels,
+    could_not_fit,
     describe,
 )
 from refit.learners.encoding import Encoding
@@ -96,10 +98,7 @@ class Detector:
                 drawn, weights = proposal(points)  # the same for all detectors of the same rows
                 scores, of_points = self._scores(drawn), self._scores(points)
             except (ValueError, TypeError, MemoryError) as error:
-                raise UserError(
-                    f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {first_line(error)}; "
-                    "change its params, or disable it in train.learners"
-                ) from error
+                raise could_not_fit(self.spec, first_line(error)) from error
         if np.ptp(of_points) == 0:
             raise UserError(
                 f"learner {self.spec.name!r} ({self.spec.kind}) gives all {len(points):,} training rows one score: "
@@ -117,9 +116,7 @@ class Detector:
         return FitReport(warnings=tuple(dict.fromkeys(said)))
 
     def resume(self, *args: Any, **named: Any) -> FitReport:
-        raise UserError(
-            f"learner {self.spec.name!r} ({self.spec.kind}) does not go on from a champion; set train.warm_start: null"
-        )
+        raise cannot_resume(self.spec)
 
     def _scores(self, points: Floats) -> Floats:
         if hasattr(self._model, "score_samples"):
@@ -160,12 +157,7 @@ class Detector:
     def unsafe_reason(self) -> str | None:
         if self.spec.source and (reason := project_files.unsafe_reason(self.spec)):
             return reason
-        untrusted = safe.untrusted_types(self._model, project_files.trusted(self.spec))
-        if isinstance(untrusted, str):
-            return f"skops cannot store it: {untrusted}"
-        if untrusted:
-            return f"it holds types that are not trusted: {', '.join(untrusted)} (registry.trusted_types allows more)"
-        return None
+        return safe.unsafe_reason(self._model, project_files.trusted(self.spec))
 
     def digest(self) -> str:
         assert self._volumes is not None

@@ -26,6 +26,7 @@ from refit.learners.contract import (
     Labels,
     Spec,
     check_labels,
+    could_not_fit,
     describe,
 )
 from refit.learners.encoding import Encoding
@@ -106,10 +107,7 @@ class NativeBoosting(ABC):
             trained, scores = self._train(rows, label, max_iterations, seen, progress)
         except (ValueError, TypeError, self._error) as error:
             message = " ".join(str(error).splitlines()[0:1]).split("] ")[-1] or type(error).__name__
-            raise UserError(
-                f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {message}; change its params, or "
-                "disable it in train.learners"
-            ) from error
+            raise could_not_fit(self.spec, message) from error
         if seen is None:
             self._booster = self._first(trained, max_iterations)
             return FitReport(iterations)

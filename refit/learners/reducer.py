@@ -20,7 +20,9 @@ from refit.learners.contract import (
     Floats,
     Labels,
     Spec,
+    cannot_resume,
     check_labels,
+    could_not_fit,
     describe,
 )
 from refit.learners.encoding import Encoding
@@ -102,10 +104,7 @@ class Reducer:
                 model = clone(self._model)
                 placed = np.asarray(model.fit_transform(points), dtype=np.float64)
             except (ValueError, TypeError, MemoryError, RuntimeError) as error:
-                raise UserError(
-                    f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {first_line(error)}; "
-                    "change its params, or disable it in train.learners"
-                ) from error
+                raise could_not_fit(self.spec, first_line(error)) from error
         if placed.ndim != 2 or len(placed) != len(points) or not np.isfinite(placed).all():
             raise UserError(
                 f"learner {self.spec.name!r} ({self.spec.kind}) gave coordinates of shape {placed.shape} for "
@@ -123,9 +122,7 @@ class Reducer:
         return FitReport(warnings=tuple(dict.fromkeys(first_line(each.message) for each in caught)))
 
     def resume(self, *args: Any, **named: Any) -> FitReport:
-        raise UserError(
-            f"learner {self.spec.name!r} ({self.spec.kind}) does not go on from a champion; set train.warm_start: null"
-        )
+        raise cannot_resume(self.spec)
 
     def _points(self, numbers: Floats) -> Floats:
         assert self._scaling is not None

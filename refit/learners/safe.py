@@ -104,6 +104,16 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
         raise RefitError("a pickle was read, which may run anything; store models as JSON, text or safetensors")
 
 
+def unsafe_reason(model: Any, trusted_types: Iterable[str]) -> str | None:
+    """The reason why skops cannot store a fitted model, or would not load it; None if it can and would."""
+    untrusted = untrusted_types(model, trusted_types)
+    if isinstance(untrusted, str):
+        return f"skops cannot store it: {untrusted}"
+    if untrusted:
+        return f"it holds types that are not trusted: {', '.join(untrusted)} (registry.trusted_types allows more)"
+    return None
+
+
 def untrusted_types(model: Any, trusted_types: Iterable[str]) -> list[str] | str:
     """The types in a fitted model that are not trusted; a text with the reason if skops cannot store it at all."""
     skops_io = _skops_io()

@@ -25,6 +25,7 @@ from refit.learners.contract import (
     Learner,
     Spec,
     check_labels,
+    could_not_fit,
     describe,
 )
 from refit.learners.encoding import MAX_CATEGORIES, Encoding
@@ -107,10 +108,7 @@ class SklearnEstimator:
                 rows, encoder = self._encoded(train, estimator)
                 report = self._fit(estimator, encoder, rows, train, label, validation)
             except (ValueError, TypeError, MemoryError) as error:
-                raise UserError(
-                    f"learner {self.spec.name!r} ({self.spec.kind}) could not be fitted: {first_line(error)}; "
-                    "change its params, or disable it in train.learners"
-                ) from error
+                raise could_not_fit(self.spec, first_line(error)) from error
         return FitReport(report.iterations or iterations, report.curve, tuple(dict.fromkeys(messages)))
 
     def resume(
@@ -303,12 +301,7 @@ class SklearnEstimator:
     def unsafe_reason(self) -> str | None:
         if self.spec.source and (reason := project_files.unsafe_reason(self.spec)):
             return reason
-        untrusted = safe.untrusted_types(self._model, project_files.trusted(self.spec))
-        if isinstance(untrusted, str):
-            return f"skops cannot store it: {untrusted}"
-        if untrusted:
-            return f"it holds types that are not trusted: {', '.join(untrusted)} (registry.trusted_types allows more)"
-        return None
+        return safe.unsafe_reason(self._model, project_files.trusted(self.spec))
 
     def digest(self) -> str:
         categories = self._encoding.to_dict()

@@ -75,10 +75,7 @@ class PartialFit:
         return {"vectors": self.vectors.state(), "estimator": self.estimator, "fitted": self.fitted}
 
     def unsafe_reason(self) -> str | None:
-        untrusted = safe.untrusted_types(self.estimator, self._spec.trusted_types)
-        if isinstance(untrusted, str):
-            return f"skops cannot store it: {untrusted}"
-        return f"it holds types that are not trusted: {', '.join(untrusted)}" if untrusted else None
+        return safe.unsafe_reason(self.estimator, self._spec.trusted_types)
 
     def save(self, folder: Path) -> None:
         (folder / STATE).write_text(json.dumps({"vectors": self.vectors.state(), "fitted": self.fitted}))
