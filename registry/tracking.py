@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import re
@@ -9,6 +10,7 @@ import socket
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -21,6 +23,10 @@ from registry.store import Store, missing
 from registry.urls import folder_url
 
 PART = "refit.logged."  # tag prefix: which parts of a run are complete, with the digest of their content
+_KIND, _TRAINING = (
+    "mlflow.experimentKind",
+    "custom_model_development",
+)  # or MLflow opens an experiment as traces of GenAI
 
 
 @dataclass(frozen=True)
@@ -36,15 +42,20 @@ class Content:
 
 
 def ensure_experiment(store: Store, name: str) -> str:
-    """The id of the experiment `name`; creates it if it does not exist and restores it if it was deleted."""
+    """The id of the experiment `name`; creates it if it does not exist and restores it if it was deleted.
+
+    MLflow shows it as model training, unless somebody chose another kind in its page.
+    """
     mlflow = client(store)
     with registry_lock(store):
-        if (experiment := mlflow.get_experiment_by_name(name)) is not None:
-            if experiment.lifecycle_stage == "deleted":
-                mlflow.restore_experiment(experiment.experiment_id)
-            return str(experiment.experiment_id)
-        location = folder_url(store.artifacts / name) if store.artifacts else None
-        return str(mlflow.create_experiment(name, artifact_location=location))
+        if (experiment := mlflow.get_experiment_by_name(name)) is None:
+            location = folder_url(store.artifacts / name) if store.artifacts else None
+            return str(mlflow.create_experiment(name, artifact_location=location, tags={_KIND: _TRAINING}))
+        if experiment.lifecycle_stage == "deleted":
+            mlflow.restore_experiment(experiment.experiment_id)
+        if _KIND not in experiment.tags:
+            mlflow.set_experiment_tag(experiment.experiment_id, _KIND, _TRAINING)
+        return str(experiment.experiment_id)
 
 
 def find_run(store: Store, experiment: str, identity: Mapping[str, str]) -> Any:
@@ -70,19 +81,45 @@ def restore_run(store: Store, run_id: str) -> bool:
 
 
 def ensure_run(
-    store: Store, experiment: str, name: str, identity: Mapping[str, str], *, parent: str | None = None
+    store: Store,
+    experiment: str,
+    name: str,
+    identity: Mapping[str, str],
+    *,
+    parent: str | None = None,
+    origin: Mapping[str, str] | None = None,
+    seconds: float = 0,
 ) -> str:
-    """The id of the run with the tags `identity`, created if it does not exist; it is finished at once."""
+    """The id of the run with the tags `identity`, created if it does not exist; it is finished at once.
+
+    Args:
+        origin: more tags of a new run, see `origin_tags`.
+        seconds: how long the work took that the run shows; it has just ended.
+    """
     mlflow = client(store)
     if parent is not None:
         identity = {**identity, "mlflow.parentRunId": parent}
     with registry_lock(store):
         if (run := find_run(store, experiment, identity)) is None:
-            tags = {**identity, "refit.host": socket.gethostname()}
-            run = mlflow.create_run(experiment, run_name=name, tags=tags)
+            tags = {**(origin or {}), **identity, "refit.host": socket.gethostname()}
+            run = mlflow.create_run(experiment, start_time=_started(seconds), run_name=name, tags=tags)
         if run.info.status == "RUNNING":
             mlflow.set_terminated(run.info.run_id, "FINISHED")
         return str(run.info.run_id)
+
+
+def origin_tags(source: str, *, job: bool, commit: str | None) -> dict[str, str]:
+    """The tags from which MLflow fills its columns User, Source and Version.
+
+    Args:
+        source: what started the run, as a command.
+        job: whether a schedule or an event started it, not a person.
+        commit: of git; None outside of a repository.
+    """
+    tags = {"mlflow.source.name": source, "mlflow.source.type": "JOB" if job else "LOCAL"}
+    with suppress(OSError, KeyError):  # in a container, a user need not have a name
+        tags["mlflow.user"] = getpass.getuser()
+    return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 
 
 def start_run(store: Store, experiment: str, name: str, tags: Mapping[str, str]) -> str:
@@ -106,9 +143,12 @@ def end_run(store: Store, run_id: str, status: str) -> None:
 
 
 def log_children(
-    store: Store, experiment: str, parent: str, role: str, children: Sequence[tuple[str, Content]]
+    store: Store, experiment: str, parent: str, role: str, children: Sequence[tuple[str, float, Content]]
 ) -> None:
-    """Write a child run of `parent` for each name and content, if it is not complete yet; can be resumed."""
+    """Write a child run of `parent` for each name, duration in seconds and content, if it is not complete yet.
+
+    Can be resumed.
+    """
     mlflow = client(store)
     with registry_lock(store):
         below = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`refit.role` = '{role}'"
@@ -117,10 +157,11 @@ def log_children(
         for run in existing:
             if run.info.status != "FINISHED":
                 mlflow.delete_run(run.info.run_id)
-        for name, content in children:
+        for name, seconds, content in children:
             if name not in there:
                 tags = {**content.tags, "refit.role": role, "refit.host": socket.gethostname()}
-                run = mlflow.create_run(experiment, run_name=name, tags={**tags, "mlflow.parentRunId": parent})
+                tags["mlflow.parentRunId"] = parent
+                run = mlflow.create_run(experiment, start_time=_started(seconds), run_name=name, tags=tags)
                 _log_batches(mlflow, run, content)
                 mlflow.set_terminated(run.info.run_id, "FINISHED")
 
@@ -196,6 +237,11 @@ def _log_batches(mlflow: Any, run: Any, content: Content) -> None:
     tags = [RunTag(key, value) for key, value in content.tags.items()]
     for batch in zip_longest(_chunks(metrics, 800), _chunks(params, 100), _chunks(tags, 100), fillvalue=()):
         mlflow.log_batch(run.info.run_id, *batch)
+
+
+def _started(seconds: float) -> int:
+    """When work of this duration, which has just ended, began: in milliseconds since 1970."""
+    return int(1000 * (time.time() - seconds))
 
 
 def _chunks(values: Sequence[Any], size: int) -> list[Sequence[Any]]:

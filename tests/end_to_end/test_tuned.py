@@ -76,17 +76,23 @@ def test_a_tuned_model_takes_its_way_through_all_stages_and_shows_every_trial(tu
     assert sorted(run.info.run_name.split()[1] for run in found) == ["0", "1", "2", "3"]
     parents = {client.get_run(run.data.tags["mlflow.parentRunId"]).data.tags["refit.learner"] for run in found}
     assert parents == {"logistic"}
-    told = {"rows_per_second", "cost_training", "cost_per_1000", "latency_ms_p95", "latency_1000_ms_p95"}
-    assert all(told < set(run.data.metrics) for run in found)
-    against = {run.data.metrics["value"]: run.data.metrics["validation_error_reduction_percent"] for run in found}
+    metrics = {
+        "fit/rows_per_second",
+        "cost/training",
+        "cost/per_1000",
+        "serving/latency_ms_p95",
+        "serving/latency_1000_ms_p95",
+    }
+    assert all(metrics < set(run.data.metrics) for run in found)
+    against = {run.data.metrics["value"]: run.data.metrics["validation/error_reduction_percent"] for run in found}
     assert max(against) == max(against, key=against.__getitem__)  # the better the score, the fewer errors are left
-    assert all(run.data.metrics["cost_training"] > 0 for run in found)
+    assert all(run.data.metrics["cost/training"] > 0 for run in found)
     (run,) = client.search_runs(
         [found[0].info.experiment_id],
         f"tags.`refit.candidate` = '{training['inputs']}' and tags.`refit.role` = 'candidate'",
     )
-    assert told | {"peak_memory_mb", "validation_error_reduction_percent"} < set(run.data.metrics)
-    assert "test_error_reduction_percent" in run.data.metrics
+    assert metrics | {"fit/peak_memory_mb", "validation/error_reduction_percent"} < set(run.data.metrics)
+    assert "test/error_reduction_percent" in run.data.metrics
     assert run.data.tags["refit.against"] == "version 1"
     assert {json.dumps(run.data.metrics["value"]) for run in found} == {
         json.dumps(trial["value"]) for trial in logistic["tuning"]["trials"]

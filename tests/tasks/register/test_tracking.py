@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import shutil
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,8 @@ from refit.errors import RefitError
 from refit.files import artifacts
 from refit.files.artifacts import read_json, write_json
 from refit.models import run_logging
+from refit.models.run_content import validation_score
+from registry import tracking
 from registry.client import client
 
 
@@ -32,7 +35,7 @@ def test_a_candidate_has_one_run_with_a_nested_one_for_each_learner_however_ofte
     assert child.data.tags["mlflow.parentRunId"] == first
     assert child.data.tags["refit.verdict"] == "fits"
     assert [run.info.status for run in (parent, child)] == ["FINISHED", "FINISHED"]
-    history = client(project.store).get_metric_history(child.info.run_id, "curve_training")
+    history = client(project.store).get_metric_history(child.info.run_id, "curve/training")
     assert [(point.step, point.value) for point in history] == [(1, 0.6), (2, 0.7)]
 
 
@@ -52,7 +55,7 @@ def test_a_part_that_was_cut_off_is_written_again_without_a_point_of_a_curve_twi
     parent = run_logging.log_training(project.context)
     for _ in range(2):
         (child,) = [run for run in runs(project) if run.info.run_id != parent]
-        history = client(project.store).get_metric_history(child.info.run_id, "curve_training")
+        history = client(project.store).get_metric_history(child.info.run_id, "curve/training")
         assert [point.step for point in history] == [1, 2]
         client(project.store).delete_tag(child.info.run_id, "refit.logged.training")
         run_logging.log_training(project.context)
@@ -68,8 +71,8 @@ def test_the_run_holds_params_metrics_dataset_report_and_links(project: Any, mon
     run = client(project.store).get_run(run_id)
     assert run.data.params["train.learners.logistic.kind"] == "sklearn.linear_model.LogisticRegression"
     assert run.data.params["evaluate.gate.max_loss"] == "0.005"
-    assert run.data.metrics["test_roc_auc"] == 0.7
-    assert run.data.metrics["validation_roc_auc"] == 0.6
+    assert run.data.metrics["test/roc_auc"] == 0.7
+    assert run.data.metrics["validation/roc_auc"] == 0.6
     assert run.data.tags["refit.prefect_flow_run"] == "abc"
     assert run.data.tags["refit.prefect_url"] == "http://prefect:4200/runs/flow-run/abc"
     assert run.data.tags["refit.data_docs"] == (docs / "index.html").as_uri()
@@ -85,7 +88,7 @@ def test_a_new_evaluation_of_the_same_candidate_shows_its_own_numbers(project: A
     run_id = run_logging.log_evaluation(project.context)
     write_json(project.folder / artifacts.METRICS, {"roc_auc": 0.65})
     assert run_logging.log_evaluation(project.context) == run_id
-    assert client(project.store).get_run(run_id).data.metrics["test_roc_auc"] == 0.65
+    assert client(project.store).get_run(run_id).data.metrics["test/roc_auc"] == 0.65
 
 
 def test_a_run_that_was_lost_is_built_again_from_the_files(project: Any) -> None:
@@ -94,7 +97,7 @@ def test_a_run_that_was_lost_is_built_again_from_the_files(project: Any) -> None
     client(project.store).delete_run(lost)
     built = run_logging.log_evaluation(project.context)
     assert built != lost
-    assert client(project.store).get_run(built).data.metrics["test_roc_auc"] == 0.7
+    assert client(project.store).get_run(built).data.metrics["test/roc_auc"] == 0.7
 
 
 def test_a_registry_that_fails_is_a_warning_for_a_stage_and_an_error_for_register(project: Any) -> None:
@@ -107,3 +110,51 @@ def test_a_registry_that_fails_is_a_warning_for_a_stage_and_an_error_for_registe
     assert said[0].startswith("warning: MLflow was not told: ")
     with pytest.raises(RefitError, match=r"cannot write .*registry\.lock"):
         run_logging.log_training(context, required=True)
+
+
+def test_mlflow_shows_an_experiment_as_model_training_unless_a_person_chose_otherwise(project: Any) -> None:
+    mlflow = client(project.store)
+    made = tracking.ensure_experiment(project.store, "toy")
+    assert mlflow.get_experiment(made).tags["mlflow.experimentKind"] == "custom_model_development"
+    mlflow.set_experiment_tag(made, "mlflow.experimentKind", "regression")
+    assert tracking.ensure_experiment(project.store, "toy") == made
+    assert mlflow.get_experiment(made).tags["mlflow.experimentKind"] == "regression"
+
+
+def test_an_experiment_of_an_earlier_refit_is_shown_as_model_training_too(project: Any) -> None:
+    earlier = client(project.store).create_experiment("toy")
+    assert tracking.ensure_experiment(project.store, "toy") == earlier
+    assert client(project.store).get_experiment(earlier).tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+def test_a_run_is_as_long_as_its_training_and_says_who_started_it_and_how(project: Any) -> None:
+    project.judged()
+    training = read_json(project.folder / artifacts.TRAINING)
+    write_json(project.folder / artifacts.TRAINING, {**training, "seconds": 90.0})
+    parent = client(project.store).get_run(run_logging.log_training(replace(project.context, trigger="drift x")))
+    assert 90_000 <= parent.info.end_time - parent.info.start_time < 120_000
+    assert parent.data.tags["mlflow.source.name"] == "refit run"
+    assert parent.data.tags["mlflow.source.type"] == "JOB"
+    assert parent.data.tags["mlflow.user"] == getpass.getuser()
+
+
+def test_the_description_of_a_run_says_what_was_decided_and_on_which_rows(project: Any) -> None:
+    project.judged()
+    run = client(project.store).get_run(run_logging.log_evaluation(project.context))
+    verdict, training, *_ = run.data.tags["mlflow.note.content"].split("\n\n")
+    assert verdict.startswith("**promote** (non_inferiority): ")
+    assert training.startswith("logistic, the best of 1 learners by roc_auc on validation rows (0.6)")
+
+
+def test_the_figures_of_a_run_that_an_earlier_refit_logged_are_still_read(project: Any) -> None:
+    mlflow, experiment = client(project.store), tracking.ensure_experiment(project.store, "toy")
+    run = mlflow.create_run(experiment).info.run_id
+    earlier = dict.fromkeys(
+        ["rows_per_second", "latency_ms_p50", "latency_ms_p95", "latency_1000_ms_p50", "latency_1000_ms_p95"], 2.0
+    ) | {"cost_training": 0.5, "cost_per_1000": 0.25, "validation_roc_auc": 0.75}
+    for name, value in earlier.items():
+        mlflow.log_metric(run, name, value)
+    mlflow.log_param(run, "cost.currency", "EUR")
+    kpis = run_logging.kpis(project.store, run)
+    assert (kpis.cost_training, kpis.cost_per_1000, kpis.latency_ms_p95, kpis.currency) == (0.5, 0.25, 2.0, "EUR")
+    assert validation_score(earlier, "roc_auc") == 0.75
