@@ -19,7 +19,7 @@ from refit.schemas.snapshot import stand_in_notice
 from tasks.stages import unseen_by_dvc
 
 if TYPE_CHECKING:
-    from refit.models.run_logging import Kpis
+    from refit.models.run_content import Kpis
     from refit.operations.retention import DeletionPlan
     from refit.storage.quarantine import ListedRefusal
     from registry.ledger import Entry

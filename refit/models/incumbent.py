@@ -295,10 +295,7 @@ def is_candidate(context: Context, champion: Version) -> bool:
     """Whether a version is the candidate in the project's files."""
     if not context.path(TRAINING).is_file():
         return False
-    return all(
-        champion.tags.get(key) == value
-        for key, value in run_logging.identity(Training.read(context.path(TRAINING))).items()
-    )
+    return all(champion.tags.get(key) == value for key, value in Training.read(context.path(TRAINING)).identity.items())
 
 
 def is_stand_in(of: Version) -> bool:

@@ -100,11 +100,6 @@ def validation_score(metrics: Mapping[str, float], metric: str) -> float | None:
     return metrics.get(f"validation/{metric}", metrics.get(f"validation_{metric}"))
 
 
-def identity(training: Training) -> dict[str, str]:
-    """The tags that identify a candidate: the digests of its inputs and of its model."""
-    return {"refit.candidate": training.inputs, "refit.model_digest": training.model_digest}
-
-
 def origin_of(context: Context) -> dict[str, str]:
     """From where a run comes, for MLflow's columns User, Source and Version."""
     by_hand = context.trigger == "manual"

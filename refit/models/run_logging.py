@@ -104,7 +104,7 @@ def _log_training(context: Context, store: Store) -> str:
     name = context.params.project.name
     experiment = tracking.ensure_experiment(store, name)
     tracking.end_abandoned(store, experiment)
-    named, origin = run_content.identity(training), run_content.origin_of(context)
+    named, origin = training.identity, run_content.origin_of(context)
     run_id = tracking.ensure_run(
         store,
         experiment,

@@ -42,6 +42,7 @@ PLUMBING = (
     "refit/files/deletion.py",
     "refit/files/yaml_files.py",
     "refit/models/live_logging.py",
+    "refit/models/run_content.py",
     "refit/models/run_logging.py",
     "refit/runtime/context.py",
     "refit/runtime/run_file.py",

@@ -146,6 +146,11 @@ class Training(Artifact):
     learners: tuple[LearnerReport, ...]
 
     @property
+    def identity(self) -> dict[str, str]:
+        """The tags that identify a candidate in MLflow: the digests of its inputs and of its model."""
+        return {"refit.candidate": self.inputs, "refit.model_digest": self.model_digest}
+
+    @property
     def chosen(self) -> LearnerReport:
         """The learner that became the candidate."""
         return next(learner for learner in self.learners if learner.name == self.learner)

@@ -8,7 +8,7 @@ from pydantic import JsonValue
 
 from refit.errors import UserError
 from refit.models import incumbent, run_logging
-from refit.models.run_logging import Kpis
+from refit.models.run_content import Kpis
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part, omitted
 from refit.schemas.gate_decision import Decision

@@ -34,7 +34,6 @@ from refit.files.artifacts import (
     write_json,
     write_manifest,
 )
-from refit.models import run_logging
 from refit.models.incumbent import PARENT, PARENT_DIGEST, STAND_IN, TEST_TAG, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
 from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
@@ -86,7 +85,7 @@ class Candidate:
     @property
     def identity(self) -> dict[str, str]:
         """The tags that name its run and its version."""
-        return run_logging.identity(self.training)
+        return self.training.identity
 
     @property
     def judgement(self) -> dict[str, str]:
