@@ -324,7 +324,7 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     console.print(_stages(summary))
     console.print()
     console.print(line(("Report", "bold"), f" {summary.report}"))
-    steps = f" refit show · make ui · refit run --set train.seed=1    ({summary.seconds:.1f} s in all)"
+    steps = f" refit show · refit ui · refit run --set train.seed=1    ({summary.seconds:.1f} s in all)"
     console.print(line(("Next", "bold"), steps))
 
 

@@ -45,15 +45,6 @@ class UserError(RefitError):
     exit_status = 2
 
 
-def install_extra(name: str) -> str:
-    """The command that installs an extra.
-
-    >>> install_extra("rl")
-    "uv pip install -c constraints.txt -e '.[rl]'"
-    """
-    return f"uv pip install -c constraints.txt -e '.[{name}]'"
-
-
 def is_interrupted(error: BaseException) -> bool:
     """Whether DuckDB raised this error because a signal interrupted its query."""
     return any(isinstance(each, RuntimeError) and str(each) == "Query interrupted" for each in chain(error))

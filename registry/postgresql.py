@@ -67,7 +67,9 @@ def _engine(url: str, process: int) -> Engine:
             "with %40 for @, %3A for : and %2F for / in the password"
         ) from None
     except ImportError:
-        raise RegistryError("a ledger in PostgreSQL needs the driver psycopg: pip install 'refit[server]'") from None
+        raise RegistryError(
+            "a ledger in PostgreSQL needs the driver psycopg: uv pip install -c constraints.txt -e '.[server]'"
+        ) from None
 
 
 def failed(url: str, error: Exception, state: str = "nothing moves without it") -> RegistryError:

@@ -112,7 +112,9 @@ def _attempt(act: Any, otherwise: str) -> Any:
 
 def _library() -> Any:
     if importlib.util.find_spec("model_signing") is None:
-        raise RegistryError("registry.signing needs the package model-signing; pip install 'refit[signing]'")
+        raise RegistryError(
+            "registry.signing needs the package model-signing; uv pip install -c constraints.txt -e '.[signing]'"
+        )
     import model_signing
 
     return model_signing

@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from flows import retrain_dedup
 from flows.services.service_state import read_record
@@ -23,8 +26,9 @@ from refit.runtime.context import utc_now
 from refit.runtime.stage_code import SOURCE_ROOT
 from refit.runtime.terminal import Terminal, line
 
-if TYPE_CHECKING:
-    pass
+OLDEST, NEWEST = (3, 11), (3, 14)  # Python, as pyproject.toml says
+CORE = ("prefect", "mlflow", "dvc", "great-expectations", "scikit-learn", "duckdb")
+INSTALL = "make setup; from a wheel: install Refit again, into an environment of its own"
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,9 @@ def _until_unreadable(findings: Iterator[Finding]) -> Iterator[Finding]:
 
 def _python() -> Iterator[Finding]:
     version = sys.version.split()[0]
-    fits = sys.version_info[:2] == (3, 11)
-    yield Finding(
-        "ok" if fits else "error", f"Python {version}", "" if fits else "Refit runs on Python 3.11: make setup"
-    )
+    fits = OLDEST <= sys.version_info[:2] <= NEWEST
+    advice = f"Refit runs on Python 3.{OLDEST[1]} to 3.{NEWEST[1]}: remove .venv, then make setup PYTHON=/path/to/one"
+    yield Finding("ok" if fits else "error", f"Python {version}", "" if fits else advice)
     if os.environ.get("PYTHONDONTWRITEBYTECODE"):
         yield Finding(
             "warning", "PYTHONDONTWRITEBYTECODE is set", "unset it: imports are 2-4 times slower without bytecode"
@@ -76,34 +79,47 @@ def _python() -> Iterator[Finding]:
 
 
 def _libraries() -> Iterator[Finding]:
-    constraints = SOURCE_ROOT / "constraints.txt"
-    pins = (
-        dict(
-            line.split("==", 1)
-            for line in constraints.read_text().splitlines()
-            if "==" in line and not line.startswith("#")
-        )
-        if constraints.is_file()
-        else {}
-    )
-    different = []
-    for name in sorted(pins):
-        try:
-            installed = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-        if installed.split("+")[0] != pins[name]:
-            different.append(f"{name} {installed} (pinned {pins[name]})")
-    core = ("prefect", "mlflow", "dvc", "great-expectations", "scikit-learn", "torch", "duckdb")
-    missing = [
-        name for name in core if util.find_spec(name.replace("-", "_").replace("scikit_learn", "sklearn")) is None
-    ]
+    installed = {each: _version(each) for each in _required()}
+    missing = [name for name, version in installed.items() if version is None]
     if missing:
-        yield Finding("error", f"missing: {', '.join(missing)}", "make setup")
+        yield Finding("error", f"missing: {', '.join(missing)}", INSTALL)
+    outside = [
+        f"{name} {installed[name]} (Refit needs {needed})"
+        for name, needed in _required().items()
+        if (version := installed[name]) and not needed.contains(version, prereleases=True)
+    ]
+    if outside:
+        yield Finding("error", f"of a release that Refit does not know: {', '.join(outside)}", INSTALL)
+    different = [
+        f"{name} {version} (pinned {pinned})"
+        for name, pinned in sorted(_pins().items())
+        if (version := _version(name)) and version.split("+")[0] != pinned
+    ]
     if different:
-        yield Finding("warning", f"not as pinned: {', '.join(different)}", "make setup")
-    if not missing and not different:
-        yield Finding("ok", "libraries as pinned: " + ", ".join(f"{name} {metadata.version(name)}" for name in core))
+        yield Finding("warning", f"not as pinned: {', '.join(different)}", INSTALL)
+    if not missing and not outside and not different:
+        as_pinned = "as pinned" if _pins() else "of releases that Refit knows"
+        yield Finding("ok", f"libraries {as_pinned}: " + ", ".join(f"{name} {installed[name]}" for name in CORE))
+
+
+def _required() -> dict[str, SpecifierSet]:
+    """What Refit requires without any extra, as its installed package says."""
+    requirements = [Requirement(line) for line in metadata.requires("refit") or ()]
+    return {each.name: each.specifier for each in requirements if not each.marker or each.marker.evaluate()}
+
+
+def _pins() -> dict[str, str]:
+    """What constraints.txt pins; empty where Refit was installed from a wheel, which has none."""
+    path = SOURCE_ROOT / "constraints.txt"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _shadowing() -> Iterator[Finding]:

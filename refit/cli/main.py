@@ -22,6 +22,7 @@ from refit.cli import (
 )
 from refit.cli.options import quiet_prefect, usage_error, with_version
 from refit.errors import RefitError, Terminated, chain, is_interrupted, machine_fault, message_of, refused_by_the_system
+from refit.extras import not_installed
 from refit.runtime.terminal import guard_logs, say
 
 INTERRUPTED = 130  # typer's exit status for Ctrl-C
@@ -73,6 +74,8 @@ def main() -> None:
         elif is_interrupted(error):
             how, status = ("ended by SIGTERM", 143) if Terminated.was_asked else ("interrupted", INTERRUPTED)
             message = (f"{how}; {_RESUMES}",)
+        elif missing := not_installed(error, "this"):
+            message, status = missing.lines, missing.exit_status
         elif isinstance(error, OSError) and (refusal := refused_by_the_system(error)):
             message = (refusal,)
         _release_frames(error, debug)

@@ -22,7 +22,7 @@ from refit.learners.contract import (
     judged_by,
     spec_from,
 )
-from refit.learners.families import ADAPTERS, AVERAGED, FAMILIES, KERAS, family, load_class
+from refit.learners.families import ADAPTERS, AVERAGED, FAMILIES, KERAS, OWN_NETWORK, family, load_class
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
 
@@ -79,7 +79,7 @@ def _class_of(spec: Spec, where: str) -> type[Learner]:
     from refit.learners import imports, project_files
 
     if spec.source and project_files.is_keras(spec.kind, spec.source):
-        return load_class(KERAS)
+        return load_class(KERAS, f"learner {spec.kind!r}")
     sort = imports.SORTS.get(spec.task, "classifier")
     return _adapter(imports.find(spec.kind, where, spec.source, sort), spec.task)
 
@@ -158,7 +158,9 @@ def _load(folder: Path, description: ModelDescription, trusted_types: tuple[str,
 
     source = project_files.stored_code(kind, folder, trusted_types)
     if source and project_files.is_keras(kind, source):
-        return load_class(KERAS).load(folder, description, spec_from(description, trusted_types, source))
+        return load_class(KERAS, f"learner {kind!r}").load(
+            folder, description, spec_from(description, trusted_types, source)
+        )
     trusted = kind in trusted_types
     chosen = _adapter(imports.find(kind, str(folder), source), description.task) if trusted else _reader(description)
     return chosen.load(folder, description, spec_from(description, trusted_types, source))
@@ -181,7 +183,5 @@ def _adapter(cls: type, task: str) -> type[Learner]:
     if is_learner(cls):
         return OwnLearner
     if is_module(cls):
-        from refit.learners.networks.own_module import OwnNetwork
-
-        return OwnNetwork
+        return load_class(OWN_NETWORK, f"network {cls.__name__!r}")
     return load_class(ADAPTERS[task]) if task in ADAPTERS else SklearnEstimator

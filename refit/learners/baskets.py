@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from refit.errors import RefitError, UserError, install_extra
+from refit.errors import RefitError, UserError
+from refit.extras import install_extra
 from refit.files.artifacts import digest, write_json, write_manifest
 from refit.learners.contract import (
     DESCRIPTION,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 
+from refit.extras import not_installed
 from refit.learners.contract import Learner
 from refit.learners.networks.architectures import ARCHITECTURES
 
@@ -26,6 +27,7 @@ FAMILIES: Mapping[str, str] = {
     "xgboost.XGBRegressor": "refit.learners.xgboost_boosting:XGBoost",
 }
 KERAS = "refit.learners.networks.keras.model:KerasModel"  # of a function in a project's file
+OWN_NETWORK = "refit.learners.networks.own_module:OwnNetwork"  # of a class derived from `torch.nn.Module`
 ADAPTERS: Mapping[str, str] = {  # by task: of third-party classes that are no learners of their own
     "anomaly": "refit.learners.detector:Detector",
     "clustering": "refit.learners.clusterer:Clusterer",
@@ -35,12 +37,25 @@ AVERAGED = "refit.learners.averaged:Averaged"  # of any kind, fitted with severa
 
 
 def family(kind: str) -> type[Learner]:
-    """The class of a built-in kind."""
-    return load_class(FAMILIES[kind])
+    """The class of a built-in kind.
+
+    Raises:
+        UserError: it needs a library that is not installed.
+    """
+    return load_class(FAMILIES[kind], f"learner {kind!r}")
 
 
-def load_class(entry: str) -> type[Learner]:
-    """Import the class that `module:Class` names."""
+def load_class(entry: str, needed_for: str = "") -> type[Learner]:
+    """Import the class that `module:Class` names.
+
+    Raises:
+        UserError: it needs a library that is not installed.
+    """
     module, _, name = entry.partition(":")
-    cls: type[Learner] = getattr(importlib.import_module(module), name)
+    try:
+        cls: type[Learner] = getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if missing := not_installed(error, needed_for or f"a learner of class {name}", "params.yaml: train.learners"):
+            raise missing from None
+        raise
     return cls

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from refit.config import file_of, nearest
-from refit.errors import UserError, install_extra, message_of
+from refit.errors import UserError, message_of
+from refit.extras import EXTRA_OF, install_extra, not_installed
 from refit.learners import project_files
 from refit.learners.families import FAMILIES
 
@@ -20,8 +21,6 @@ SORTS = {  # of estimators, by task
     "anomaly": "outlier",
     "reduction": "transformer",
 }
-
-EXTRAS = {"umap": "umap", "mlxtend": "baskets"}  # of packages that learners are imported from
 
 # Arguments that are set elsewhere, with the reason for the error.
 DECIDED = {
@@ -107,7 +106,7 @@ def find(kind: str, where: str, source: str = "", sort: str = "classifier") -> A
         module = project_files.module_of(kind, source, where)
     else:
         module = _imported(module_name, kind, where)
-    if module is None and (extra := EXTRAS.get(module_name.partition(".")[0])):
+    if module is None and (extra := EXTRA_OF.get(module_name.partition(".")[0])):
         raise UserError(
             f"learner {kind!r} needs a package that is not installed: {install_extra(extra)} ({where}.kind)"
         )
@@ -141,6 +140,8 @@ def _imported(name: str, kind: str, where: str) -> Any:
     except Exception as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             return None
+        if missing := not_installed(error, f"learner {kind!r}", f"{where}.kind"):
+            raise missing from None
         why = f"{type(error).__name__}: {message_of(error)}"
         raise UserError(
             f"learner {kind!r}: module {name!r} was found and cannot be imported: {why}; correct it, or install what "

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from refit.config import nearest
 from refit.config.train import Arguments
 from refit.errors import RefitError, UserError, first_line
+from refit.extras import install_extra
 from refit.files.artifacts import digest, write_manifest
 from refit.learners.contract import (
     DESCRIPTION,
@@ -266,5 +267,5 @@ def _imported(library: str, kind: str, where: str) -> Any:
     except ModuleNotFoundError:
         raise UserError(
             f"learner {kind!r} needs {library}, which is not installed; install it next to Refit: "
-            f"uv pip install -c constraints.txt -e '.[boosting]' ({where}.kind)"
+            f"{install_extra('boosting')} ({where}.kind)"
         ) from None

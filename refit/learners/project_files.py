@@ -9,6 +9,7 @@ from types import ModuleType
 
 from refit.config import file_of, nearest
 from refit.errors import RefitError, UserError
+from refit.extras import not_installed
 from refit.learners.contract import Spec
 from refit.problems.project_module import failure, project_module
 
@@ -106,6 +107,8 @@ def module_of(kind: str, source: str, where: str) -> ModuleType:
     try:
         return project_module(str(file_of(kind)), source)
     except Exception as error:
+        if missing := not_installed(error, f"learner {kind!r}", f"{where}.kind"):
+            raise missing from None
         raise UserError(
             f"learner {kind!r} cannot be imported: {failure(error, file_of(kind))} ({where}.kind)"
         ) from error

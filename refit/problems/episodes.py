@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from refit.errors import RefitError, UserError, install_extra, message_of
+from refit.errors import RefitError, UserError, message_of
+from refit.extras import install_extra
 from refit.problems.episode_options import IMPORTED, RANDOM, ReinforcementOptions
 from refit.problems.project_module import failure, file_of, project_module
 

@@ -38,6 +38,7 @@ PLUMBING = (
         )
     ),
     "refit/errors.py",
+    "refit/extras.py",
     "refit/files/artifacts.py",
     "refit/files/deletion.py",
     "refit/files/yaml_files.py",

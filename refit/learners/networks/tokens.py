@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from refit.errors import RefitError, UserError, first_line
+from refit.extras import install_extra
 from refit.learners.networks.params import ArchitectureParams
 from refit.learners.texts import column
 
@@ -158,7 +159,7 @@ def tokenizers_library(where: str) -> Any:
     except ModuleNotFoundError:
         raise UserError(
             "networks of texts need tokenizers, which is not installed; install it next to Refit: "
-            f"uv pip install -c constraints.txt -e '.[transformers]' ({where}.kind)"
+            f"{install_extra('transformers')} ({where}.kind)"
         ) from None
     return tokenizers
 

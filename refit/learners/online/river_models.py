@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from refit.config import nearest
-from refit.errors import RefitError, UserError, install_extra, message_of
+from refit.errors import RefitError, UserError, message_of
+from refit.extras import install_extra
 from refit.files.artifacts import read_json
 from refit.learners.contract import Floats, Spec
 from refit.learners.encoding import Encoding

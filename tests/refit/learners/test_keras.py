@@ -297,9 +297,8 @@ def test_a_process_has_one_backend(train_rows: Any) -> None:
 def test_an_extra_that_is_not_installed_is_named(backend: str, missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keras", None)
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    command = (
-        rf"needs {missing}, which is not installed; .* uv pip install -c constraints.txt -e '.\[{missing}\]' \(.*kind"
-    )
+    install = rf"uv pip install -c constraints.txt -e '.\[{missing}\]' --torch-backend=auto"
+    command = rf"needs {missing}, which is not installed; .* {install} \(.*kind"
     with pytest.raises(UserError, match=command):
         make(spec_of(backend=backend))
 

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, Literal
 
 from refit.errors import UserError
+from refit.extras import install_extra
 from refit.learners.safe import out_of_reach
 
 Backend = Literal["torch", "tensorflow"]
@@ -53,7 +54,7 @@ def _first_import(backend: Backend, kind: str, where: str) -> Any:
             missing = "tensorflow" if error.name == "tensorflow" else "keras"
             raise UserError(
                 f"learner {kind!r} needs {missing}, which is not installed; install it with Refit: "
-                f"uv pip install -c constraints.txt -e '.[{EXTRAS[backend]}]' ({where}.kind)"
+                f"{install_extra(EXTRAS[backend])} ({where}.kind)"
             ) from None
     return keras
 

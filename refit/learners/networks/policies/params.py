@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from refit.config import nearest
-from refit.errors import UserError, install_extra
+from refit.errors import UserError
+from refit.extras import install_extra
 from refit.learners.networks.params import Closed, checked
 from refit.problems.episodes import library
 

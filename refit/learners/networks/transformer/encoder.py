@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from refit.errors import UserError, first_line
+from refit.extras import install_extra
 from refit.learners.networks.tokens import PADDING
 from refit.learners.networks.transformer.folder import EncoderConfig, Folder
 
@@ -66,7 +67,7 @@ def transformers_library(where: str, name: str = "transformers") -> Any:
     except ModuleNotFoundError:
         raise UserError(
             f"pretrained transformers need {name}, which is not installed; install it next to Refit: "
-            f"uv pip install -c constraints.txt -e '.[transformers]' ({where})"
+            f"{install_extra('transformers')} ({where})"
         ) from None
     if name == "transformers":
         library.logging.set_verbosity_error()

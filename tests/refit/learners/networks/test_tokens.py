@@ -162,7 +162,9 @@ def test_what_no_weight_shows_is_another_architecture_too(tmp_path: Path) -> Non
 @every_kind
 def test_without_the_library_the_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tokenizers", None)
-    with pytest.raises(UserError, match=r"uv pip install -c constraints.txt -e '.\[transformers\]' \(here.kind\)"):
+    with pytest.raises(
+        UserError, match=r"uv pip install -c constraints.txt -e '.\[transformers\]' --torch-backend=auto \(here.kind\)"
+    ):
         make(spec_of(kind), where="here")
 
 
