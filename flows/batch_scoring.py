@@ -6,12 +6,15 @@ from prefect import flow
 from pydantic import JsonValue
 
 from flows.admission import own_file, own_project, refused_in_one_line
+from flows.run_labels import named
 from flows.session import watching
 from flows.summary_display import publish_scores
 from tasks.prefect_tasks import score
 
 
-@flow(name="batch-scoring", persist_result=False, validate_parameters=True)
+@flow(
+    name="batch-scoring", flow_run_name=named("score", "rows", "as_of"), persist_result=False, validate_parameters=True
+)
 @refused_in_one_line
 def batch_scoring(
     project: str = ".",

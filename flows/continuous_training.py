@@ -8,6 +8,7 @@ from prefect import flow, runtime
 
 from flows.admission import admitted, own_project, own_settings, refused_in_one_line
 from flows.retrain_dedup import ends_if_answered
+from flows.run_labels import ended, named
 from flows.run_options import RunOptions
 from flows.run_summary import RunSummary
 from flows.session import session
@@ -15,7 +16,12 @@ from flows.summary_display import publish
 from tasks.prefect_tasks import evaluate, featurize, ingest, register, train, validate
 
 
-@flow(name="continuous-training", persist_result=False, validate_parameters=True)
+@flow(
+    name="continuous-training",
+    flow_run_name=named("retrain", "as_of", "reason"),
+    persist_result=False,
+    validate_parameters=True,
+)
 @refused_in_one_line
 @ends_if_answered
 def continuous_training(
@@ -62,4 +68,4 @@ def continuous_training(
         train(run)
         evaluate(run)
         register(run)
-        return publish(run)
+        return ended(publish(run), reason)

@@ -6,13 +6,14 @@ from prefect import flow
 
 from flows.admission import own_project, refused_in_one_line
 from flows.drift_events import announce
+from flows.run_labels import named
 from flows.session import watching
 from flows.summary_display import publish_drift
 from refit.schemas.drift_decision import DriftDecision
 from tasks.prefect_tasks import drift
 
 
-@flow(name="drift-watch", persist_result=False, validate_parameters=True)
+@flow(name="drift-watch", flow_run_name=named("drift", "as_of"), persist_result=False, validate_parameters=True)
 @refused_in_one_line
 def drift_watch(project: str = ".", as_of: str = "latest", wait_seconds: float = 0) -> DriftDecision:
     """Judge inputs and performance of the champion; emit `drift.detected` where it should be retrained.

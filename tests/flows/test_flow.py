@@ -67,6 +67,32 @@ def test_a_flow_run_shows_its_tasks_its_summary_and_its_mlflow_run(project: Path
     assert tags["refit.prefect_flow_run"] == str(changed.flow_run_id)
 
 
+def flow_run(identifier: str | None) -> Any:
+    from prefect import get_client
+
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(UUID(str(identifier)))
+
+
+def test_a_run_is_named_and_tagged_by_what_it_does_and_a_refusal_is_seen_in_its_state(project: Path) -> None:
+    from flows.continuous_training import continuous_training
+
+    kept = continuous_training(project=str(project), reason="a \n test")
+    run = flow_run(kept.flow_run_id)
+    assert run.name == r"retrain latest a \n test"
+    assert {"promoted", kept.model.name} <= set(run.tags)
+    assert (run.state.name, run.state.type.value) == ("Completed", "COMPLETED")
+
+    never = {"evaluate.gate.mode": "superiority", "evaluate.gate.min_gain": 0.9, "train.seed": 4}
+    refused = continuous_training(project=str(project), overrides=never)
+    assert not refused.decision.promote
+    run = flow_run(refused.flow_run_id)
+    assert run.name == "retrain latest manual"
+    assert {"refused", "manual", kept.model.name} <= set(run.tags)
+    assert (run.state.name, run.state.type.value) == ("Refused", "COMPLETED")
+    assert run.state.message == "; ".join(refused.decision.reasons)
+
+
 def test_a_failed_stage_fails_the_flow_with_its_own_words(project: Path) -> None:
     from flows.continuous_training import continuous_training
     from refit.errors import UserError
