@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +14,7 @@ from refit.errors import RefitError, first_line
 from refit.files.artifacts import atomic_folder, digest, read_json
 from refit.learners.contract import Floats
 from refit.learners.networks.surroundings import surroundings
+from refit.schemas.online_state import PendingPredictions
 
 Storing = Callable[[Path], None]
 PENDING = "pending.json"
@@ -58,15 +57,15 @@ class Checkpoint:
         if not self._folder.is_dir():
             return 0
         try:
-            entries: Any = read_json(self._folder / PENDING)
-            rows, places = int(entries["rows"]), np.asarray(entries["places"], dtype=np.int64)
+            pending = PendingPredictions.parse(read_json(self._folder / PENDING), PENDING)
             self._load(self._folder)
         except (RefitError, OSError, LookupError, ValueError) as error:
             raise RefitError(
                 f"{self._folder} cannot be used ({first_line(error)}); delete it, and training starts again"
             ) from None
-        predicted[places] = np.asarray(entries["predicted"]).reshape((len(places), *predicted.shape[1:]))
-        return rows
+        indices = np.asarray(pending.indices, dtype=np.int64)
+        predicted[indices] = np.asarray(pending.predicted).reshape((len(indices), *predicted.shape[1:]))
+        return pending.rows
 
     def write(self, predicted: Floats, rows: int) -> None:
         """Write the state, unless the last one is younger than `every_seconds`, or than ten times what it took."""
@@ -74,10 +73,14 @@ class Checkpoint:
         if started - self._written < max(self._every, COST * self._took):
             return
         pending = predicted[rows:]
-        places = rows + np.flatnonzero(~np.isnan(pending if pending.ndim == 1 else pending[:, 0]))
+        indices = rows + np.flatnonzero(~np.isnan(pending if pending.ndim == 1 else pending[:, 0]))
+        values = predicted[indices].tolist()
         with atomic_folder(self._folder) as scratch:
             self._save(scratch)
-            entries = {"rows": rows, "places": places.tolist(), "predicted": predicted[places].tolist()}
-            (scratch / PENDING).write_text(json.dumps(entries))
+            PendingPredictions(
+                rows=rows,
+                indices=tuple(indices.tolist()),
+                predicted=tuple(tuple(each) if isinstance(each, list) else each for each in values),
+            ).write(scratch / PENDING)
         self._written = time.monotonic()
         self._took = self._written - started

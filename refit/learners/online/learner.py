@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import JsonValue
 
 from refit.errors import RefitError, UserError, first_line, message_of
-from refit.files.artifacts import digest, read_json, write_json, write_manifest
+from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical
 from refit.learners.blas import one_blas_thread
 from refit.learners.contract import (
@@ -35,6 +36,7 @@ from refit.learners.online.params import OnlineParams
 from refit.learners.online.prequential import Moments, Place, Record, from_microseconds
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
+from refit.schemas.online_state import DetectorStates
 from refit.schemas.prequential import Alarm, Position, StreamState
 
 if TYPE_CHECKING:
@@ -56,6 +58,14 @@ class StepModel(Protocol):
     def unsafe_reason(self) -> str | None: ...
     def save(self, folder: Path) -> None: ...
     def load(self, folder: Path, trusted_types: tuple[str, ...]) -> None: ...
+
+
+class Detector(Protocol):
+    """A drift detector of river."""
+
+    drift_detected: bool
+
+    def update(self, x: float) -> object: ...
 
 
 class Online:
@@ -105,12 +115,12 @@ class Online:
 
         return PartialFit(self.spec, kind, params, self._where, stored=stored)
 
-    def _new_detectors(self) -> dict[str, Any]:
+    def _new_detectors(self) -> dict[str, Detector]:
         if not self._arguments.detectors:
             return {}
         from refit.learners.online.river_models import detector
 
-        detectors: dict[str, Any] = {}
+        detectors: dict[str, Detector] = {}
         for index, entry in enumerate(self._arguments.detectors):
             name, made = detector(entry, f"{self._where}.detectors[{index}]")
             if name in detectors:
@@ -319,9 +329,9 @@ class Online:
         (folder / MODEL).mkdir()
         self.model.save(folder / MODEL)
         self.record.state(self.position).write(folder / STREAM)
-        write_json(folder / DETECTORS, {"last_label": self._last_label, "detectors": self._stored_detectors()})
+        DetectorStates(last_label=self._last_label, detectors=self._stored_detectors()).write(folder / DETECTORS)
 
-    def _stored_detectors(self) -> dict[str, Any]:
+    def _stored_detectors(self) -> dict[str, JsonValue]:
         if not self._detectors:
             return {}
         from refit.learners.online.river_models import stored
@@ -343,14 +353,14 @@ class Online:
         self.model.load(folder / MODEL, self.spec.trusted_types)
         state = StreamState.read(folder / STREAM)
         self._place, self.record = Place.of(state.position), Record.restored(state)
-        entries: Any = read_json(folder / DETECTORS)
-        self._last_label, self._detectors = entries["last_label"], {}
-        if entries["detectors"]:
+        stored = DetectorStates.read(folder / DETECTORS)
+        self._last_label, self._detectors = stored.last_label, {}
+        if stored.detectors:
             from refit.learners.online import river_json
             from refit.learners.online.river_models import river
 
             river(f"the model in {folder}")
-            self._detectors = {name: river_json.decode(each) for name, each in entries["detectors"].items()}
+            self._detectors = {name: river_json.decode(each) for name, each in stored.detectors.items()}
         self._fitted = True
 
     def unsafe_reason(self) -> str | None:

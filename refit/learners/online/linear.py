@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from refit.files.artifacts import read_json
+from refit.config.train import Arguments
 from refit.learners.contract import Floats, Spec
 from refit.learners.encoding import Encoding
 from refit.learners.networks.params import checked
 from refit.learners.online.params import LinearParams
 from refit.learners.online.vectors import Vectors
+from refit.schemas.online_state import LinearState
 
 FILE = "linear.json"
 TINY = 1e-8
@@ -29,7 +29,7 @@ class Linear:
 
     safe_format = "json"
 
-    def __init__(self, spec: Spec, params: dict[str, Any], where: str) -> None:
+    def __init__(self, spec: Spec, params: Arguments, where: str) -> None:
         self._rate = float(checked(LinearParams, "linear", params, where).learning_rate)
         self._task, self._outputs = spec.task, max(1, len(spec.classes))
 
@@ -83,20 +83,24 @@ class Linear:
 
     def learned(self) -> Any:
         """Everything that decides predictions."""
-        names = ("weights", "squares", "label")
-        return {"vectors": self.vectors.state(), **{name: getattr(self, name).tolist() for name in names}}
+        return self._state().to_json()
+
+    def _state(self) -> LinearState:
+        weights, squares = (tuple(tuple(row) for row in each.tolist()) for each in (self.weights, self.squares))
+        count, mean, scatter = self.label.tolist()
+        return LinearState(vectors=self.vectors.state(), weights=weights, squares=squares, label=(count, mean, scatter))
 
     def unsafe_reason(self) -> str | None:
         return None
 
     def save(self, folder: Path) -> None:
-        (folder / FILE).write_text(json.dumps(self.learned(), allow_nan=False), encoding="utf-8")
+        self._state().write(folder / FILE)
 
     def load(self, folder: Path, trusted_types: tuple[str, ...]) -> None:
-        state: Any = read_json(folder / FILE)
-        self.vectors.restore(state["vectors"])
+        state = LinearState.read(folder / FILE)
+        self.vectors.restore(state.vectors)
         for name in ("weights", "squares", "label"):
-            values = np.asarray(state[name], dtype=np.float64)
+            values = np.asarray(getattr(state, name), dtype=np.float64)
             if values.shape != getattr(self, name).shape:
                 raise ValueError(f"{name} has shape {values.shape}, {getattr(self, name).shape} was expected")
             setattr(self, name, values)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import Field
 
+from refit.config.train import Arguments
 from refit.learners.networks.params import Closed, Positive
 
 __all__ = ["DetectorParams", "LinearParams", "OnlineParams"]
@@ -15,14 +14,14 @@ class DetectorParams(Closed):
     """A drift detector of river with arguments of its own."""
 
     kind: str
-    params: dict[str, Any] = Field({}, description="its arguments")
+    params: Arguments = Field({}, description="its arguments")
 
 
 class OnlineParams(Closed):
     """Arguments of kind `online`."""
 
     kind: str = Field("linear", description="linear, a class of river, or an estimator with partial_fit")
-    params: dict[str, Any] = Field({}, description="arguments of the model")
+    params: Arguments = Field({}, description="arguments of the model")
     scale: bool = Field(False, description="give a river model numbers of unit scale; the others always get them")
     detectors: list[str | DetectorParams] = Field([], description="of drift, that watch the error of each step")
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from refit.config.train import Arguments
 from refit.errors import UserError
-from refit.files.artifacts import read_json
 from refit.learners import safe
 from refit.learners.contract import Floats, Spec
 from refit.learners.encoding import Encoding
 from refit.learners.imports import build
 from refit.learners.online.vectors import Vectors
+from refit.schemas.online_state import PartialFitState
 
 STATE, WEIGHTS = "vectors.json", "weights.skops"
 
@@ -25,7 +25,7 @@ class PartialFit:
 
     safe_format = "skops"
 
-    def __init__(self, spec: Spec, kind: str, params: dict[str, Any], where: str, *, stored: bool = False) -> None:
+    def __init__(self, spec: Spec, kind: str, params: Arguments, where: str, *, stored: bool = False) -> None:
         self._spec, self._kind = spec, kind
         self._classes = np.arange(max(2, len(spec.classes)))
         if stored:  # a class that a folder names is never imported
@@ -72,17 +72,17 @@ class PartialFit:
 
     def learned(self) -> Any:
         """Everything that decides predictions."""
-        return {"vectors": self.vectors.state(), "estimator": self.estimator, "fitted": self.fitted}
+        return {"vectors": self.vectors.state().to_json(), "estimator": self.estimator, "fitted": self.fitted}
 
     def unsafe_reason(self) -> str | None:
         return safe.unsafe_reason(self.estimator, self._spec.trusted_types)
 
     def save(self, folder: Path) -> None:
-        (folder / STATE).write_text(json.dumps({"vectors": self.vectors.state(), "fitted": self.fitted}))
+        PartialFitState(vectors=self.vectors.state(), fitted=self.fitted).write(folder / STATE)
         safe.save_skops(self.estimator, folder / WEIGHTS)
 
     def load(self, folder: Path, trusted_types: tuple[str, ...]) -> None:
-        state: Any = read_json(folder / STATE)
-        self.vectors.restore(state["vectors"])
-        self.fitted = bool(state["fitted"])
+        state = PartialFitState.read(folder / STATE)
+        self.vectors.restore(state.vectors)
+        self.fitted = state.fitted
         self.estimator = safe.load_skops(folder / WEIGHTS, trusted_types)

@@ -16,7 +16,10 @@ import inspect
 import math
 import random
 import types
+from collections.abc import Mapping
 from typing import Any
+
+from pydantic import JsonValue
 
 from refit.errors import RefitError
 
@@ -26,7 +29,7 @@ CONTAINERS: dict[str, type] = {
     "defaultdict": collections.defaultdict,
     "OrderedDict": collections.OrderedDict,
 }
-FACTORIES: dict[str, Any] = {each.__name__: each for each in (bool, dict, float, int, list, set, str, tuple)}
+FACTORIES: dict[str, type] = {each.__name__: each for each in (bool, dict, float, int, list, set, str, tuple)}
 FACTORIES |= CONTAINERS
 PARTS = {  # of river, without those that read files, fetch data or run functions
     *(
@@ -45,7 +48,7 @@ PARTS = {  # of river, without those that read files, fetch data or run function
 }
 
 
-def encode(value: Any) -> Any:
+def encode(value: Any) -> JsonValue:
     """The value as JSON values.
 
     Raises:
@@ -54,7 +57,7 @@ def encode(value: Any) -> Any:
     return _Encoder().value(value)
 
 
-def decode(content: Any) -> Any:
+def decode(content: JsonValue) -> Any:
     """The value that `encode` was given.
 
     Raises:
@@ -79,12 +82,13 @@ class _Encoder:
         self._numbers: dict[int, int] = {}  # of each object by its id, in the order in which they are met
         self._alive: list[Any] = []  # so that no id is used twice
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Any) -> JsonValue:
         kind = type(value)
-        if value is None or kind in (bool, int, str):
-            return value
+        if value is None or kind in (bool, int, str) or (kind is float and math.isfinite(value)):
+            plain: JsonValue = value
+            return plain
         if kind is float:
-            return value if math.isfinite(value) else {"float": repr(value)}
+            return {"float": repr(value)}
         if kind is tuple:
             return {"tuple": [self.value(each) for each in value]}
         if kind is frozenset:
@@ -99,7 +103,7 @@ class _Encoder:
         self._alive.append(value)
         return self._container(value, kind)
 
-    def _container(self, value: Any, kind: type) -> Any:
+    def _container(self, value: Any, kind: type) -> JsonValue:
         if kind is list:
             return [self.value(each) for each in value]
         if kind is dict:
@@ -123,11 +127,11 @@ class _Encoder:
             return {kind.__name__: self._pairs(value)}
         return self._object(value, kind)
 
-    def _pairs(self, value: Any) -> list[Any]:
+    def _pairs(self, value: Any) -> list[JsonValue]:
         return [[self.value(key), self.value(each)] for key, each in value.items()]
 
-    def _object(self, value: Any, kind: type) -> dict[str, Any]:
-        content: dict[str, Any] = {"object": _name_of(kind)}
+    def _object(self, value: Any, kind: type) -> JsonValue:
+        content: dict[str, JsonValue] = {"object": _name_of(kind)}
         make, arguments, state, items, pairs = (*value.__reduce_ex__(2), None, None, None)[:5]
         if make is copyreg.__newobj__:  # type: ignore[attr-defined]
             arguments = arguments[1:]
@@ -154,91 +158,91 @@ class _Decoder:
     def __init__(self) -> None:
         self._objects: list[Any] = []
 
-    def value(self, content: Any) -> Any:
+    def value(self, content: JsonValue) -> Any:
         if isinstance(content, list):
             return self._filled(self._met([]), content)
         if not isinstance(content, dict):
             return content
-        if "float" in content:
-            return float(content["float"])
-        if "tuple" in content:
-            return tuple([self.value(each) for each in content["tuple"]])
-        if "frozenset" in content:
-            return frozenset([self.value(each) for each in content["frozenset"]])
-        if "class" in content:
-            return _class_named(content["class"])
-        if "method" in content:
-            return self._method(content)
-        if "ref" in content:
-            return self._objects[content["ref"]]
-        if "object" in content:
-            return self._object(content)
+        match content:
+            case {"float": str(text)}:
+                return float(text)
+            case {"tuple": list(parts)}:
+                return tuple([self.value(each) for each in parts])
+            case {"frozenset": list(parts)}:
+                return frozenset([self.value(each) for each in parts])
+            case {"class": str(name)}:
+                return _class_named(name)
+            case {"method": str(name), "of": int(number)}:
+                return _private_method(self._objects[number], name)
+            case {"ref": int(number)}:
+                return self._objects[number]
+            case {"object": str(name)}:
+                return self._object(name, content)
         return self._container(content)
 
     def _met(self, value: Any) -> Any:
         self._objects.append(value)
         return value
 
-    def _filled(self, container: Any, content: list[Any]) -> Any:
+    def _filled(self, container: Any, parts: list[JsonValue]) -> Any:
         add = container.add if isinstance(container, set) else container.append
-        for each in content:
+        for each in parts:
             add(self.value(each))
         return container
 
-    def _paired(self, container: Any, content: list[Any]) -> Any:
-        for key, each in content:
+    def _paired(self, container: Any, pairs: list[JsonValue]) -> Any:
+        for pair in pairs:
+            key, each = _pair(pair)
             container[self.value(key)] = self.value(each)
         return container
 
-    def _container(self, content: dict[str, Any]) -> Any:
-        if "dict" in content:
-            return self._paired(self._met({}), content["dict"])
-        if "partial" in content:
-            return self._partial(content)
-        if "set" in content:
-            return self._filled(self._met(set()), content["set"])
-        if "random" in content:
-            chance = self._met(random.Random(0))
-            if content["random"] is None:
-                return chance
-            version, numbers, spare = content["random"]
-            chance.setstate((version, tuple(numbers), spare))
-            return chance
-        if "deque" in content:
-            return self._filled(self._met(collections.deque(maxlen=content["longest"])), content["deque"])
-        if "defaultdict" in content:
-            container = self._met(collections.defaultdict())
-            container.default_factory = None if content["default"] is None else self.value(content["default"])
-            return self._paired(container, content["defaultdict"])
-        (name, pairs), *others = content.items()
-        if others or name not in ("Counter", "OrderedDict"):
-            raise ValueError(f"{name!r} is no kind of value")
-        return self._paired(self._met(CONTAINERS[name]()), pairs)
+    def _container(self, content: dict[str, JsonValue]) -> Any:
+        match content:
+            case {"dict": list(pairs)}:
+                return self._paired(self._met({}), pairs)
+            case {"partial": str(name), "arguments": list(parts), "named": list(pairs)}:
+                return self._partial(name, parts, pairs)
+            case {"set": list(parts)}:
+                return self._filled(self._met(set()), parts)
+            case {"random": state}:
+                return _generator(self._met(random.Random(0)), state)
+            case {"deque": list(parts), "longest": (int() | None) as longest}:
+                return self._filled(self._met(collections.deque(maxlen=longest)), parts)
+            case {"defaultdict": list(pairs), "default": default}:
+                container = self._met(collections.defaultdict())
+                container.default_factory = None if default is None else self.value(default)
+                return self._paired(container, pairs)
+            case {"Counter": list(pairs), **others} if not others:
+                return self._paired(self._met(collections.Counter()), pairs)
+            case {"OrderedDict": list(pairs), **others} if not others:
+                return self._paired(self._met(collections.OrderedDict()), pairs)
+        raise ValueError(f"{next(iter(content), None)!r} is no kind of value")
 
-    def _partial(self, content: dict[str, Any]) -> Any:
-        place = len(self._objects)
+    def _partial(self, name: str, parts: list[JsonValue], pairs: list[JsonValue]) -> Any:
+        index = len(self._objects)
         self._objects.append(None)
-        arguments = [self.value(each) for each in content["arguments"]]
-        named = {str(key): self.value(each) for key, each in content["named"]}
-        made = functools.partial(_class_named(content["partial"]), *arguments, **named)
-        self._objects[place] = made
+        arguments = [self.value(each) for each in parts]
+        named = {str(key): self.value(each) for key, each in map(_pair, pairs)}
+        made = functools.partial(_class_named(name), *arguments, **named)
+        self._objects[index] = made
         return made
 
-    def _object(self, content: dict[str, Any]) -> Any:
-        cls, place = _class_named(content["object"]), len(self._objects)
+    def _object(self, name: str, content: dict[str, JsonValue]) -> Any:
+        cls, index = _class_named(name), len(self._objects)
         if not _is_part(cls.__module__):
-            raise ValueError(f"{content['object']!r} is no class of river's models")
+            raise ValueError(f"{name!r} is no class of river's models")
         self._objects.append(None)
-        arguments = [self.value(each) for each in content.get("arguments", ())]
+        arguments = [self.value(each) for each in _listed(content, "arguments")]
         made = cls(*arguments) if content.get("called") else cls.__new__(cls, *arguments)
-        self._objects[place] = made
-        if "bytes" in content:
-            made.__setstate__(base64.b64decode(content["bytes"], validate=True))
-        elif "state" in content:
-            self._set(made, self.value(content["state"]))
-        for each in content.get("items", ()):
+        self._objects[index] = made
+        match content:
+            case {"bytes": str(text)}:
+                made.__setstate__(base64.b64decode(text, validate=True))
+            case {"state": state}:
+                self._set(made, self.value(state))
+        for each in _listed(content, "items"):
             made.append(self.value(each))
-        return self._paired(made, content.get("pairs", []))
+        return self._paired(made, _listed(content, "pairs"))
 
     def _set(self, made: Any, state: Any) -> None:
         if hasattr(made, "__setstate__"):
@@ -252,11 +256,36 @@ class _Decoder:
         if attributes:
             vars(made).update(attributes)
 
-    def _method(self, content: dict[str, Any]) -> Any:
-        name, owner = str(content["method"]), self._objects[content["of"]]
-        if not _is_private(name) or not _is_method(type(owner), name) or not _is_part(type(owner).__module__):
-            raise ValueError(f"{name!r} is no private method of a model")
-        return getattr(owner, name)
+
+def _pair(content: JsonValue) -> tuple[JsonValue, JsonValue]:
+    match content:
+        case [key, value]:
+            return key, value
+    raise ValueError(f"{content!r} is no pair")
+
+
+def _listed(content: Mapping[str, JsonValue], name: str) -> list[JsonValue]:
+    """The list of that name; empty if there is none."""
+    parts = content.get(name, [])
+    if not isinstance(parts, list):
+        raise ValueError(f"{name} is no list")
+    return parts
+
+
+def _generator(generator: random.Random, state: JsonValue) -> random.Random:
+    match state:
+        case None:
+            return generator
+        case [version, list(numbers), spare]:
+            generator.setstate((version, tuple(numbers), spare))
+            return generator
+    raise ValueError("it is no state of a random generator")
+
+
+def _private_method(owner: Any, name: str) -> Any:
+    if not _is_private(name) or not _is_method(type(owner), name) or not _is_part(type(owner).__module__):
+        raise ValueError(f"{name!r} is no private method of a model")
+    return getattr(owner, name)
 
 
 def _name_of(cls: type) -> str:
@@ -273,12 +302,12 @@ def _class_named(name: str) -> Any:
     module, _, path = name.partition(":")
     if not _is_part(module):
         raise ValueError(f"{name!r} is no class of river's models")
-    found: Any = importlib.import_module(module)
+    attribute: Any = importlib.import_module(module)
     for part in path.split("."):
-        found = getattr(found, part)
-    if not isinstance(found, type) or not _is_part(found.__module__):
+        attribute = getattr(attribute, part)
+    if not isinstance(attribute, type) or not _is_part(attribute.__module__):
         raise ValueError(f"{name!r} is no class of river's models")
-    return found
+    return attribute
 
 
 def _is_part(module: str) -> bool:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import JsonValue
 
 from refit.config import nearest
+from refit.config.train import Arguments
 from refit.errors import RefitError, UserError, message_of
 from refit.extras import install_extra
 from refit.files.artifacts import read_json
@@ -20,6 +22,7 @@ from refit.learners.encoding import Encoding
 from refit.learners.online import river_json
 from refit.learners.online.params import DetectorParams
 from refit.learners.online.vectors import Vectors
+from refit.schemas.online_state import RiverState
 
 FILE = "river.json"
 DETECTORS = {"adwin": "river.drift.ADWIN", "page_hinkley": "river.drift.PageHinkley"}
@@ -38,7 +41,7 @@ def river(needed_for: str) -> Any:
     return package
 
 
-def build(kind: str, params: Mapping[str, Any], *, seed: int, where: str) -> Any:
+def build(kind: str, params: Arguments, *, seed: int, where: str) -> Any:
     """Make an object of river; an argument that is itself one is a mapping with its own `kind` and `params`.
 
     Raises:
@@ -90,7 +93,7 @@ def detector(entry: str | DetectorParams, where: str) -> tuple[str, Any]:
     return path.rpartition(".")[2], build(path, params, seed=0, where=where)
 
 
-def stored(value: Any) -> Any:
+def stored(value: Any) -> JsonValue:
     """An object of river as JSON, after a check that what is read back is the same.
 
     Raises:
@@ -111,7 +114,7 @@ class RiverModel:
     safe_format = "json"
 
     def __init__(
-        self, spec: Spec, kind: str, params: dict[str, Any], where: str, *, scale: bool = False, stored: bool = False
+        self, spec: Spec, kind: str, params: Arguments, where: str, *, scale: bool = False, stored: bool = False
     ) -> None:
         self._spec, self._kind, self._scale = spec, kind, scale
         if stored:
@@ -175,7 +178,7 @@ class RiverModel:
             model = river_json.encode(self.model)
         except RefitError:  # it is compared with others, and never stored
             model = self.model
-        return {"vectors": self.vectors.state(), "model": model}
+        return {"vectors": self.vectors.state().to_json(), "model": model}
 
     def unsafe_reason(self) -> str | None:
         try:
@@ -185,20 +188,19 @@ class RiverModel:
         return None
 
     def save(self, folder: Path) -> None:
-        content = {
-            "river": river(self._kind).__version__,
-            "vectors": self.vectors.state(),
-            "model": stored(self.model),
-        }
+        state = RiverState(river=river(self._kind).__version__, vectors=self.vectors.state())
+        content = {**state.to_json(), "model": stored(self.model)}
         (folder / FILE).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
     def load(self, folder: Path, trusted_types: tuple[str, ...]) -> None:
-        content: Any = read_json(folder / FILE)
+        content = dict(read_json(folder / FILE))
+        model = content.pop("model")
+        state = RiverState.from_json(content, str(folder / FILE))
         installed = river(f"the model in {folder}").__version__
-        if content["river"].split(".")[:2] != installed.split(".")[:2]:
+        if state.river.split(".")[:2] != installed.split(".")[:2]:
             raise RefitError(
-                f"{folder / FILE} was written by river {content['river']}, {installed} is installed: install that one, "
+                f"{folder / FILE} was written by river {state.river}, {installed} is installed: install that one, "
                 "or train again"
             )
-        self.vectors.restore(content["vectors"])
-        self.model = river_json.decode(content["model"])
+        self.vectors.restore(state.vectors)
+        self.model = river_json.decode(model)

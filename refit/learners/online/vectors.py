@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from refit.learners.contract import Floats
 from refit.learners.encoding import Encoding
+from refit.schemas.online_state import VectorState
 
 FARTHEST = 5.0  # deviations from the mean; numbers beyond count as so far, so that one of them cannot upset a model
 
@@ -52,12 +50,13 @@ class Vectors:
         vectors[rows, self._starts[columns] + codes[rows, columns].astype(np.int64)] = 1.0
         return vectors
 
-    def state(self) -> dict[str, Any]:
-        return {name: getattr(self, name).tolist() for name in ("count", "mean", "squares")}
+    def state(self) -> VectorState:
+        count, mean, squares = (tuple(each.tolist()) for each in (self.count, self.mean, self.squares))
+        return VectorState(count=count, mean=mean, squares=squares)
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        for name in ("count", "mean", "squares"):
-            values = np.asarray(state[name], dtype=np.float64)
+    def restore(self, state: VectorState) -> None:
+        for name in VectorState.model_fields:
+            values = np.asarray(getattr(state, name), dtype=np.float64)
             if values.shape != self.mean.shape:
                 raise ValueError(f"{name} has {values.size} numbers, {self.mean.size} were expected")
             setattr(self, name, values)
