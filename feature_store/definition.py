@@ -187,7 +187,7 @@ class Spine(Definition):
     )
 
     @model_serializer(mode="wrap")
-    def _as_before(self, written: Callable[[Spine], dict[str, Any]]) -> dict[str, Any]:
+    def _as_before(self, written: Callable[[Spine], dict[str, object]]) -> dict[str, object]:
         """Omit an unset calendar, as before the field existed, so that stored models keep their digest."""
         return {name: value for name, value in written(self).items() if name != "calendar" or value is not None}
 

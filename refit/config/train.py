@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
 from refit.config.section import Name, Section, nearest
 from refit.problems import is_kind, kind_of, kinds
@@ -182,7 +182,7 @@ def flat(params: Mapping[str, object]) -> Arguments:
     return arguments
 
 
-def placed(params: Mapping[str, Any], changes: Mapping[str, object]) -> Arguments:
+def placed(params: Mapping[str, object], changes: Mapping[str, object]) -> Arguments:
     """Arguments with some values replaced; a dotted name is a nested argument.
 
     >>> placed({"kind": "Ridge", "params": {"alpha": 1}}, {"params.alpha": 2})
@@ -191,7 +191,8 @@ def placed(params: Mapping[str, Any], changes: Mapping[str, object]) -> Argument
     result = dict(params)
     for name, value in changes.items():
         outer, _, inner = name.partition(".")
-        result[outer] = placed(result.get(outer) or {}, {inner: value}) if inner else value
+        nested: Any = result.get(outer) or {}
+        result[outer] = placed(nested, {inner: value}) if inner else value
     return result
 
 
@@ -248,7 +249,7 @@ class TrainParams(Section):
     threshold: ThresholdParams = ThresholdParams()
     intervals: IntervalParams | None = Field(None, description="of numbers, from rows not used for fitting")
     text: TextParams = TextParams()
-    problem: dict[str, Any] | None = Field(None, description="options of the kind of problem, if it has some")
+    problem: dict[str, JsonValue] | None = Field(None, description="options of the kind of problem, if it has some")
     learners: tuple[LearnerParams, ...] = Field(min_length=1)
 
     @model_validator(mode="after")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Changes = Mapping[str, int | None]  # of the argument that sets the number of segments, if there is one
 
 COUNTS = ("n_clusters", "n_components")  # the arguments that set a number of segments
 MOST_ROWS = 2_000  # on which divisions are compared
@@ -47,12 +48,12 @@ def study(
         sample = np.sort(random.choice(len(rows), MOST_ROWS, replace=False))
     few = table.take(pa.array(sample))
     argument, chosen = _number(learner)
-    asked: Sequence[int | None] = (
+    requested: Sequence[int | None] = (
         [None] if argument is None else sorted({*counts, *([] if chosen is None else [chosen])})
     )
     divisions = []
-    for number, count in enumerate(asked):
-        progress(f"comparing numbers of segments, {count or 'as found'}", number, len(asked))
+    for number, count in enumerate(requested):
+        progress(f"comparing numbers of segments, {count or 'as found'}", number, len(requested))
         changes = {} if argument is None else {argument: count}
         divisions += list(_division(learner, few, changes, count, random))
     predicted = learner.predict(table)
@@ -74,11 +75,11 @@ def _number(learner: Clusterer) -> tuple[str | None, int | None]:
     spec = learner.spec
     arguments = {name: value for name, value in spec.params.items() if name != "log"}
     values = build_object(spec.kind, arguments, seed=spec.seed, where=spec.name, sort="cluster", source=spec.source)
-    known: Mapping[str, Any] = values.get_params() if hasattr(values, "get_params") else {}
-    return next(((name, value) for name in COUNTS if isinstance(value := known.get(name), int)), (None, None))
+    in_use: Mapping[str, object] = values.get_params() if hasattr(values, "get_params") else {}
+    return next(((name, value) for name in COUNTS if isinstance(value := in_use.get(name), int)), (None, None))
 
 
-def _fitted(learner: Clusterer, rows: pa.Table, changes: Mapping[str, Any]) -> Clusterer | None:
+def _fitted(learner: Clusterer, rows: pa.Table, changes: Changes) -> Clusterer | None:
     """The same kind of learner with other arguments, fitted to other rows; None if it cannot be."""
     other = make(replace(learner.spec, params={**learner.spec.params, **changes}))
     assert isinstance(other, Clusterer)
@@ -90,7 +91,11 @@ def _fitted(learner: Clusterer, rows: pa.Table, changes: Mapping[str, Any]) -> C
 
 
 def _division(
-    learner: Clusterer, rows: pa.Table, changes: Mapping[str, Any], count: int | None, random: np.random.Generator
+    learner: Clusterer,
+    rows: pa.Table,
+    changes: Changes,
+    count: int | None,
+    random: np.random.Generator,
 ) -> Iterator[Division]:
     """Measure one number of segments; nothing if the learner cannot find so many."""
     whole = _fitted(learner, rows, changes)

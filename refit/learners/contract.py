@@ -66,7 +66,7 @@ class Spec:
     kind: str
     features: tuple[str, ...]
     categorical: frozenset[str] = frozenset()
-    params: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)  # as params.yaml gives them; what is valid, the kind knows
     seed: int = 0
     metric: str = "roc_auc"
     trusted_types: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class Spec:
     device: str | None = None  # for networks, such as `cpu` or `cuda:0`; None: a GPU if there is one; not stored
     start: Start | None = None  # the learner whose weights and preparation a fit starts from; not stored
     quantile: float | None = None  # regression: predict this quantile (`refit.learners.quantiles`) instead of the mean
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the kind of problem (`train.problem`)
+    options: Mapping[str, object] = field(default_factory=dict)  # of the kind of problem (`train.problem`)
     sources: Mapping[str, str] = field(default_factory=dict)  # texts of the project's files that the options name
 
     @property
@@ -222,17 +222,19 @@ class Learner(Protocol):
         """Canonical digest of everything that its predictions depend on, independent of file formats."""
 
 
-def describe(learner: Learner, own: Part | Mapping[str, Any] | None = None) -> ModelDescription:
+def describe(learner: Learner, own: Part | Mapping[str, object] | None = None) -> ModelDescription:
     """The content of `model.json`.
 
     Args:
         own: the entries that only its family has.
     """
     entries = own.to_json() if isinstance(own, Part) else dict(own or {})
-    return ModelDescription(format=FORMAT, threshold=learner.threshold, **stored_spec(learner.spec), **entries)
+    return ModelDescription.model_validate(
+        {"format": FORMAT, "threshold": learner.threshold, **stored_spec(learner.spec), **entries}
+    )
 
 
-def stored_spec(spec: Spec) -> dict[str, Any]:
+def stored_spec(spec: Spec) -> dict[str, object]:
     """The entries of `model.json` that give the spec, without the source text, the trusted types and the start."""
     entries = dataclasses.asdict(spec)
     del entries["trusted_types"], entries["source"], entries["device"], entries["start"]

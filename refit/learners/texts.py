@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +102,17 @@ def frame(spec: Spec, matrix: NDArray[np.float64], table: pa.Table) -> Any:
     return rows
 
 
+class FittedVectoriser(Protocol):
+    """Turns texts into rows of numbers, as a vectoriser of scikit-learn does, or a pipeline that ends with one."""
+
+    def transform(self, texts: Sequence[str], /) -> Any: ...
+
+
 @dataclass(frozen=True)
 class DenseTexts:
     """Encodes each text feature as a few numbers, for learners that accept only numbers."""
 
-    fitted: Mapping[str, Any] = field(default_factory=dict)
+    fitted: Mapping[str, FittedVectoriser] = field(default_factory=dict)
 
     @classmethod
     def learn(cls, spec: Spec, table: pa.Table) -> DenseTexts:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from refit.learners.networks.architecture import Architecture, architecture
 from refit.learners.networks.network import Network
@@ -35,6 +35,6 @@ class TorchTabular(Network):
         epochs = older.pop("max_epochs")
         return mlp, mlp.Params(epochs=epochs, optimizer="adamw", schedule="cosine", **older)
 
-    def _stored_arguments(self) -> dict[str, Any]:
+    def _stored_arguments(self) -> dict[str, JsonValue]:
         """None: these defaults never change, and stored models keep their bytes."""
         return {}

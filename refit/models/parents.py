@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import TypeAdapter, ValidationError
@@ -17,6 +16,7 @@ from refit.config.section import Name, first_complaint
 from refit.config.train import PACKAGED, REGISTERED
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import FEATURE_SET, STATE, atomic_folder, sha256
+from refit.files.yaml_files import YamlTree
 from refit.models import run_logging
 from refit.models.incumbent import check_trusted, downloaded, required_tag, signer_of
 from refit.models.verification import MODEL, check_stored
@@ -210,7 +210,7 @@ def _exported(context: Context, source: str, folder: Path, recorded: Parent | No
     return parent
 
 
-def _name_in(params: Mapping[str, Any]) -> str:
+def _name_in(params: YamlTree) -> str:
     """The name of the model in params that are not ours; it becomes a part of the name of a folder."""
     try:
         return TypeAdapter(Name).validate_python(params["project"]["name"])

@@ -6,9 +6,8 @@ import itertools
 import math
 import re
 from collections.abc import Iterator
-from typing import Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, JsonValue, field_validator
 
 from refit.problems.contract import Options
 
@@ -54,7 +53,7 @@ class ReinforcementOptions(Options):
     environment: str = Field(
         min_length=1, description="gymnasium's id, an import path, or `file.py:Class` of the project"
     )
-    params: dict[str, Any] = Field({}, description="arguments of the environment")
+    params: dict[str, JsonValue] = Field({}, description="arguments of the environment")
     seed: str = Field("seed", description="the feature with the seed of each episode")
     time_limit: int | None = Field(
         None, ge=1, description="steps after which an episode is cut off; default: the environment's own limit"

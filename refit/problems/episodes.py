@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refit.errors import RefitError, UserError, message_of
 from refit.extras import install_extra
-from refit.problems.episode_options import IMPORTED, RANDOM, ReinforcementOptions
+from refit.problems.episode_options import IMPORTED, RANDOM, Number, ReinforcementOptions
 from refit.problems.project_module import failure, file_of, project_module
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ MOST_STEPS = 100_000  # of an episode
 EVALUATION, TRAINING = 1, 2  # what a seed is for: seeds of the two are equal by chance alone, one in 2**32
 WHERE = "params.yaml: train.problem"
 
+ResetOptions = dict[str, Any]  # the `options` of gymnasium's `Env.reset`
+Value = float | str | NDArray[np.float64] | None  # of a feature
 Act = Callable[[Any], Any]  # the action for an observation
 Player = Callable[["Env[Any, Any]", int], Act]  # begins an episode, given a seed for its own chances
 
@@ -38,10 +41,10 @@ class Scene:
     """What sets an episode apart from the others: its seed, and the values of the other features."""
 
     seed: int
-    values: Mapping[str, Any]
+    values: Mapping[str, Value]
 
     @property
-    def options(self) -> dict[str, Any] | None:
+    def options(self) -> ResetOptions | None:
         """The `options` of `Env.reset`: None where nothing but the seed is given."""
         return dict(self.values) or None
 
@@ -218,7 +221,7 @@ def require_spaces(environment: Env[Any, Any], name: str) -> None:
         raise UserError(f"environment {name!r}: actions {chosen} have no bounds, or are no floats; give them both")
 
 
-def player(problem: Problem, opponent: str, arguments: Mapping[str, Any]) -> Player:
+def player(problem: Problem, opponent: str, arguments: Mapping[str, Number]) -> Player:
     """An opponent: random actions, or a rule with some arguments.
 
     Raises:
@@ -317,7 +320,7 @@ def _set_in(environment: Env[Any, Any], scene: Scene, name: str) -> Env[Any, Any
     import gymnasium
 
     class Set(gymnasium.Wrapper[Any, Any, Any, Any]):
-        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        def reset(self, *, seed: int | None = None, options: ResetOptions | None = None) -> Any:
             return self.env.reset(seed=seed, options=options or scene.options)
 
         def step(self, action: Any) -> Any:
@@ -332,7 +335,7 @@ def _is_seed(value: Any) -> bool:
     return isinstance(value, int | float) and math.isfinite(value) and value >= 0 and float(value).is_integer()
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any) -> Value:
     """A value of a feature as environments are given it: a float, a text, or an array of floats; None if missing."""
     if isinstance(value, bool | int | float):
         return float(value)

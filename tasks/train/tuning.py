@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import JsonValue
 
 from refit.config.train import Arguments, SearchParams, TuningParams, flat, placed
 from refit.errors import RefitError, UserError, first_line
@@ -50,7 +51,7 @@ class TrialResult:
     """A trial, with the notes of the pruner."""
 
     report: TrialReport
-    rungs: Mapping[str, Any]
+    rungs: Mapping[str, JsonValue]  # by their key among the trial's attributes
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import hashlib
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -23,6 +23,28 @@ from refit.runtime.context import Progress, silent
 __all__ = ["Checkpoint", "State", "identity"]
 
 FORMAT = 2  # incremented when a file of older code would give another model
+
+
+class PlateauState(BaseModel):
+    """What `Plateau` remembers of the training losses."""
+
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+    lowest: float  # infinite before the first epoch
+    waited: int
+    factor: float
+
+
+class Entries(BaseModel):
+    """The numbers of a fit between two epochs, stored as JSON next to its tensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epoch: int
+    finished: bool
+    curve: tuple[CurvePoint, ...]
+    scaler: Mapping[str, float | int]  # of gradients, as torch has them; empty without mixed precision
+    plateau: PlateauState
 
 
 @dataclass
@@ -51,13 +73,17 @@ class State:
         groups["random"] = _generators(self)  # of a finished one too: another training may follow
         return {f"{group}/{name}": tensor for group, part in groups.items() for name, tensor in part.items()}
 
-    def entries(self) -> dict[str, Any]:
+    def entries(self) -> Entries:
         """The rest, for JSON."""
-        curve = [asdict(point) for point in self.curve]
-        scaler, plateau = self.scaler.state_dict(), vars(self.plateau)
-        return {"epoch": self.epoch, "finished": self.finished, "curve": curve, "scaler": scaler, "plateau": plateau}
+        return Entries(
+            epoch=self.epoch,
+            finished=self.finished,
+            curve=tuple(self.curve),
+            scaler=self.scaler.state_dict(),
+            plateau=PlateauState.model_validate(self.plateau),
+        )
 
-    def restore(self, tensors: Mapping[str, Tensor], entries: Mapping[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], entries: Entries) -> None:
         """Take over what `tensors` and `entries` gave."""
         groups: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -68,9 +94,8 @@ class State:
             self.averaged.load_state_dict(groups["averaged"])
         device = next(self.network.parameters()).device
         self.best = {name: tensor.to(device) for name, tensor in groups.get("best", {}).items()} or None
-        self.epoch, self.finished = entries["epoch"], entries["finished"]
-        self.curve = [CurvePoint(**point) for point in entries["curve"]]
-        vars(self.plateau).update(entries["plateau"])
+        self.epoch, self.finished, self.curve = entries.epoch, entries.finished, list(entries.curve)
+        vars(self.plateau).update(entries.plateau.model_dump())
         if not self.finished:
             weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
             moments = {
@@ -79,7 +104,7 @@ class State:
                 if f"optimizer.{index}" in groups
             }
             self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
-            self.scaler.load_state_dict(entries["scaler"])
+            self.scaler.load_state_dict(dict(entries.scaler))
         if "random" in groups:  # a finished fit of an older version has none
             _restore_generators(self, groups["random"])
 
@@ -107,9 +132,10 @@ class Checkpoint:
             return
         try:
             with safe_open(self.path, framework="pt") as file:
-                entries = json.loads((file.metadata() or {})["refit"])
-                if entries["identity"] != self.identity:
+                content = json.loads((file.metadata() or {})["refit"])
+                if content.pop("identity") != self.identity:
                     raise ValueError("it is of another fit")
+                entries = Entries.model_validate(content)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, LookupError, ValueError) as error:
             self.progress(f"warning: {self.path} cannot be used ({first_line(error)}); {self.learner} starts again")
@@ -123,7 +149,7 @@ class Checkpoint:
 
         if time.monotonic() - self._written < self.every_seconds:
             return
-        entries = {"identity": self.identity, **state.entries()}
+        entries = {"identity": self.identity, **state.entries().model_dump()}
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.tensors().items()}
         try:
             with atomic(self.path) as scratch:
@@ -133,7 +159,7 @@ class Checkpoint:
         self._written = time.monotonic()
 
 
-def identity(described: Mapping[str, Any], tensors: Iterable[Tensor]) -> str:
+def identity(described: Mapping[str, object], tensors: Iterable[Tensor]) -> str:
     """Digest of everything that determines a fit: its description, its rows and the weights that it starts from."""
     versions = {"format": FORMAT, "torch": torch.__version__}
     hasher = hashlib.sha256(json.dumps({**versions, **described}, sort_keys=True, default=str).encode())

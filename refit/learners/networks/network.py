@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import JsonValue
 from torch import Tensor, nn
 
 from refit.errors import UserError
@@ -352,7 +353,7 @@ class Network(PreparedLearner):
             return None
         return Tokenizer.load(folder, self.spec.text, self.params.length, str(folder))
 
-    def _stored_arguments(self) -> dict[str, Any]:
+    def _stored_arguments(self) -> dict[str, JsonValue]:
         """All arguments with their defaults, so that the model loads the same after a default has changed."""
         return self.params.model_dump(mode="json")
 

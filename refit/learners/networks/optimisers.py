@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import cos, pi
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -15,6 +15,13 @@ from refit.learners.networks.transfer import parameter_groups
 __all__ = ["Plateau", "optimizer_of", "rate", "set_rate"]
 
 
+class Common(TypedDict):
+    """Arguments that all optimisers take."""
+
+    lr: float
+    weight_decay: float
+
+
 def optimizer_of(
     params: ArchitectureParams, network: nn.Module, head: frozenset[str] = frozenset()
 ) -> torch.optim.Optimizer:
@@ -22,7 +29,7 @@ def optimizer_of(
     weights: Any = list(network.parameters())
     if head:
         weights = parameter_groups(params, network, head)
-    common: dict[str, Any] = {"lr": params.learning_rate, "weight_decay": params.weight_decay}
+    common: Common = {"lr": params.learning_rate, "weight_decay": params.weight_decay}
     make: dict[str, Callable[[], torch.optim.Optimizer]] = {
         # Sutskever et al. 2013; Nesterov 1983
         "sgd": lambda: torch.optim.SGD(weights, momentum=params.momentum, nesterov=params.nesterov, **common),

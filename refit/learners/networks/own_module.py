@@ -44,7 +44,7 @@ class OwnArchitecture:
 
     kind: str
     cls: type[nn.Module]
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, object]
 
     @property
     def needs(self) -> frozenset[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Literal, Self, TypeVar, get_args
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -154,7 +154,7 @@ class ArchitectureParams(Closed):
         return self
 
 
-def checked(cls: type[P], kind: str, params: Mapping[str, Any], where: str) -> P:
+def checked(cls: type[P], kind: str, params: Mapping[str, object], where: str) -> P:
     """The arguments of a learner.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -122,7 +122,15 @@ def layers_of(network: nn.Module, head: frozenset[str]) -> list[list[str]]:
     return layers
 
 
-def parameter_groups(params: ArchitectureParams, network: nn.Module, head: frozenset[str]) -> list[dict[str, Any]]:
+class ParameterGroup(TypedDict):
+    """A group of weights as an optimiser takes it."""
+
+    params: list[nn.Parameter]
+    scale: float  # of the learning rate of a step
+    lr: float
+
+
+def parameter_groups(params: ArchitectureParams, network: nn.Module, head: frozenset[str]) -> list[ParameterGroup]:
     """Groups of weights for an optimiser, each with its share (`scale`) of the learning rate of a step.
 
     The head learns at `head_learning_rate`, and each layer below it `layer_decay` times as fast as the one above

@@ -124,7 +124,10 @@ def heat_map(columns: Sequence[str], windows: Sequence[JudgedWindow]) -> Any:
     axes.set_xlabel("first day of the window", loc="left")
     axes.grid(visible=False)
     axes.spines["bottom"].set_visible(False)
-    handles = [Patch(**_colour(ratio), label=label) for ratio, label in SCALE.items()]
+    handles = [
+        Patch(facecolor=colour, alpha=opacity, linewidth=0, label=label)
+        for (colour, opacity), label in ((_colour(ratio), label) for ratio, label in SCALE.items())
+    ]
     handles.append(Patch(fill=False, edgecolor=INK, linewidth=1.4, label="drifted"))
     legend(axes, handles=handles)
     return figure
@@ -138,7 +141,8 @@ def _cell(axes: Any, x: int, y: int, drift: ColumnDrift | None, name: str) -> No
         empty = axes.add_patch(box(fill=False, edgecolor=GRID, linestyle="--"))
         return tip(empty, f"{name}: not measured")
     ratio = drift.severity
-    cell = axes.add_patch(box(**_colour(ratio)))
+    colour, opacity = _colour(ratio)
+    cell = axes.add_patch(box(facecolor=colour, alpha=opacity, linewidth=0))
     if drift.breached:
         axes.add_patch(box(fill=False, edgecolor=INK, linewidth=1.4))
     numbers = "; ".join(f"{WORDS[each.statistic]} {each.size:.3f} of {each.limit:.3f}" for each in drift.comparisons)
@@ -149,10 +153,11 @@ def _cell(axes: Any, x: int, y: int, drift: ColumnDrift | None, name: str) -> No
     return None
 
 
-def _colour(ratio: float) -> dict[str, Any]:
+def _colour(ratio: float) -> tuple[str, float]:
+    """The colour and the opacity of a cell: the stronger the drift, the less of the paper shows through."""
     if ratio >= 1:
-        return {"facecolor": BAD, "linewidth": 0, "alpha": round(0.72 + 0.28 * min((ratio - 1) / 2, 1), 2)}
-    return {"facecolor": COLOURS["candidate"], "linewidth": 0, "alpha": round(0.05 + 0.5 * ratio, 2)}
+        return BAD, round(0.72 + 0.28 * min((ratio - 1) / 2, 1), 2)
+    return COLOURS["candidate"], round(0.05 + 0.5 * ratio, 2)
 
 
 def distribution(each: Distribution) -> Any:

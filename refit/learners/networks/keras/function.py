@@ -37,7 +37,7 @@ def params_of(spec: Spec, where: str) -> KerasParams:
 
 def bound(
     spec: Spec, objects: Mapping[str, object], params: KerasParams, where: str
-) -> tuple[Callable[..., Any], dict[str, Any]]:
+) -> tuple[Callable[..., Any], dict[str, object]]:
     """The function that builds the model, and its arguments after the first two.
 
     Args:

@@ -62,14 +62,14 @@ class PolicySettings:
     """The arguments of a policy: Refit's own, and those that go to the algorithm as they are."""
 
     own: PolicyParams
-    algorithm: Mapping[str, Any]
+    algorithm: Mapping[str, Any]  # what is valid, its class knows
 
     @property
     def check_every(self) -> int:
         return self.own.check_every or max(1, self.own.steps // 20)
 
 
-def settings_of(params: Mapping[str, Any], kind: str, where: str) -> PolicySettings:
+def settings_of(params: Mapping[str, object], kind: str, where: str) -> PolicySettings:
     """The checked arguments of a learner.
 
     Args:

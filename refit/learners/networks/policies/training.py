@@ -24,11 +24,12 @@ from refit.learners.networks.determinism import deterministic
 from refit.learners.networks.policies.network import Floats, PolicyForm, PolicyNetwork, flat
 from refit.learners.networks.policies.params import PolicySettings, algorithm_class
 from refit.problems.contract import Problem
-from refit.problems.episodes import TRAINING, Scene, environment_of, finite_reward, seed_for, theirs
+from refit.problems.episodes import TRAINING, ResetOptions, Scene, environment_of, finite_reward, seed_for, theirs
 
 __all__ = ["Course", "require_actions", "trained"]
 
 Check = Callable[[PolicyNetwork, int], bool]  # of the policy after some steps: whether to go on
+Info = dict[str, Any]  # what an environment tells besides, as gymnasium returns it
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
@@ -55,7 +56,7 @@ class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
             self.action_space = spaces.Box(-1.0, 1.0, (spaces.flatdim(chosen),), np.float32)
             self._low, self._high = chosen.low.astype(np.float64), chosen.high.astype(np.float64)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: ResetOptions | None = None) -> tuple[Floats, Info]:
         scene = self._scenes[self._chance.integers(len(self._scenes))] if self._scenes else None
         with theirs(self._name):
             observation, info = self.env.reset(
@@ -63,7 +64,7 @@ class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
             )
         return flat(self._seen, observation), info
 
-    def step(self, action: Any) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[Floats, float, bool, bool, Info]:
         if isinstance(chosen := self.env.action_space, spaces.Box):
             share = np.asarray(action, dtype=np.float64).reshape(self._low.shape)
             stretched = np.clip(self._low + (share + 1) / 2 * (self._high - self._low), self._low, self._high)
