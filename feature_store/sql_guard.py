@@ -7,7 +7,9 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from feature_store.errors import DefinitionError
 
@@ -19,7 +21,24 @@ _CLOCK_FUNCTIONS = ("current_localtime", "current_localtimestamp")
 _CLOCKS = frozenset({"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"})
 AT_ONCE = 100  # expressions in a statement that only determines their types
 TIMES = ("TIMESTAMP", "DATE")  # prefixes of the names of such types
+Node = dict[str, JsonValue]  # of DuckDB's syntax tree
 _QUOTED, _WORD = re.compile(r'"((?:[^"\x00]|"")+)"'), re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+@dataclass(frozen=True)
+class _Syntax:
+    """DuckDB's syntax tree of some SQL."""
+
+    error: str  # empty if it is SQL
+    statements: tuple[Node, ...]
+
+    @property
+    def expressions(self) -> list[JsonValue] | None:
+        """What a single SELECT without a table selects; None if it is anything else."""
+        match self.statements:
+            case [{"node": {"select_list": list(expressions), "from_table": {"type": "EMPTY"}}}]:
+                return expressions
+        return None
 
 
 def require_row_level(
@@ -36,13 +55,13 @@ def require_row_level(
     """
     if (name := column_of(expression)) is not None and name.lower() not in _CLOCKS:
         return  # parsing takes a millisecond, and a wide table has thousands
-    tree = _parsed(connection, f"select ({expression}) as value")
-    if tree["error"]:
-        raise DefinitionError(f"{what}: `{expression}` is no SQL expression: {tree['error_message']}")
-    node = tree["statements"][0]["node"]
-    if len(tree["statements"]) > 1 or len(node.get("select_list", [])) != 1 or node["from_table"]["type"] != "EMPTY":
+    syntax = _parsed(connection, f"select ({expression}) as value")
+    if syntax.error:
+        raise DefinitionError(f"{what}: `{expression}` is no SQL expression: {syntax.error}")
+    expressions = syntax.expressions
+    if expressions is None or len(expressions) != 1:
         raise DefinitionError(f"{what}: `{expression}` is more than one SQL expression")
-    for part in _nodes(node["select_list"]):
+    for part in _nodes(expressions):
         if reason := _other_rows(part) or _moving(part, columns):
             raise DefinitionError(f"{what}: `{expression}` has {reason}; it should be of its own row's columns alone")
 
@@ -57,24 +76,24 @@ def require_repeatable(connection: DuckDBPyConnection, what: str, query: str, co
         DefinitionError: it is not a SELECT, has a second statement, uses the clock, random numbers or the state of the
             database, or draws a sample without a seed.
     """
-    tree = _parsed(connection, query)
-    if tree["error"]:
-        raise DefinitionError(f"{what}: {' '.join(str(tree['error_message']).split())}; one SELECT was expected")
-    if (count := len(tree["statements"])) != 1:
+    syntax = _parsed(connection, query)
+    if syntax.error:
+        raise DefinitionError(f"{what}: {' '.join(syntax.error.split())}; one SELECT was expected")
+    if (count := len(syntax.statements)) != 1:
         raise DefinitionError(f"{what} has {count} statements; one SELECT was expected")
-    for part in _nodes(tree["statements"][0]["node"]):
+    for part in _nodes(syntax.statements[0]["node"]):
         moving = _moving(part, columns)
-        if moving is None and isinstance(part.get("sample"), dict) and not part["sample"].get("repeatable"):
+        sample = part.get("sample")
+        if moving is None and isinstance(sample, dict) and not sample.get("repeatable"):
             moving = "a sample without a seed, which differs from run to run; write `repeatable (1)` behind it"
         if moving:
             raise DefinitionError(f"{what} has {moving}; it should give the same rows whenever it runs")
 
 
-def _parsed(connection: DuckDBPyConnection, query: str) -> dict[str, Any]:
-    """DuckDB's syntax tree of a query: `statements`, or an `error` with its `error_message`."""
+def _parsed(connection: DuckDBPyConnection, query: str) -> _Syntax:
     [(text,)] = connection.execute("select json_serialize_sql(?)", [query]).fetchall()
-    tree: dict[str, Any] = json.loads(text)
-    return tree
+    tree = json.loads(text)
+    return _Syntax(str(tree["error_message"]) if tree["error"] else "", tuple(tree.get("statements", ())))
 
 
 def column_of(expression: str) -> str | None:
@@ -92,8 +111,7 @@ def columns_in(connection: DuckDBPyConnection, expression: str) -> set[str]:
     """The columns that an expression uses, in lower case; empty if it is not SQL."""
     if (name := column_of(expression)) is not None:
         return {name.lower()}
-    tree = _parsed(connection, f"select ({expression})")
-    return _columns_of(tree.get("statements", []))
+    return _columns_of(list(_parsed(connection, f"select ({expression})").statements))
 
 
 def types_of(connection: DuckDBPyConnection, expressions: Sequence[str], relation: str) -> list[str | Exception]:
@@ -130,27 +148,41 @@ def times_in(connection: DuckDBPyConnection, expression: str, relation: str, our
     Args:
         ours: columns, in lower case.
     """
-    tree = _parsed(connection, f"select ({expression})")
-    if tree["error"]:
-        return
-    waiting = list(tree["statements"][0]["node"]["select_list"])
+    syntax = _parsed(connection, f"select ({expression})")
+    waiting = list(syntax.expressions or ())
     while waiting:
         node = waiting.pop(0)
         if isinstance(node, dict) and "class" in node and _columns_of(node) - set(ours):
-            tree["statements"][0]["node"]["select_list"] = [{**node, "alias": ""}]
-            text = connection.execute("select json_deserialize_sql(?)", [json.dumps(tree)]).fetchall()[0][0]
-            part = str(text).removeprefix("SELECT ")
+            part = _as_sql(connection, syntax.statements[0], node)
             if str(connection.sql(f"select {part} from {relation}").types[0]).startswith(TIMES):
                 yield part
                 continue
         waiting += node.values() if isinstance(node, dict) else node if isinstance(node, list) else []
 
 
-def _columns_of(tree: Any) -> set[str]:
-    return {str(part["column_names"][-1]).lower() for part in _nodes(tree) if part.get("class") == "COLUMN_REF"}
+def _as_sql(connection: DuckDBPyConnection, statement: Node, expression: Node) -> str:
+    """The SQL of one of the expressions of a SELECT."""
+    query = statement["node"]
+    assert isinstance(query, dict)
+    alone = {**statement, "node": {**query, "select_list": [{**expression, "alias": ""}]}}
+    tree = json.dumps({"error": False, "statements": [alone]})
+    [(text,)] = connection.execute("select json_deserialize_sql(?)", [tree]).fetchall()
+    return str(text).removeprefix("SELECT ")
 
 
-def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
+def _columns_of(tree: JsonValue) -> set[str]:
+    return {name.lower() for part in _nodes(tree) if (name := _column_in(part)) is not None}
+
+
+def _column_in(part: Node) -> str | None:
+    """The column that a node refers to, without the name of its table; None if it refers to none."""
+    match part:
+        case {"class": "COLUMN_REF", "column_names": [*_, name]}:
+            return str(name)
+    return None
+
+
+def _nodes(tree: JsonValue) -> Iterator[Node]:
     if isinstance(tree, dict):
         yield tree
         tree = list(tree.values())
@@ -159,31 +191,34 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(inner)
 
 
-def _other_rows(part: dict[str, Any]) -> str | None:
+def _other_rows(part: Node) -> str | None:
     """The element of an expression that uses other rows, if any."""
-    kind = part.get("class")
-    if kind == "SUBQUERY":
-        return "a subquery, which sees other rows"
-    if kind == "STAR":
-        return "a *"
-    if kind == "WINDOW":
-        return f"the window function {part['function_name']}, which sees other rows"
-    if kind == "FUNCTION" and (name := str(part["function_name"]).lower()) in _functions().aggregates:
-        return f"the aggregate {name}, which sees other rows"
+    match part:
+        case {"class": "SUBQUERY"}:
+            return "a subquery, which sees other rows"
+        case {"class": "STAR"}:
+            return "a *"
+        case {"class": "WINDOW", "function_name": name}:
+            return f"the window function {name}, which sees other rows"
+        case {"class": "FUNCTION", "function_name": str(name)} if name.lower() in _functions().aggregates:
+            return f"the aggregate {name.lower()}, which sees other rows"
     return None
 
 
-def _moving(part: dict[str, Any], columns: Collection[str]) -> str | None:
+def _moving(part: Node, columns: Collection[str]) -> str | None:
     """The element of an expression that gives another value on another run, if any."""
-    if part.get("class") == "FUNCTION":
-        name = str(part["function_name"]).lower()
-        if name == "age" and len(part.get("arguments", part.get("children", ()))) == 1:
+    match part:
+        case {"class": "FUNCTION", "function_name": str(name), "arguments": [_]} | {
+            "class": "FUNCTION",
+            "function_name": str(name),
+            "children": [_],
+        } if name.lower() == "age":
             return "age() of one time, which differs from run to run"
-        return f"{name}(), which differs from run to run" if name in _functions().moving else None
-    if part.get("class") == "COLUMN_REF":
-        name = str(part["column_names"][-1])
-        if name.lower() in _CLOCKS - {column.lower() for column in columns}:
-            return f"{name}, which differs from run to run"
+        case {"class": "FUNCTION", "function_name": str(name)} if name.lower() in _functions().moving:
+            return f"{name.lower()}(), which differs from run to run"
+    column = _column_in(part)
+    if column is not None and column.lower() in _CLOCKS - {each.lower() for each in columns}:
+        return f"{column}, which differs from run to run"
     return None
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from refit.metrics import CORRELATION, LOSS, SHARE, Metric
-from refit.problems.contract import FEWEST_OF_A_CLASS, LabelSql, Problem
+from refit.problems.contract import FEWEST_OF_A_CLASS, Guess, LabelSql, Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 
     from refit.metrics.formulas import Formula
     from refit.problems.contract import Floats, Labels, Naive
+
+
+class Rate(Guess):
+    """The same probability for every row."""
+
+    rate: float  # of positive labels
 
 
 @dataclass(frozen=True)
@@ -96,12 +102,12 @@ class Binary(Problem):
 
     def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
         """The rate of positive labels."""
-        return {"rate": float(labels.mean())}
+        return Rate(rate=float(labels.mean())).to_json()
 
     def guess(self, naive: Naive, rows: int) -> Floats:
         import numpy as np
 
-        return np.full(rows, float(naive["rate"]))
+        return np.full(rows, Rate.stored(naive).rate)
 
     def formula(self, metric: str) -> Formula:
         from refit.metrics.formulas import BINARY

@@ -9,10 +9,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from refit.errors import RefitError
 from refit.metrics import LIMITS, Metric
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
     Labels = NDArray[Any]  # (rows,) 0 and 1, class codes, or numbers
-    Naive = Mapping[str, Any]  # what the naive baseline has learned, as stored in `training.json`
+    Naive = Mapping[str, Any]  # a `Guess` as `training.json` and models of kind `baseline` store it
 
-__all__ = ["HALF", "LabelSql", "Options", "Problem", "aligned", "as_column", "of_column"]
+__all__ = ["HALF", "Guess", "LabelSql", "Options", "Problem", "aligned", "as_column", "of_column"]
 
 FEWEST_OF_A_CLASS = 20  # rows of each class that a part of the test rows needs
 HALF = 0.5  # default threshold from which a row is predicted as 1
@@ -52,6 +53,29 @@ class Options(BaseModel):
     def code(self) -> tuple[str, ...]:
         """What they run: import paths, and `file.py:Name` of the project; a stored model runs it only if trusted."""
         return ()
+
+
+class Guess(BaseModel):
+    """What the naive baseline of a kind has learned; each kind says what that is."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def stored(cls, naive: Naive) -> Self:
+        """The guess that a file holds.
+
+        Raises:
+            RefitError: it is not one of this kind.
+        """
+        try:
+            return cls.model_validate(dict(naive))
+        except ValidationError as error:
+            detail = error.errors(include_url=False)[0]
+            name = ".".join(str(part) for part in detail["loc"])
+            raise RefitError(f"the stored naive guess is damaged ({name}: {detail['msg']}); train again") from None
+
+    def to_json(self) -> Naive:
+        return self.model_dump(mode="json")
 
 
 @dataclass(frozen=True)

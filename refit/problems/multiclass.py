@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from refit.metrics import CORRELATION, LOSS, SHARE, Metric
-from refit.problems.contract import LabelSql, Problem
+from refit.problems.contract import Guess, LabelSql, Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from refit.problems.contract import Floats, Labels, Naive
 
 MOST_CLASSES = 200
+
+
+class Shares(Guess):
+    """The same probabilities for every row."""
+
+    shares: Mapping[str, float]  # of labels, by class
 
 
 @dataclass(frozen=True)
@@ -110,12 +117,14 @@ class Multiclass(Problem):
         import numpy as np
 
         counts = np.bincount(labels[labels >= 0], minlength=len(self.classes))
-        return {"shares": dict(zip(self.classes, (counts / max(counts.sum(), 1)).tolist(), strict=True))}
+        shares = dict(zip(self.classes, (counts / max(counts.sum(), 1)).tolist(), strict=True))
+        return Shares(shares=shares).to_json()
 
     def guess(self, naive: Naive, rows: int) -> Floats:
         import numpy as np
 
-        return np.tile([float(naive["shares"].get(name, 0.0)) for name in self.classes], (rows, 1))
+        shares = Shares.stored(naive).shares
+        return np.tile([shares.get(name, 0.0) for name in self.classes], (rows, 1))
 
     def formula(self, metric: str) -> Formula:
         from refit.metrics.formulas import MULTICLASS

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from refit.metrics import LOSS, Metric
-from refit.problems.contract import LabelSql, Problem
+from refit.problems.contract import Guess, LabelSql, Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from refit.problems.contract import Floats, Labels, Naive
 
 SEASONAL_NAIVE = "seasonal_naive"  # the feature of forecasts: the value of the series one season before the target
+
+
+class Middle(Guess):
+    """The same number for every row."""
+
+    value: float  # mean or median of the labels
 
 
 @dataclass(frozen=True)
@@ -102,12 +108,12 @@ class Regression(Problem):
         import numpy as np
 
         middle = np.median if metric in ("mae", "mape", "pinball") else np.mean
-        return {"value": float(middle(labels))}
+        return Middle(value=float(middle(labels))).to_json()
 
     def guess(self, naive: Naive, rows: int) -> Floats:
         import numpy as np
 
-        return np.full(rows, float(naive["value"]))
+        return np.full(rows, Middle.stored(naive).value)
 
     def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
         """A constant; where the table has the value of the season before, as that of forecasts has, that value."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from refit.errors import RefitError
 from refit.metrics import Metric
-from refit.problems.contract import Options
+from refit.problems.contract import Guess, Options
 from refit.problems.episode_options import RANDOM, Number, ReinforcementOptions
 from refit.problems.unlabelled import Unlabelled
 
@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
     from refit.metrics.formulas import Formula
     from refit.problems.contract import Floats, Labels, Naive
+
+
+class Opponent(Guess):
+    """The opponent of policies, with what each of those tried has earned."""
+
+    opponent: str  # `random`, or the rule of a heuristic
+    arguments: Mapping[str, Number]
+    earned: Mapping[str, float]  # mean return, by opponent
+    scene: tuple[str, ...]  # the features that set an episode
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,12 @@ class Reinforcement(Unlabelled):
                 if opponent not in tried or earned > tried[opponent][0]:
                     tried[opponent] = (earned, arguments)
         best = max(tried, key=lambda name: tried[name][0])  # of equal ones the first
-        return {
-            "opponent": best,
-            "arguments": dict(tried[best][1]),
-            "earned": {name: each[0] for name, each in tried.items()},
-            "scene": rows.column_names,
-        }
+        return Opponent(
+            opponent=best,
+            arguments=tried[best][1],
+            earned={name: each[0] for name, each in tried.items()},
+            scene=tuple(rows.column_names),
+        ).to_json()
 
     def _opponents(self) -> Iterator[tuple[str, Mapping[str, Number]]]:
         yield RANDOM, {}
@@ -89,11 +98,12 @@ class Reinforcement(Unlabelled):
         """
         from refit.problems import episodes
 
-        if naive["opponent"] not in {RANDOM, *(heuristic.rule for heuristic in self.options.heuristics)}:
-            raise RefitError(f"opponent {naive['opponent']!r} is none of train.problem.heuristics; train again")
+        guess = Opponent.stored(naive)
+        if guess.opponent not in {RANDOM, *(heuristic.rule for heuristic in self.options.heuristics)}:
+            raise RefitError(f"opponent {guess.opponent!r} is none of train.problem.heuristics; train again")
         with episodes.arena(self) as arena:
-            scenes = arena.scenes(table.select(naive["scene"]))
-            return arena.returns(scenes, episodes.player(self, naive["opponent"], naive["arguments"]))
+            scenes = arena.scenes(table.select(list(guess.scene)))
+            return arena.returns(scenes, episodes.player(self, guess.opponent, guess.arguments))
 
     def formula(self, metric: str) -> Formula:
         from refit.metrics.formulas import RETURNS

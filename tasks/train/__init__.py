@@ -158,7 +158,8 @@ def _run_trial(spec: Spec, rows: Development, context: Context, *, size_curves: 
     space = next(learner.search for learner in params.train.learners if learner.name == spec.name)
     tuning = None
     if space:
-        from tasks.train.tuning import Search, tune
+        from tasks.train.search_space import Search
+        from tasks.train.tuning import tune
 
         search = Search(space, params.train.tuning, params.train.metric)
         best, tuning = tune(replace(spec, average=1), search, rows, context.project, context.progress)

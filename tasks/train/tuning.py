@@ -7,10 +7,8 @@ resumed, or run again on a slower machine, ends with the same arguments.
 
 from __future__ import annotations
 
-import itertools
 import json
 import multiprocessing
-import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,22 +17,22 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import JsonValue
 
-from refit.config.train import Arguments, SearchParams, TuningParams, flat, placed
+from refit.config.train import Arguments, TuningParams, flat, placed
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest
 from refit.learners import Spec
 from refit.learners.contract import CurvePoint, stored_spec
 from refit.learners.networks.surroundings import FitAbandoned, curves_judged_by
-from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
 from refit.schemas.training import TrialReport, TuningReport
 from tasks.train.folds import Development, content
+from tasks.train.search_space import Search, most_epochs, planned, suggested
 from tasks.train.trial import fit_cost, fit_fold
 
 if TYPE_CHECKING:
@@ -43,7 +41,6 @@ if TYPE_CHECKING:
 STORAGE = Path(".refit/tuning.db")
 _STARTUP = 10  # random trials before the sampler learns from them; a pruner waits for half as many
 _FIRST_EPOCH = 2  # from which a pruner by epoch compares
-_RANGE_POINTS = 5  # grid points of a range without a step
 
 
 @dataclass(frozen=True)
@@ -52,19 +49,6 @@ class TrialResult:
 
     report: TrialReport
     rungs: Mapping[str, JsonValue]  # by their key among the trial's attributes
-
-
-@dataclass(frozen=True)
-class Search:
-    """A search space with its settings."""
-
-    space: Mapping[str, SearchParams]
-    tuning: TuningParams
-    metric: str
-
-    @property
-    def direction(self) -> Literal["minimize", "maximize"]:
-        return "minimize" if metric_named(self.metric).gain(0.0, 1.0) > 0 else "maximize"
 
 
 def tune(
@@ -86,17 +70,17 @@ def tune(
     study = optuna.create_study(direction=search.direction)
     began = time.monotonic()
     stored = [_stored_result(trial) for trial in record.get_trials(deepcopy=False)]
-    planned = list(_planned(spec, search))
-    total = len(planned) if search.tuning.sampler == "grid" else search.tuning.trials
+    first = list(planned(spec, search))
+    total = len(first) if search.tuning.sampler == "grid" else search.tuning.trials
     done: list[TrialResult] = []
     with _processes(search.tuning.parallel) as processes:
         for start in range(0, total, search.tuning.parallel):
             size = min(search.tuning.parallel, total - start)
             study.sampler = _sampler(search.tuning, spec.seed, start)
-            for index in range(start, min(start + size, len(planned))):
-                study.enqueue_trial(planned[index])
+            for index in range(start, min(start + size, len(first))):
+                study.enqueue_trial(first[index])
             trials = [study.ask() for _ in range(size)]
-            wanted = [_suggested(trial, search.space, flat(spec.params)) for trial in trials]
+            wanted = [suggested(trial, search.space, flat(spec.params)) for trial in trials]
             progress(f"tuning {spec.name}", start, total)
             before = study.get_trials(deepcopy=False)[:start]
             if len(stored) >= start + size:
@@ -188,73 +172,6 @@ def _pruner(tuning: TuningParams) -> optuna.pruners.BasePruner:
     return optuna.pruners.NopPruner()
 
 
-def _planned(spec: Spec, search: Search) -> Iterator[Arguments]:
-    """Yield the arguments that are tried before the sampler is used: all points of a grid, or those of the params."""
-    fixed = flat(spec.params)
-    if search.tuning.sampler == "grid":
-        seen: set[str] = set()
-        for values in itertools.product(*(_points(space) for space in search.space.values())):
-            point: Arguments = {}
-            for (name, space), value in zip(search.space.items(), values, strict=True):
-                if space.is_active({**fixed, **point}):
-                    point[name] = value
-            if repr(point) not in seen:
-                seen.add(repr(point))
-                yield point
-        return
-    given = {name: fixed[name] for name in search.space if name in fixed}
-    if given and all(_within(search.space[name], value) for name, value in given.items()):
-        yield given
-
-
-def _points(space: SearchParams) -> list[Any]:
-    if space.choices:
-        return [_plain(choice) for choice in space.choices]
-    assert space.low is not None
-    assert space.high is not None
-    if space.step is not None:
-        count = int((space.high - space.low) / space.step + 1e-9) + 1
-        return [space.low + index * space.step for index in range(count)]
-    spread = np.geomspace if space.log else np.linspace
-    points = spread(space.low, space.high, _RANGE_POINTS)
-    return list(dict.fromkeys(round(float(x)) if space.whole else float(f"{x:.12g}") for x in points))
-
-
-def _within(space: SearchParams, value: Any) -> bool:
-    if space.choices:
-        return _plain(value) in [_plain(choice) for choice in space.choices]
-    assert space.low is not None
-    assert space.high is not None
-    return isinstance(value, int | float) and space.low <= value <= space.high
-
-
-def _plain(choice: Any) -> Any:
-    return list(choice) if isinstance(choice, tuple) else choice
-
-
-def _suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: Arguments) -> Arguments:
-    """Return the sampled arguments of a trial, without those whose condition does not hold."""
-    arguments: Arguments = {}
-    for name, wanted in space.items():
-        if not wanted.is_active({**params, **arguments}):
-            continue
-        if wanted.choices:
-            choices = [_plain(choice) for choice in wanted.choices]
-            if all(isinstance(choice, str | int | float | bool | None) for choice in choices):
-                arguments[name] = trial.suggest_categorical(name, choices)
-            else:
-                arguments[name] = choices[trial.suggest_int(f"{name} (place)", 0, len(choices) - 1)]
-            continue
-        assert wanted.low is not None
-        assert wanted.high is not None
-        if wanted.whole:
-            step = 1 if wanted.step is None else int(wanted.step)
-            arguments[name] = trial.suggest_int(name, int(wanted.low), int(wanted.high), log=wanted.log, step=step)
-        else:
-            arguments[name] = trial.suggest_float(name, wanted.low, wanted.high, log=wanted.log, step=wanted.step)
-    return arguments
-
-
 def _try_all(
     spec: Spec,
     wanted: Sequence[Arguments],
@@ -301,7 +218,7 @@ def _try(
     values: list[float] = []
     state: Literal["complete", "pruned", "failed"] = "complete"
     problem = ""
-    epochs = _Epochs(trial, values, _most_epochs(search.space))
+    epochs = _Epochs(trial, values, most_epochs(search.space))
     by_epoch = search.tuning.prune_after == "epoch"
     began = time.monotonic()
     for number, fold in enumerate(development.folds):
@@ -362,11 +279,6 @@ class _Epochs:
                 self.trial.report(self.scores[step], step)
                 if self.trial.should_prune():
                     raise FitAbandoned
-
-
-def _most_epochs(space: Mapping[str, SearchParams]) -> int:
-    names = [name for name in space if re.fullmatch(r"(params\.)*(max_)?epochs", name)]  # of a learner within, too
-    return max((max(_points(space[name])) for name in names), default=0)
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None:

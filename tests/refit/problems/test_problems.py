@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from refit.errors import RefitError
 from refit.problems import kind_of, kinds, problem_of
 from refit.problems.binary import Binary
 from refit.problems.contract import Problem, aligned, as_column, of_column
@@ -169,3 +171,16 @@ def test_a_metric_has_the_same_words_and_direction_in_every_kind() -> None:
         for each in problem_of(kind).metrics:
             named.setdefault(each.name, set()).add((each.words, each.higher_is_better, each.in_label_units))
     assert [name for name, meanings in named.items() if len(meanings) > 1] == []
+
+
+@pytest.mark.parametrize(
+    ("problem", "stored"),
+    [
+        (Binary(), {"rate": "often"}),
+        (PETS, {"shares": {"cat": None}}),
+        (Regression(), {"mean": 4.0}),
+    ],
+)
+def test_a_damaged_naive_guess_is_an_error_in_a_line(problem: Problem, stored: dict[str, Any]) -> None:
+    with pytest.raises(RefitError, match=r"the stored naive guess is damaged .*; train again"):
+        problem.guess(stored, 3)

@@ -22,7 +22,8 @@ from refit.schemas.training import TuningReport
 from tasks import train
 from tasks.train import tuning
 from tasks.train.folds import Development, Fold, LabelledRows
-from tasks.train.tuning import Search, _identity, _most_epochs, tune
+from tasks.train.search_space import Search, most_epochs
+from tasks.train.tuning import _identity, tune
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
 SPACE = {
@@ -126,7 +127,7 @@ def test_other_rows_without_a_label_in_a_fold_are_another_study() -> None:
 
 def test_epochs_of_a_learner_within_another_one_are_searched_for_too() -> None:
     within = {"params.epochs": SearchParams(choices=(2, 4)), "pretrain.epochs": SearchParams(choices=(50,))}
-    assert _most_epochs(within) == 4
+    assert most_epochs(within) == 4
 
 
 def test_a_training_counts_every_trial_though_some_ran_at_once_or_before(tmp_path: Path) -> None:

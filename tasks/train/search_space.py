@@ -1,0 +1,106 @@
+"""The points of a learner's search space: those of a grid, the given arguments, and those that a sampler suggests."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from refit.config.train import Arguments, SearchParams, TuningParams, flat
+from refit.learners import Spec
+from refit.problems import metric_named
+
+if TYPE_CHECKING:
+    import optuna
+
+RANGE_POINTS = 5  # grid points of a range without a step
+
+
+@dataclass(frozen=True)
+class Search:
+    """A search space with its settings."""
+
+    space: Mapping[str, SearchParams]
+    tuning: TuningParams
+    metric: str
+
+    @property
+    def direction(self) -> Literal["minimize", "maximize"]:
+        return "minimize" if metric_named(self.metric).gain(0.0, 1.0) > 0 else "maximize"
+
+
+def planned(spec: Spec, search: Search) -> Iterator[Arguments]:
+    """Yield the arguments that are tried before the sampler is used: all points of a grid, or those of the params."""
+    fixed = flat(spec.params)
+    if search.tuning.sampler == "grid":
+        seen: set[str] = set()
+        for values in itertools.product(*(_points(space) for space in search.space.values())):
+            point: Arguments = {}
+            for (name, space), value in zip(search.space.items(), values, strict=True):
+                if space.is_active({**fixed, **point}):
+                    point[name] = value
+            if repr(point) not in seen:
+                seen.add(repr(point))
+                yield point
+        return
+    given = {name: fixed[name] for name in search.space if name in fixed}
+    if given and all(_within(search.space[name], value) for name, value in given.items()):
+        yield given
+
+
+def _points(space: SearchParams) -> list[Any]:
+    if space.choices:
+        return [_plain(choice) for choice in space.choices]
+    assert space.low is not None
+    assert space.high is not None
+    if space.step is not None:
+        count = int((space.high - space.low) / space.step + 1e-9) + 1
+        return [space.low + index * space.step for index in range(count)]
+    spread = np.geomspace if space.log else np.linspace
+    points = spread(space.low, space.high, RANGE_POINTS)
+    return list(dict.fromkeys(round(float(x)) if space.whole else float(f"{x:.12g}") for x in points))
+
+
+def _within(space: SearchParams, value: Any) -> bool:
+    if space.choices:
+        return _plain(value) in [_plain(choice) for choice in space.choices]
+    assert space.low is not None
+    assert space.high is not None
+    return isinstance(value, int | float) and space.low <= value <= space.high
+
+
+def _plain(choice: Any) -> Any:
+    return list(choice) if isinstance(choice, tuple) else choice
+
+
+def suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: Arguments) -> Arguments:
+    """Return the sampled arguments of a trial, without those whose condition does not hold."""
+    arguments: Arguments = {}
+    for name, wanted in space.items():
+        if not wanted.is_active({**params, **arguments}):
+            continue
+        if wanted.choices:
+            choices = [_plain(choice) for choice in wanted.choices]
+            if all(isinstance(choice, str | int | float | bool | None) for choice in choices):
+                arguments[name] = trial.suggest_categorical(name, choices)
+            else:
+                arguments[name] = choices[trial.suggest_int(f"{name} (place)", 0, len(choices) - 1)]
+            continue
+        assert wanted.low is not None
+        assert wanted.high is not None
+        if wanted.whole:
+            step = 1 if wanted.step is None else int(wanted.step)
+            arguments[name] = trial.suggest_int(name, int(wanted.low), int(wanted.high), log=wanted.log, step=step)
+        else:
+            arguments[name] = trial.suggest_float(name, wanted.low, wanted.high, log=wanted.log, step=wanted.step)
+    return arguments
+
+
+def most_epochs(space: Mapping[str, SearchParams]) -> int:
+    """The most epochs that a point of the space trains for; 0 if epochs are not searched."""
+    names = [name for name in space if re.fullmatch(r"(params\.)*(max_)?epochs", name)]  # of a learner within, too
+    return max((max(_points(space[name])) for name in names), default=0)
