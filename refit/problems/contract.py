@@ -58,7 +58,7 @@ class Options(BaseModel):
 class Guess(BaseModel):
     """What the naive baseline of a kind has learned; each kind says what that is."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
     @classmethod
     def stored(cls, naive: Naive) -> Self:
@@ -75,7 +75,7 @@ class Guess(BaseModel):
             raise RefitError(f"the stored naive guess is damaged ({name}: {detail['msg']}); train again") from None
 
     def to_json(self) -> Naive:
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=True)
 
 
 @dataclass(frozen=True)

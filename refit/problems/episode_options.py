@@ -48,7 +48,7 @@ class Heuristic(Options):
 
 
 class ReinforcementOptions(Options):
-    """What is played, and by which rules its players are judged."""
+    """What is played, and against which rules policies are judged."""
 
     environment: str = Field(
         min_length=1, description="gymnasium's id, an import path, or `file.py:Class` of the project"

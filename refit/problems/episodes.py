@@ -1,4 +1,4 @@
-"""Plays episodes: builds the environment of a problem, sets each row's scene, and adds up what a player earns."""
+"""Plays episodes: builds the environment of a problem, sets each row's episode, and adds up what an agent earns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from refit.problems.contract import Floats, Problem
 
-__all__ = ["Act", "Arena", "Player", "Scene", "arena", "environment_of", "library", "player"]
+__all__ = ["Act", "Agent", "Environment", "Episode", "agent_of", "library", "make_env", "open_environment"]
 
 MOST_STEPS = 100_000  # of an episode
 EVALUATION, TRAINING = 1, 2  # what a seed is for: seeds of the two are equal by chance alone, one in 2**32
@@ -33,11 +33,11 @@ WHERE = "params.yaml: train.problem"
 ResetOptions = dict[str, Any]  # the `options` of gymnasium's `Env.reset`
 Value = float | str | NDArray[np.float64] | None  # of a feature
 Act = Callable[[Any], Any]  # the action for an observation
-Player = Callable[["Env[Any, Any]", int], Act]  # begins an episode, given a seed for its own chances
+Agent = Callable[["Env[Any, Any]", int], Act]  # begins an episode, given a seed for its own random numbers
 
 
 @dataclass(frozen=True)
-class Scene:
+class Episode:
     """What sets an episode apart from the others: its seed, and the values of the other features."""
 
     seed: int
@@ -50,18 +50,18 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Arena:
-    """An environment in which players play the same episodes."""
+class Environment:
+    """An environment in which all agents play the same episodes."""
 
     problem: Problem
-    environment: Env[Any, Any]
+    env: Env[Any, Any]
 
     @property
     def options(self) -> ReinforcementOptions:
         return cast(ReinforcementOptions, self.problem.options)
 
-    def scenes(self, table: pa.Table) -> list[Scene]:
-        """The scene of each row of features.
+    def episodes(self, table: pa.Table) -> list[Episode]:
+        """The episode of each row of features.
 
         Raises:
             UserError: a row has no seed.
@@ -81,35 +81,35 @@ class Arena:
             )
         columns = {each: table.column(each).to_pylist() for each in table.column_names if each != name}
         return [
-            Scene(int(seed), {each: _value(values[row]) for each, values in columns.items()})
+            Episode(int(seed), {each: _value(values[row]) for each, values in columns.items()})
             for row, seed in enumerate(seeds)
         ]
 
-    def returns(self, scenes: Sequence[Scene], player: Player) -> Floats:
-        """(scenes,) the sum of the rewards that a player earns in each."""
-        return np.array([self.play(scene, player) for scene in scenes], dtype=np.float64)
+    def returns(self, episodes: Sequence[Episode], agent: Agent) -> Floats:
+        """(episodes,) the sum of the rewards that an agent earns in each."""
+        return np.array([self.play(episode, agent) for episode in episodes], dtype=np.float64)
 
-    def play(self, scene: Scene, player: Player) -> float:
+    def play(self, episode: Episode, agent: Agent) -> float:
         """The sum of the rewards of one episode.
 
         Raises:
-            UserError: the environment or the player fails, a reward is not finite, or the episode does not end.
+            UserError: the environment or the agent fails, a reward is not finite, or the episode does not end.
         """
-        environment, earned = self.environment, 0.0
-        with theirs(self.options.environment):
-            observation, _ = environment.reset(seed=seed_for(EVALUATION, scene.seed), options=scene.options)
-            act = player(environment, seed_for(EVALUATION, scene.seed, 1))
+        env, earned = self.env, 0.0
+        with environment_errors(self.options.environment):
+            observation, _ = env.reset(seed=seed_for(EVALUATION, episode.seed), options=episode.options)
+            act = agent(env, seed_for(EVALUATION, episode.seed, 1))
             for _ in range(MOST_STEPS):
-                observation, reward, terminated, truncated, _ = environment.step(act(observation))
+                observation, reward, terminated, truncated, _ = env.step(act(observation))
                 earned += finite_reward(reward, self.options.environment)
                 if terminated or truncated:
                     return earned
         raise UserError(
-            f"environment {self.options.environment!r}: the episode of seed {scene.seed} has not ended after "
+            f"environment {self.options.environment!r}: the episode of seed {episode.seed} has not ended after "
             f"{MOST_STEPS:,} steps; set {WHERE}.time_limit, or let the environment end it"
         )
 
-    def check(self, scene: Scene) -> None:
+    def check(self, episode: Episode) -> None:
         """Check that the environment follows gymnasium's rules, and that an episode is the same whenever it is played.
 
         Raises:
@@ -118,19 +118,20 @@ class Arena:
         from gymnasium.utils.env_checker import check_env
 
         name = self.options.environment
-        require_spaces(self.environment, name)
+        require_spaces(self.env, name)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                check_env(_set_in(self.environment, scene, name), skip_render_check=True, skip_close_check=True)
+                check_env(_with_default(self.env, episode, name), skip_render_check=True, skip_close_check=True)
         except RefitError:
             raise
         except Exception as error:
             raise UserError(
                 f"environment {name!r} breaks gymnasium's rules: {failure(error, file_of(name))}; correct it ({WHERE})"
             ) from error
-        chance = player(self.problem, RANDOM, {})
-        first, *_, again = self.returns([scene, Scene(scene.seed + 1, scene.values), scene], chance)
+        at_random = agent_of(self.problem, RANDOM, {})
+        other = Episode(episode.seed + 1, episode.values)
+        first, _, again = self.returns([episode, other, episode], at_random)
         if first != again:
             raise UserError(
                 f"environment {name!r} is not the same after reset(seed=...): random actions earned {first:g}, and "
@@ -139,20 +140,20 @@ class Arena:
 
 
 @contextmanager
-def arena(problem: Problem) -> Iterator[Arena]:
-    """An arena, closed at the end of the block.
+def open_environment(problem: Problem) -> Iterator[Environment]:
+    """The environment of a problem, closed at the end of the block.
 
     Raises:
         UserError: the environment cannot be built, or gymnasium is not installed.
     """
-    environment = environment_of(problem)
+    env = make_env(problem)
     try:
-        yield Arena(problem, environment)
+        yield Environment(problem, env)
     finally:
-        environment.close()
+        env.close()
 
 
-def environment_of(problem: Problem) -> Env[Any, Any]:
+def make_env(problem: Problem) -> Env[Any, Any]:
     """The environment that a problem names.
 
     Raises:
@@ -221,7 +222,7 @@ def require_spaces(environment: Env[Any, Any], name: str) -> None:
         raise UserError(f"environment {name!r}: actions {chosen} have no bounds, or are no floats; give them both")
 
 
-def player(problem: Problem, opponent: str, arguments: Mapping[str, Number]) -> Player:
+def agent_of(problem: Problem, opponent: str, arguments: Mapping[str, Number]) -> Agent:
     """An opponent: random actions, or a rule with some arguments.
 
     Raises:
@@ -284,7 +285,7 @@ def finite_reward(reward: Any, name: str) -> float:
 
 
 @contextmanager
-def theirs(name: str) -> Iterator[None]:
+def environment_errors(name: str) -> Iterator[None]:
     """Report a failure of an environment as a UserError, with the line of its file."""
     try:
         yield
@@ -315,20 +316,20 @@ def _named(name: str, sources: Mapping[str, str]) -> Any:
     return getattr(module, attribute)
 
 
-def _set_in(environment: Env[Any, Any], scene: Scene, name: str) -> Env[Any, Any]:
-    """The bare environment, in a scene unless another is given: environments made of data need one."""
+def _with_default(env: Env[Any, Any], episode: Episode, name: str) -> Env[Any, Any]:
+    """The bare environment, in one episode unless another is given: environments made of data need one."""
     import gymnasium
 
-    class Set(gymnasium.Wrapper[Any, Any, Any, Any]):
+    class WithDefault(gymnasium.Wrapper[Any, Any, Any, Any]):
         def reset(self, *, seed: int | None = None, options: ResetOptions | None = None) -> Any:
-            return self.env.reset(seed=seed, options=options or scene.options)
+            return self.env.reset(seed=seed, options=options or episode.options)
 
         def step(self, action: Any) -> Any:
             observation, reward, *others = self.env.step(action)
             finite_reward(reward, name)  # before the checker says that nan differs from nan
             return observation, reward, *others
 
-    return Set(environment.unwrapped)
+    return WithDefault(env.unwrapped)
 
 
 def _is_seed(value: Any) -> bool:

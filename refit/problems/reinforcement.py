@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from pydantic import Field
+
 from refit.errors import RefitError
 from refit.metrics import Metric
 from refit.problems.contract import Guess, Options
@@ -28,7 +30,7 @@ class Opponent(Guess):
     opponent: str  # `random`, or the rule of a heuristic
     arguments: Mapping[str, Number]
     earned: Mapping[str, float]  # mean return, by opponent
-    scene: tuple[str, ...]  # the features that set an episode
+    features: tuple[str, ...] = Field(alias="scene")  # of an episode
 
 
 @dataclass(frozen=True)
@@ -63,15 +65,15 @@ class Reinforcement(Unlabelled):
 
     def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
         """The best of random actions and the heuristics, with the arguments that earn most, on these rows."""
-        from refit.problems import episodes
+        from refit.problems.episodes import agent_of, open_environment
 
         if rows is None:
             raise RefitError("the opponent of a policy plays episodes: it needs the rows")
         tried: dict[str, tuple[float, Mapping[str, Number]]] = {}
-        with episodes.arena(self) as arena:
-            scenes = arena.scenes(rows)
+        with open_environment(self) as environment:
+            episodes = environment.episodes(rows)
             for opponent, arguments in self._opponents():
-                earned = float(arena.returns(scenes, episodes.player(self, opponent, arguments)).mean())
+                earned = float(environment.returns(episodes, agent_of(self, opponent, arguments)).mean())
                 if opponent not in tried or earned > tried[opponent][0]:
                     tried[opponent] = (earned, arguments)
         best = max(tried, key=lambda name: tried[name][0])  # of equal ones the first
@@ -79,7 +81,7 @@ class Reinforcement(Unlabelled):
             opponent=best,
             arguments=tried[best][1],
             earned={name: each[0] for name, each in tried.items()},
-            scene=tuple(rows.column_names),
+            features=tuple(rows.column_names),
         ).to_json()
 
     def _opponents(self) -> Iterator[tuple[str, Mapping[str, Number]]]:
@@ -96,14 +98,14 @@ class Reinforcement(Unlabelled):
         Raises:
             RefitError: it is none of the problem's: a stored guess must not name code that is not trusted.
         """
-        from refit.problems import episodes
+        from refit.problems.episodes import agent_of, open_environment
 
         guess = Opponent.stored(naive)
         if guess.opponent not in {RANDOM, *(heuristic.rule for heuristic in self.options.heuristics)}:
             raise RefitError(f"opponent {guess.opponent!r} is none of train.problem.heuristics; train again")
-        with episodes.arena(self) as arena:
-            scenes = arena.scenes(table.select(list(guess.scene)))
-            return arena.returns(scenes, episodes.player(self, guess.opponent, guess.arguments))
+        with open_environment(self) as environment:
+            episodes = environment.episodes(table.select(list(guess.features)))
+            return environment.returns(episodes, agent_of(self, guess.opponent, guess.arguments))
 
     def formula(self, metric: str) -> Formula:
         from refit.metrics.formulas import RETURNS

@@ -84,23 +84,23 @@ class OwnNetwork(Network):
         return chosen, checked(training, self.spec.kind, given, where)
 
     def _fit(self, fit: Fit) -> FitReport:
-        with self._theirs("fit"):
+        with self._user_errors("fit"):
             return super()._fit(fit)
 
     def _resume(self, before: Self, fit: Fit) -> FitReport:
-        with self._theirs("fit"):
+        with self._user_errors("fit"):
             return super()._resume(before, fit)
 
     def range_test(self, table: pa.Table, label: Labels, rates: Sequence[float]) -> tuple[float, ...]:
-        with self._theirs("fit"):
+        with self._user_errors("fit"):
             return super().range_test(table, label, rates)
 
     def take_part(self, rows: Inputs, group: Group) -> None:
-        with self._theirs("fit"):
+        with self._user_errors("fit"):
             super().take_part(rows, group)
 
     def predict(self, table: pa.Table) -> Floats:
-        with self._theirs("predict"):
+        with self._user_errors("predict"):
             return super().predict(table)
 
     def save(self, folder: Path) -> None:
@@ -120,7 +120,7 @@ class OwnNetwork(Network):
         return digest({"network": super().digest(), "arguments": dict(self.spec.params), "code": code})
 
     @contextmanager
-    def _theirs(self, verb: str) -> Iterator[None]:
+    def _user_errors(self, verb: str) -> Iterator[None]:
         """Report a failure of the class as a UserError, with the line if it is in a file of the project."""
         try:
             yield

@@ -28,7 +28,8 @@ from refit.learners.contract import (
 from refit.learners.networks.policies.network import PolicyForm, PolicyNetwork
 from refit.learners.networks.policies.params import settings_of
 from refit.learners.networks.surroundings import EpochReport, surroundings
-from refit.problems import episodes, metric_named
+from refit.problems import metric_named
+from refit.problems.episodes import Act, Episode, open_environment
 from refit.runtime.context import Progress, silent
 from refit.schemas.artifact import Part
 from refit.schemas.model_description import ModelDescription
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["Policy"]
 
 WEIGHTS = "model.safetensors"
-TRAINING_EPISODES = 20  # played at each check, to show how the policy does in the scenes that it learns from
+TRAINING_EPISODES = 20  # played at each check, to show how the policy does in the episodes that it learns from
 
 
 class StoredPolicy(Part):
@@ -75,28 +76,28 @@ class Policy:
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        from refit.learners.networks.policies.training import Course, require_actions, trained
+        from refit.learners.networks.policies.training import TrainingControl, require_actions, trained
 
         check_labels(label, self.spec)
         own, gain = self._settings.own, metric_named(self.spec.metric).gain
         curve: list[CurvePoint] = []
         best: PolicyNetwork | None = None
         taken, started = 0, time.monotonic()
-        with episodes.arena(self.spec.problem) as arena:
-            scenes = arena.scenes(train.select(list(self.spec.features)))
-            unseen = [] if validation is None else arena.scenes(validation[0].select(list(self.spec.features)))
-            arena.check(scenes[0])
-            require_actions(own.algorithm, arena.environment, arena.options.environment, self._where)
+        with open_environment(self.spec.problem) as environment:
+            episodes = environment.episodes(train.select(list(self.spec.features)))
+            unseen = [] if validation is None else environment.episodes(validation[0].select(list(self.spec.features)))
+            environment.check(episodes[0])
+            require_actions(own.algorithm, environment.env, environment.options.environment, self._where)
 
-            def score(network: PolicyNetwork, played: list[episodes.Scene]) -> float:
-                earned = arena.returns(played, network.player)
+            def score(network: PolicyNetwork, played: list[Episode]) -> float:
+                earned = environment.returns(played, network.agent)
                 return self.spec.score(np.zeros(len(played), dtype=np.int64), earned)
 
             def check(network: PolicyNetwork, steps: int) -> bool:
                 nonlocal best, taken, started
                 if not unseen:
                     return True
-                point = CurvePoint(steps, score(network, scenes[-TRAINING_EPISODES:]), score(network, unseen))
+                point = CurvePoint(steps, score(network, episodes[-TRAINING_EPISODES:]), score(network, unseen))
                 curve.append(point)
                 if best is None or gain(point.validation, curve[taken].validation) > 0:
                     best, taken = network, len(curve) - 1
@@ -108,8 +109,8 @@ class Policy:
                 score = f", {self.spec.metric} {curve[-1].validation:.4g} on validation" if curve else ""
                 progress(f"training {self.spec.name}, steps{score}", steps, own.steps)
 
-            course = Course(check, iterations, show)
-            last = trained(self.spec.problem, scenes, self._settings, self.spec.seed, course)
+            control = TrainingControl(check, iterations, show)
+            last = trained(self.spec.problem, episodes, self._settings, self.spec.seed, control)
         self._network = best or last
         return FitReport(curve[taken].iteration if curve else iterations or own.steps, tuple(curve))
 
@@ -135,14 +136,15 @@ class Policy:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
         if missing := [name for name in self.spec.features if name not in table.column_names]:
             raise UserError(f"feature {missing[0]!r} is missing; there are {', '.join(table.column_names)}")
-        with episodes.arena(self.spec.problem) as arena:
-            return arena.returns(arena.scenes(table.select(list(self.spec.features))), self._network.player)
+        with open_environment(self.spec.problem) as environment:
+            episodes = environment.episodes(table.select(list(self.spec.features)))
+            return environment.returns(episodes, self._network.agent)
 
     @cached_property
-    def act(self) -> episodes.Act:
+    def act(self) -> Act:
         """The function that gives the action for one observation of the environment."""
-        with episodes.arena(self.spec.problem) as arena:
-            return self._fitted.player(arena.environment, 0)
+        with open_environment(self.spec.problem) as environment:
+            return self._fitted.agent(environment.env, 0)
 
     def save(self, folder: Path) -> None:
         network = self._fitted

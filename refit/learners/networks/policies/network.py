@@ -44,8 +44,8 @@ class PolicyNetwork:
     form: PolicyForm
     arrays: Mapping[str, Floats]
 
-    def player(self, environment: Env[Any, Any], seed: int) -> Act:
-        """Begin an episode (`refit.problems.episodes.Player`); the policy takes no chances, and needs no seed.
+    def agent(self, environment: Env[Any, Any], seed: int) -> Act:
+        """Begin an episode (`refit.problems.episodes.Agent`); the policy draws no random numbers, and needs no seed.
 
         Raises:
             UserError: the environment has other observations or actions than the one that the policy was trained in.

@@ -1,4 +1,4 @@
-"""Trains a policy with stable-baselines3, in the scenes of the training rows and with seeds of its own."""
+"""Trains a policy with stable-baselines3, in the episodes of the training rows and with seeds of its own."""
 
 from __future__ import annotations
 
@@ -24,18 +24,26 @@ from refit.learners.networks.determinism import deterministic
 from refit.learners.networks.policies.network import Floats, PolicyForm, PolicyNetwork, flat
 from refit.learners.networks.policies.params import PolicySettings, algorithm_class
 from refit.problems.contract import Problem
-from refit.problems.episodes import TRAINING, ResetOptions, Scene, environment_of, finite_reward, seed_for, theirs
+from refit.problems.episodes import (
+    TRAINING,
+    Episode,
+    ResetOptions,
+    environment_errors,
+    finite_reward,
+    make_env,
+    seed_for,
+)
 
-__all__ = ["Course", "require_actions", "trained"]
+__all__ = ["TrainingControl", "require_actions", "trained"]
 
 Check = Callable[[PolicyNetwork, int], bool]  # of the policy after some steps: whether to go on
-Info = dict[str, Any]  # what an environment tells besides, as gymnasium returns it
+Info = dict[str, Any]  # that gymnasium returns with an observation
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
 @dataclass(frozen=True)
-class Course:
-    """What a training does besides learning."""
+class TrainingControl:
+    """What goes on next to the learning: checks, progress, and where it stops."""
 
     check: Check  # called every `PolicySettings.check_every` steps, and at the end
     stop_at: int | None = None  # stop after so many steps, and return that policy
@@ -43,13 +51,13 @@ class Course:
 
 
 class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment in which each episode has the scene of a row, drawn by chance, and a seed that no row has."""
+    """An environment in which each episode has the features of a row, drawn by chance, and a seed that no row has."""
 
-    def __init__(self, problem: Problem, scenes: Sequence[Scene], seed: int, index: int) -> None:
-        super().__init__(environment_of(problem))
+    def __init__(self, problem: Problem, episodes: Sequence[Episode], seed: int, index: int) -> None:
+        super().__init__(make_env(problem))
         self._name = str(problem.options.environment)
-        self._chance = np.random.default_rng([TRAINING, seed, index])
-        self._scenes = [scene for scene in scenes if scene.values]  # without values all are the same
+        self._random = np.random.default_rng([TRAINING, seed, index])
+        self._episodes = [episode for episode in episodes if episode.values]  # without values all are the same
         self._seen = self.env.observation_space
         self.observation_space = spaces.Box(-np.inf, np.inf, (spaces.flatdim(self._seen),), np.float32)
         if isinstance(chosen := self.env.action_space, spaces.Box):
@@ -57,10 +65,10 @@ class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._low, self._high = chosen.low.astype(np.float64), chosen.high.astype(np.float64)
 
     def reset(self, *, seed: int | None = None, options: ResetOptions | None = None) -> tuple[Floats, Info]:
-        scene = self._scenes[self._chance.integers(len(self._scenes))] if self._scenes else None
-        with theirs(self._name):
+        episode = self._episodes[self._random.integers(len(self._episodes))] if self._episodes else None
+        with environment_errors(self._name):
             observation, info = self.env.reset(
-                seed=seed_for(TRAINING, int(self._chance.integers(2**32))), options=scene.options if scene else None
+                seed=seed_for(TRAINING, int(self._random.integers(2**32))), options=episode.options if episode else None
             )
         return flat(self._seen, observation), info
 
@@ -71,7 +79,7 @@ class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
             action = stretched.astype(chosen.dtype)
         else:
             action = int(action)
-        with theirs(self._name):
+        with environment_errors(self._name):
             observation, reward, terminated, truncated, info = self.env.step(action)
         # A time limit is no end: stable-baselines3 adds the value of what would follow where `truncated` alone is true.
         return flat(self._seen, observation), finite_reward(reward, self._name), terminated, truncated, info
@@ -80,9 +88,9 @@ class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
 class _Checks(BaseCallback):
     """Looks at the policy between two updates, every so many steps."""
 
-    def __init__(self, settings: PolicySettings, course: Course) -> None:
+    def __init__(self, settings: PolicySettings, control: TrainingControl) -> None:
         super().__init__()
-        self._settings, self._course = settings, course
+        self._settings, self._control = settings, control
         self._every, self._next = settings.check_every, settings.check_every
         self._shown = time.monotonic()
         self.policy: PolicyNetwork | None = None  # of `stop_at`
@@ -90,48 +98,48 @@ class _Checks(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         steps = self.model.num_timesteps
-        if self._course.stop_at is not None and steps >= self._course.stop_at:
+        if self._control.stop_at is not None and steps >= self._control.stop_at:
             self.policy, self.stopped = network_of(self.model, self._settings), True
         elif steps >= self._next:
             self._next = (steps // self._every + 1) * self._every
-            self.look(steps)
+            self.check(steps)
 
-    def look(self, steps: int) -> None:
+    def check(self, steps: int) -> None:
         self.checked = steps
-        self.stopped = not self._course.check(network_of(self.model, self._settings), steps)
+        self.stopped = not self._control.check(network_of(self.model, self._settings), steps)
 
     def _on_step(self) -> bool:
         if (now := time.monotonic()) - self._shown > 0.2:
             self._shown = now
-            self._course.progress(self.model.num_timesteps)
+            self._control.progress(self.model.num_timesteps)
         return not self.stopped
 
 
 def trained(
-    problem: Problem, scenes: Sequence[Scene], settings: PolicySettings, seed: int, course: Course
+    problem: Problem, episodes: Sequence[Episode], settings: PolicySettings, seed: int, control: TrainingControl
 ) -> PolicyNetwork:
-    """The policy after all steps of a training, or those up to `course.stop_at`.
+    """The policy after all steps of a training, or those up to `control.stop_at`.
 
     Raises:
         UserError: the environment fails, an argument is invalid, or the training diverges.
     """
     own = settings.own
-    with _own_chances(), deterministic(seed, own.threads), warnings.catch_warnings():
+    with _own_random_state(), deterministic(seed, own.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that steps are no multiple of a batch
         makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
-            partial(TrainingEpisodes, problem, scenes, seed, index) for index in range(own.environments)
+            partial(TrainingEpisodes, problem, episodes, seed, index) for index in range(own.environments)
         ]
         environments: Any = DummyVecEnv(makers)
         if own.normalize:
             environments = VecNormalize(environments, gamma=settings.algorithm.get("gamma", 0.99))
         try:
             model = _algorithm(environments, settings, seed)
-            checks = _Checks(settings, course)
+            checks = _Checks(settings, control)
             model.learn(own.steps, callback=checks)
             if checks.policy is not None:
                 return checks.policy
-            if checks.checked < model.num_timesteps and not checks.stopped and course.stop_at is None:
-                checks.look(model.num_timesteps)
+            if checks.checked < model.num_timesteps and not checks.stopped and control.stop_at is None:
+                checks.check(model.num_timesteps)
             return network_of(model, settings)
         finally:
             environments.close()
@@ -141,9 +149,9 @@ def _algorithm(environments: Any, settings: PolicySettings, seed: int) -> Any:
     own, arguments = settings.own, dict(settings.algorithm)
     if own.schedule == "linear":
         default = {"ppo": 3e-4, "a2c": 7e-4, "dqn": 1e-4, "sac": 3e-4}[own.algorithm]
-        arguments["learning_rate"] = _sinking(arguments.get("learning_rate", default))
+        arguments["learning_rate"] = _linear(arguments.get("learning_rate", default))
         if own.algorithm == "ppo":
-            arguments["clip_range"] = _sinking(arguments.get("clip_range", 0.2))
+            arguments["clip_range"] = _linear(arguments.get("clip_range", 0.2))
     if isinstance(frequency := arguments.get("train_freq"), list):
         arguments["train_freq"] = tuple(frequency)
     shape = {"net_arch": list(own.hidden), "activation_fn": ACTIVATIONS[own.activation]}
@@ -157,12 +165,12 @@ def _algorithm(environments: Any, settings: PolicySettings, seed: int) -> Any:
     return model
 
 
-def _sinking(start: float) -> Callable[[float], float]:
+def _linear(start: float) -> Callable[[float], float]:
     return lambda remaining: start * remaining
 
 
 @contextmanager
-def _own_chances() -> Iterator[None]:
+def _own_random_state() -> Iterator[None]:
     """Put the process's random numbers back: stable-baselines3 seeds them."""
     numbers, texts = np.random.get_state(), random.getstate()
     try:
