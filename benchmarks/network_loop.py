@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from refit.learners.networks.architecture import architecture
-from refit.learners.networks.inputs import Inputs, InputShapes, Scaling
+from refit.learners.networks.inputs import ImageScaling, Inputs, InputShapes
 from refit.learners.networks.loop import Task, train
 from refit.learners.networks.params import ArchitectureParams
 
@@ -51,7 +51,7 @@ class Case:
     rows: Inputs
     target: Tensor
     params: ArchitectureParams
-    scaling: Scaling
+    scaling: ImageScaling
 
 
 def case_of(kind: str, rows: int, epochs: int) -> Case:
@@ -66,12 +66,12 @@ def case_of(kind: str, rows: int, epochs: int) -> Case:
             Inputs(*empty, sequences={"it": steps}, lengths={"it": lengths}),
             InputShapes(sequences={"it": (30, 14)}),
         )
-        return Case(chosen.build(params, shapes, 10), inputs, target, params, Scaling({}))
+        return Case(chosen.build(params, shapes, 10), inputs, target, params, ImageScaling({}))
     pixels = torch.randint(0, 256, (rows, 28, 28, 1), dtype=torch.uint8).permute(0, 3, 1, 2)
     network = chosen.build(params, InputShapes(images={"it": (28, 28, 1)}), 10)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     factors = torch.tensor([[[1 / 74.0]]]), torch.tensor([[[-1.72]]])
-    return Case(network, Inputs(*empty, {"it": pixels}), target, params, Scaling({"it": factors}))
+    return Case(network, Inputs(*empty, {"it": pixels}), target, params, ImageScaling({"it": factors}))
 
 
 def ours(case: Case, network: nn.Module) -> None:

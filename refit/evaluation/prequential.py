@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from refit.evaluation.holdout import Holdout, tidy
 from refit.learners import Floats, Learner
-from refit.learners.online import prequential
+from refit.learners.online import step_errors
 from refit.learners.online.learner import Online
-from refit.learners.online.prequential import Moments, from_microseconds
+from refit.learners.online.stream_times import Moments, from_microseconds
 from refit.learners.postprocessed import fitted_within
 from refit.problems.contract import aligned
-from refit.schemas.prequential import Block, PrequentialPoint, PrequentialReport
+from refit.schemas.online_state import StepBlock
+from refit.schemas.prequential_report import PrequentialPoint, PrequentialReport
 
 if TYPE_CHECKING:
     from refit.evaluation.scored import Scored
@@ -39,31 +40,30 @@ def report(learner: Learner, test: Holdout, scored: Scored) -> PrequentialReport
     labels = np.asarray(test.labels)
     classes = stream.spec.problem.classes
     own = labels if classes == test.problem.classes else _codes(test, classes)
-    known = (
-        own >= 0 if classes else np.ones(len(own), dtype=np.bool_)
-    )  # classes that it has not learned it cannot learn
-    rows = test.table.filter(known) if not known.all() else test.table
-    predicted, before, after = stream.prequential(rows, own[known])
-    problem, labels = test.problem, labels[known]
+    # Classes that it has not learned it cannot learn.
+    learnable = own >= 0 if classes else np.ones(len(own), dtype=np.bool_)
+    rows = test.table.filter(learnable) if not learnable.all() else test.table
+    predicted, before, after = stream.prequential(rows, own[learnable])
+    problem, labels = test.problem, labels[learnable]
     errors = {
-        GOES_ON: prequential.errors_of(problem, labels, aligned(predicted, classes, problem.classes)),
-        NO_CHANGE: prequential.no_change_errors(stream.spec.problem, own[known], before, stream.last_label),
+        GOES_ON: step_errors.errors_of(problem, labels, aligned(predicted, classes, problem.classes)),
+        NO_CHANGE: step_errors.no_change_errors(stream.spec.problem, own[learnable], before, stream.last_label),
     }
     for name in ("candidate", "champion"):
         if name in scored.p:
-            errors[name] = prequential.errors_of(problem, labels, scored.p[name][known])
+            errors[name] = step_errors.errors_of(problem, labels, scored.p[name][learnable])
     window = max(FEWEST, len(labels) // NEWEST)
     event = Moments.of(rows).event
-    steps, wrong, chance = prequential.totals(stream.record.blocks)
+    steps, error, no_change = step_errors.totals(stream.record.blocks)
     return PrequentialReport(
         measure="mae" if problem.task == "regression" else "accuracy",
         window=window,
         learned_steps=steps,
-        learned=_values(problem.task, {GOES_ON: _mean(wrong, steps), NO_CHANGE: _mean(chance, steps)}),
+        learned=_values(problem.task, {GOES_ON: _mean(error, steps), NO_CHANGE: _mean(no_change, steps)}),
         learned_points=tuple(_of_blocks(problem.task, stream.record.blocks)),
         test_steps=len(labels),
         test=_values(problem.task, {name: _mean(each.sum(), len(labels)) for name, each in errors.items()}),
-        whole=_whole(problem.task, (steps, wrong, chance), errors),
+        whole=_whole(problem.task, (steps, error, no_change), errors),
         test_points=tuple(_of_steps(problem.task, errors, window, None if event is None else event.tolist())),
         alarms=tuple(after.record.alarms),
     )
@@ -71,9 +71,9 @@ def report(learner: Learner, test: Holdout, scored: Scored) -> PrequentialReport
 
 def _whole(task: str, learned: tuple[int, float, float], errors: Mapping[str, Floats]) -> dict[str, float]:
     """Training and test steps together: one pass through the stream."""
-    steps, wrong, chance = learned
+    steps, error, no_change = learned
     rows = steps + len(errors[GOES_ON])
-    sums = {GOES_ON: wrong + errors[GOES_ON].sum(), NO_CHANGE: chance + errors[NO_CHANGE].sum()}
+    sums = {GOES_ON: error + errors[GOES_ON].sum(), NO_CHANGE: no_change + errors[NO_CHANGE].sum()}
     return _values(task, {name: _mean(each, rows) for name, each in sums.items()})
 
 
@@ -94,15 +94,15 @@ def _values(task: str, errors: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _of_blocks(task: str, blocks: Sequence[Block]) -> Iterator[PrequentialPoint]:
+def _of_blocks(task: str, blocks: Sequence[StepBlock]) -> Iterator[PrequentialPoint]:
     """Points of the record, a few blocks each."""
     size = -(-len(blocks) // POINTS)
     for end in range(size, len(blocks) + size, size):
-        part, so_far = (prequential.totals(each) for each in (blocks[end - size : end], blocks[:end]))
+        part, so_far = (step_errors.totals(each) for each in (blocks[end - size : end], blocks[:end]))
         if not part[0]:
             continue
         rolling, cumulative = (
-            {GOES_ON: errors / steps, NO_CHANGE: chance / steps} for steps, errors, chance in (part, so_far)
+            {GOES_ON: errors / steps, NO_CHANGE: no_change / steps} for steps, errors, no_change in (part, so_far)
         )
         yield PrequentialPoint(
             time=blocks[min(end, len(blocks)) - 1].until,
@@ -141,11 +141,11 @@ def remarks(measured: PrequentialReport | None) -> Iterator[str]:
     """Warn where predicting the label known last does as well as the model."""
     if measured is None or not {"candidate", NO_CHANGE} <= set(measured.test):
         return
-    ours, chance = measured.test["candidate"], measured.test[NO_CHANGE]
-    better = ours < chance if measured.measure == "mae" else ours > chance
+    ours, other = measured.test["candidate"], measured.test[NO_CHANGE]
+    better = ours < other if measured.measure == "mae" else ours > other
     if not better:
         word = "a mean absolute error of" if measured.measure == "mae" else "an accuracy of"
         yield (
-            f"predicting the label known last has {word} {chance:.4f} on the test rows, the candidate {ours:.4f}: it "
+            f"predicting the label known last has {word} {other:.4f} on the test rows, the candidate {ours:.4f}: it "
             "has learned no more than that nothing changes"
         )

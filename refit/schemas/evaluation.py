@@ -23,7 +23,7 @@ from refit.schemas.explanations import Method, Unit
 from refit.schemas.gate_decision import Decision
 from refit.schemas.incumbent import Incumbent, TrainedModel
 from refit.schemas.measured import Measured
-from refit.schemas.prequential import PrequentialReport
+from refit.schemas.prequential_report import PrequentialReport
 from refit.schemas.serving_cost import Cost, Latency
 from refit.schemas.training import LearnerReport
 

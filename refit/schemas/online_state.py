@@ -1,4 +1,4 @@
-"""The files of a learner that reads a stream, next to `stream.json`: its model, its detectors and unfinished work."""
+"""The files of a learner that reads a stream: where it is, its model, its detectors, and unfinished work."""
 
 from __future__ import annotations
 
@@ -7,11 +7,51 @@ from typing import ClassVar
 
 from pydantic import Field, JsonValue
 
-from refit.schemas.artifact import Artifact, Part
+from refit.schemas.artifact import Artifact, Part, UtcTime
 
-__all__ = ["DetectorStates", "LinearState", "PartialFitState", "PendingPredictions", "RiverState", "VectorState"]
+__all__ = ["Alarm", "DetectorStates", "LinearState", "PartialFitState", "PendingPredictions", "Position", "RiverState"]
+__all__ += ["StepBlock", "StreamState", "VectorState"]
 
 REMEDY = "restore the folder, or train again"
+
+
+class Position(Part):
+    """How far a learner has read its stream; rows up to here are never learned again."""
+
+    steps: int = 0  # rows learned
+    until: UtcTime | None = None  # event time of the newest row learned; None if rows have no time
+    known_until: UtcTime | None = None  # when the newest of their labels became known
+    digest: str = ""  # of every row learned and its label, in order, each with the digest before it
+
+
+class StepBlock(Part):
+    """Some consecutive steps that were predicted before they were learned."""
+
+    until: UtcTime | None  # event time of the last of them
+    steps: int  # judged ones
+    errors: float  # wrong classes, or the sum of absolute errors
+    losses: float  # sum of log losses, or of squared errors
+    no_change: float  # errors of predicting the label known last
+
+
+class Alarm(Part):
+    """A drift detector's alarm."""
+
+    detector: str
+    metric: str  # what it watches
+    step: int  # rows learned until then, from 1
+    time: UtcTime | None  # event time of that row
+
+
+class StreamState(Artifact):
+    """`stream.json`: where a stored learner is in its stream, with the record of how it got there."""
+
+    REMEDY: ClassVar[str] = REMEDY
+
+    position: Position
+    block_steps: int
+    blocks: tuple[StepBlock, ...]
+    alarms: tuple[Alarm, ...]
 
 
 class VectorState(Part):

@@ -41,7 +41,7 @@ class Inputs:
 
     codes: Tensor  # (rows, categories) int64, 0 for missing
     numbers: Tensor  # (rows, 2 x numbers) float32: standardised, 0 for missing; then 1 where it is missing
-    images: Mapping[str, Tensor] = field(default_factory=dict)  # (rows, channels, height, width) uint8; see `Scaling`
+    images: Mapping[str, Tensor] = field(default_factory=dict)  # (rows, channels, height, width) uint8
     sequences: Mapping[str, Tensor] = field(default_factory=dict)  # (rows, steps, 2 x values) as numbers; padded with 0
     lengths: Mapping[str, Tensor] = field(default_factory=dict)  # (rows,) int64: steps of each sequence
     vectors: Mapping[str, Tensor] = field(default_factory=dict)  # (rows, values) float32, 0 where it is missing
@@ -156,7 +156,7 @@ class InputShapes:
 
 
 @dataclass(frozen=True)
-class Scaling:
+class ImageScaling:
     """Standardises the images of a batch on its device, so that rows are stored as bytes until they are used."""
 
     factors: Mapping[str, tuple[Tensor, Tensor]]  # of each image: scale and shift of a channel's bytes
@@ -260,7 +260,7 @@ class Preparation:
             None if self.tokenizer is None else torch.from_numpy(self.tokenizer.tokens(table)),
         )
 
-    def scaling(self, device: torch.device) -> Scaling:
+    def scaling(self, device: torch.device) -> ImageScaling:
         """How images are standardised on a device."""
         factors = {}
         for name, array in self.arrays.items():
@@ -269,7 +269,7 @@ class Preparation:
                 pair = (1 / (255 * deviation), -mean / deviation)
                 scale, shift = (torch.tensor(each, dtype=torch.float32, device=device)[:, None, None] for each in pair)
                 factors[name] = scale, shift
-        return Scaling(factors)
+        return ImageScaling(factors)
 
 
 def mean_and_deviation(numbers: NDArray[Any]) -> Moments:

@@ -16,7 +16,7 @@ from refit.errors import UserError
 from refit.learners.contract import CurvePoint
 from refit.learners.networks.augment import augmented, mixed
 from refit.learners.networks.checkpoints import Checkpoint, State
-from refit.learners.networks.inputs import Inputs, Scaling
+from refit.learners.networks.inputs import ImageScaling, Inputs
 from refit.learners.networks.losses import Loss
 from refit.learners.networks.optimisers import Plateau, optimizer_of, rate, set_rate
 from refit.learners.networks.params import ArchitectureParams
@@ -46,7 +46,7 @@ class Task:
     epochs: int  # to run; the schedule spans `params.epochs`
     seed: int
     device: torch.device
-    scaling: Scaling
+    scaling: ImageScaling
     score: Callable[[nn.Module, int], CurvePoint] | None = None  # after an epoch, on training and validation rows
     best: Callable[[Sequence[CurvePoint]], int] = len  # the best epoch of a curve
     origins: Tensor | None = None  # of the rows of an epoch, where it repeats training rows: their numbers

@@ -41,7 +41,7 @@ from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import LINKS, loss_of
 from refit.learners.networks.lr_find import range_test
 from refit.learners.networks.params import ArchitectureParams, checked
-from refit.learners.networks.prepared import TWIN_ROWS, Fit, PreparedLearner, predict_alike
+from refit.learners.networks.prepared import TWIN_ROWS, FitInput, PreparedLearner, predict_alike
 from refit.learners.networks.processes import Group, Job, group_of
 from refit.learners.networks.scoring import best_epoch, finite, scoring
 from refit.learners.networks.surroundings import surroundings
@@ -90,19 +90,19 @@ class Network(PreparedLearner):
         chosen = architecture(self.spec.kind)
         return chosen, checked(chosen.Params, self.spec.kind, self.spec.params, where)
 
-    def _fit(self, fit: Fit) -> FitReport:
+    def _fit(self, fit: FitInput) -> FitReport:
         self._learn_preparation(fit.rows, fit.label, fit.unlabelled)
         if self.parent is not None:
             self._twin(self.parent, fit.rows)  # an early error
         return self._learn(lambda: self._pretrained(self._first_network(), fit), fit)
 
-    def _resume(self, before: Self, fit: Fit) -> FitReport:
+    def _resume(self, before: Self, fit: FitInput) -> FitReport:
         require_same_length(before.params, self.params, before.shapes.vocabulary, self._where)
         self._read_as(before)
         self._scale, network = before._scale, self._twin(before, fit.rows)
         return self._learn(lambda: network, fit)
 
-    def _learn(self, start: Callable[[], nn.Module], fit: Fit) -> FitReport:
+    def _learn(self, start: Callable[[], nn.Module], fit: FitInput) -> FitReport:
         label, validation, iterations = fit.label, fit.validation, fit.iterations
         rows, target = self._prepared.inputs(fit.rows), self._target(label)
         unseen = None if validation is None else (self._prepared.inputs(validation[0]), validation[1])
@@ -165,7 +165,7 @@ class Network(PreparedLearner):
             network, rows, _ = self._part_to_train(self._first_network(), rows, None, silent)
             return range_test(network, rows, target, self._task(label, 1, device, network), rates)
 
-    def _pretrained(self, network: nn.Module, fit: Fit) -> nn.Module:
+    def _pretrained(self, network: nn.Module, fit: FitInput) -> nn.Module:
         """The network after its pretraining on the rows with and without a label, if the params ask for one."""
         if self.params.pretrain is None:
             return network

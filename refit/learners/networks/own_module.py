@@ -25,7 +25,7 @@ from refit.learners.networks.blocks import squeezed
 from refit.learners.networks.inputs import Inputs, InputShapes
 from refit.learners.networks.network import Network
 from refit.learners.networks.params import ArchitectureParams, checked
-from refit.learners.networks.prepared import Fit
+from refit.learners.networks.prepared import FitInput
 from refit.learners.networks.tokens import TokenParams
 from refit.schemas.model_description import ModelDescription
 
@@ -83,11 +83,11 @@ class OwnNetwork(Network):
         chosen = cast(Architecture, OwnArchitecture(self.spec.kind, cls, own))
         return chosen, checked(training, self.spec.kind, given, where)
 
-    def _fit(self, fit: Fit) -> FitReport:
+    def _fit(self, fit: FitInput) -> FitReport:
         with self._user_errors("fit"):
             return super()._fit(fit)
 
-    def _resume(self, before: Self, fit: Fit) -> FitReport:
+    def _resume(self, before: Self, fit: FitInput) -> FitReport:
         with self._user_errors("fit"):
             return super()._resume(before, fit)
 

@@ -17,7 +17,7 @@ from refit.runtime.context import Progress, silent
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["TWIN_ROWS", "Fit", "PreparedLearner", "predict_alike"]
+__all__ = ["TWIN_ROWS", "FitInput", "PreparedLearner", "predict_alike"]
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ TWIN_ROWS = 8  # that show whether two networks with the same weights are the sa
 
 
 @dataclass(frozen=True)
-class Fit:
+class FitInput:
     """The arguments of `fit` and `resume`."""
 
     rows: pa.Table
@@ -57,7 +57,7 @@ class PreparedLearner(ABC):
         unlabelled: pa.Table | None = None,
     ) -> FitReport:
         check_labels(label, self.spec)
-        return self._fit(Fit(train, label, validation, iterations, progress, unlabelled))
+        return self._fit(FitInput(train, label, validation, iterations, progress, unlabelled))
 
     def resume(
         self,
@@ -72,14 +72,14 @@ class PreparedLearner(ABC):
     ) -> FitReport:
         check_labels(label, self.spec)
         assert isinstance(before, type(self))
-        return self._resume(before, Fit(train, label, validation, iterations, progress, unlabelled))
+        return self._resume(before, FitInput(train, label, validation, iterations, progress, unlabelled))
 
     @abstractmethod
-    def _fit(self, fit: Fit) -> FitReport:
+    def _fit(self, fit: FitInput) -> FitReport:
         """Fit a new network."""
 
     @abstractmethod
-    def _resume(self, before: Self, fit: Fit) -> FitReport:
+    def _resume(self, before: Self, fit: FitInput) -> FitReport:
         """Continue training another learner's network."""
 
     def _learn_scale(self, label: Labels) -> None:

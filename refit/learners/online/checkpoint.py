@@ -21,7 +21,7 @@ PENDING = "pending.json"
 COST = 10  # times what a checkpoint took to write pass before the next
 
 
-class Checkpoint:
+class StreamCheckpoint:
     """What a fit has learned so far, in a folder named by everything that determines the fit."""
 
     def __init__(self, save: Storing, load: Storing, folder: Path, every_seconds: float) -> None:
@@ -38,7 +38,7 @@ class Checkpoint:
         *,
         save: Storing,
         load: Storing,
-    ) -> Checkpoint | None:
+    ) -> StreamCheckpoint | None:
         """The checkpoint of a fit; None where the fit has no folder for one.
 
         Args:

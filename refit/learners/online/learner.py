@@ -30,14 +30,14 @@ from refit.learners.contract import (
 )
 from refit.learners.encoding import Encoding
 from refit.learners.networks.params import checked
-from refit.learners.online import prequential
-from refit.learners.online.checkpoint import Checkpoint
+from refit.learners.online import step_errors
+from refit.learners.online.checkpoint import StreamCheckpoint
 from refit.learners.online.params import OnlineParams
-from refit.learners.online.prequential import Moments, Place, Record, from_microseconds
+from refit.learners.online.step_errors import Record
+from refit.learners.online.stream_times import Moments, RunningPosition, from_microseconds
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
-from refit.schemas.online_state import DetectorStates
-from refit.schemas.prequential import Alarm, Position, StreamState
+from refit.schemas.online_state import Alarm, DetectorStates, Position, StreamState
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,7 +95,7 @@ class Online:
         self._arguments = own
         self.model: StepModel = self._new_model(stored=stored)
         self._encoding = Encoding((), {})
-        self._place, self.record = Place(), Record()
+        self._position, self.record = RunningPosition(), Record()
         self._last_label: float | None = None
         self._reader: StepModel | None = None  # a copy of the model, for predictions that belong to no step
         self._fitted = False
@@ -156,7 +156,7 @@ class Online:
         self.model.start(self._encoding)
         self._detectors = self._new_detectors()
         start = digest({"features": list(self.spec.features), "categories": self._encoding.to_dict()})
-        self._place, self.record, self._last_label = Place(digest=start), Record(), None
+        self._position, self.record, self._last_label = RunningPosition(digest=start), Record(), None
         return self
 
     def resume(
@@ -179,7 +179,7 @@ class Online:
             )
         if invalid := self.spec.problem.invalid_labels(label):
             raise UserError(f"learner {self.spec.name!r}: {invalid}")
-        for name in ("model", "record", "_detectors", "_place"):
+        for name in ("model", "record", "_detectors", "_position"):
             setattr(self, name, copy.deepcopy(getattr(before, name)))
         self._encoding, self._last_label = before._encoding, before._last_label
         self._learn(train, label, progress)
@@ -257,19 +257,21 @@ class Online:
         moments.check_order(self.position, self.spec.name)
         matrix, values = self._encoding.matrix(table), np.asarray(label, dtype=np.float64)
         before, judged = moments.learned_before(rows), moments.judged(rows, self.position)
-        chance = prequential.no_change_errors(self.spec.problem, values, before, self._last_label)
+        chance = step_errors.no_change_errors(self.spec.problem, values, before, self._last_label)
         order = np.argsort(before, kind="stable")  # of the predictions
         due = np.searchsorted(before[order], np.arange(rows + 1), side="right")
         predicted = np.full(self.spec.problem.shape(rows), np.nan)
         checkpoint = None
         if checkpoints and rows and self.unsafe_reason() is None:
-            checkpoint = Checkpoint.of(self._described(), matrix, values, before, save=self._save, load=self._load)
+            checkpoint = StreamCheckpoint.of(
+                self._described(), matrix, values, before, save=self._save, load=self._load
+            )
         first = checkpoint.restore(predicted) if checkpoint else 0
         with one_blas_thread():
             for row in range(first, rows):
                 at = order[due[row - 1] if row else 0 : due[row]]  # those predicted just before this row is learned
                 if len(at):
-                    predicted[at] = self._predicted(self.model, matrix[at], f"step {self._place.steps + 1:,}")
+                    predicted[at] = self._predicted(self.model, matrix[at], f"step {self._position.steps + 1:,}")
                 self._step(matrix[row], values[row], predicted[row], chance[row] if judged[row] else None, moments, row)
                 if checkpoint and row % 16 == 15:
                     checkpoint.write(predicted, row + 1)
@@ -287,14 +289,14 @@ class Online:
         sums = None
         if chance is not None:
             of_one = np.array([label]), np.asarray(predicted)[None]
-            error = float(prequential.errors_of(self.spec.problem, *of_one)[0])
-            sums = error, float(prequential.losses_of(self.spec.problem, *of_one)[0]), float(chance)
+            error = float(step_errors.errors_of(self.spec.problem, *of_one)[0])
+            sums = error, float(step_errors.losses_of(self.spec.problem, *of_one)[0]), float(chance)
             self._watch(error, at)
         self.record.add(at, sums)
         with self._named("learn"):
             self.model.learn(row, label)
         self._last_label = float(label)
-        self._place.moved(at, known, struct.pack("<qd", -1 if at is None else at, label) + row.tobytes())
+        self._position.moved(at, known, struct.pack("<qd", -1 if at is None else at, label) + row.tobytes())
 
     def _watch(self, error: float, at: int | None) -> None:
         """Give the detectors the error of a step, and record their alarms."""
@@ -304,7 +306,7 @@ class Online:
             if detector.drift_detected:
                 moment = None if at is None else from_microseconds(at)
                 metric = "absolute error" if is_number else "error rate"
-                step = self._place.steps + 1
+                step = self._position.steps + 1
                 self.record.alarms.append(Alarm(detector=name, metric=metric, step=step, time=moment))
 
     @property
@@ -315,7 +317,7 @@ class Online:
     @property
     def position(self) -> Position:
         """How far it has read its stream."""
-        return self._place.position
+        return self._position.position
 
     # Storage
 
@@ -352,7 +354,7 @@ class Online:
         self.model.start(self._encoding)
         self.model.load(folder / MODEL, self.spec.trusted_types)
         state = StreamState.read(folder / STREAM)
-        self._place, self.record = Place.of(state.position), Record.restored(state)
+        self._position, self.record = RunningPosition.of(state.position), Record.restored(state)
         stored = DetectorStates.read(folder / DETECTORS)
         self._last_label, self._detectors = stored.last_label, {}
         if stored.detectors:

@@ -14,7 +14,7 @@ from refit.config.windows import Period, earliest_as_of, period_start, shift
 from refit.errors import UserError
 from refit.operations.replay import comparing
 from refit.operations.replay.history import history
-from refit.operations.replay.policies import Policy
+from refit.operations.replay.policies import RetrainingPolicy
 from refit.operations.replay.scoring import Scores, Span, no_change, scores_of, spans_of
 from refit.operations.replay.simulation import Parts, Simulation, Simulator
 from refit.runtime.context import Context
@@ -33,7 +33,7 @@ class ReplayOptions:
     start: str
     end: str
     every: Period
-    policies: tuple[Policy, ...]
+    policies: tuple[RetrainingPolicy, ...]
     metric: str
     budget: int | None = None  # maximum number of retrainings of the best policy
     random: int = 0  # number of random schedules to compare each policy with

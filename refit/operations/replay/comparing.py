@@ -11,7 +11,7 @@ import numpy as np
 from refit.config import CostParams
 from refit.evaluation.holdout import tidy, with_interval
 from refit.evaluation.prediction_cost import in_money
-from refit.operations.replay.policies import Policy
+from refit.operations.replay.policies import RetrainingPolicy
 from refit.operations.replay.scoring import Scores, Span, difference
 from refit.operations.replay.simulation import Simulation, Simulator, Step
 from refit.problems import metric_named
@@ -120,7 +120,7 @@ def schedules(simulator: Simulator, simulation: Simulation, count: int, seed: in
     for index, steps in enumerate(drawn):
         simulator.context.progress(f"{count} random schedules against {simulation.policy.name}", index, count)
         simulations.append(
-            simulator.run(Policy(f"random {index + 1}", "given", simulation.policy.drift, steps), shown=False)
+            simulator.run(RetrainingPolicy(f"random {index + 1}", "given", simulation.policy.drift, steps), shown=False)
         )
     return simulations
 

@@ -11,7 +11,7 @@ from refit.config import DriftParams, nearest
 from refit.errors import UserError
 from refit.files.yaml_files import read_value
 
-__all__ = ["NAMES", "Policy", "parse"]
+__all__ = ["NAMES", "RetrainingPolicy", "parse"]
 
 NAMES = {
     "never": "the first model stays champion",
@@ -30,7 +30,7 @@ _CAUSES = {"schedule": ("schedule",), "drift": ("input",), "performance": ("perf
 
 
 @dataclass(frozen=True)
-class Policy:
+class RetrainingPolicy:
     """When to retrain after the first model: never, always, at given steps, or by the drift decision."""
 
     name: str
@@ -39,7 +39,7 @@ class Policy:
     steps: frozenset[int] = frozenset()
 
 
-def parse(text: str, drift: DriftParams) -> list[Policy]:
+def parse(text: str, drift: DriftParams) -> list[RetrainingPolicy]:
     """Parse comma-separated names of policies, each with optional settings of `drift` after colons.
 
     Raises:
@@ -59,14 +59,14 @@ def parse(text: str, drift: DriftParams) -> list[Policy]:
     return policies
 
 
-def _parsed(text: str, drift: DriftParams) -> Policy:
+def _parsed(text: str, drift: DriftParams) -> RetrainingPolicy:
     name, *settings = text.split(":")
     if name not in NAMES:
         raise UserError(f"policy {name!r} is unknown{nearest(name, NAMES)}; there are {', '.join(NAMES)}")
     if name in ("never", "always"):
         if settings:
             raise UserError(f"policy {name} has no settings; found {':'.join(settings)!r}")
-        return Policy(name, "never" if name == "never" else "always", drift)
+        return RetrainingPolicy(name, "never" if name == "never" else "always", drift)
     changed: dict[str, object] = {"retrain_on": _CAUSES[name]} if name in _CAUSES else {}
     for setting in settings:
         key, equals, value = setting.partition("=")
@@ -79,7 +79,7 @@ def _parsed(text: str, drift: DriftParams) -> Policy:
             raise UserError(f"policy {text}: {key} is set twice; leave one out")
         changed[key] = read_value(value)
     try:
-        return Policy(text, "decided", DriftParams.model_validate({**drift.model_dump(), **changed}))
+        return RetrainingPolicy(text, "decided", DriftParams.model_validate({**drift.model_dump(), **changed}))
     except ValidationError as error:
         first = error.errors()[0]
         where, said = ".".join(map(str, first["loc"])), str(first["msg"]).removeprefix("Value error, ")

@@ -42,7 +42,7 @@ class Step:
 class Simulation:
     """The state of a policy so far."""
 
-    policy: policies.Policy
+    policy: policies.RetrainingPolicy
     steps: list[Step] = field(default_factory=list)
     champion: Fit | None = None
     anchor: Fit | None = None
@@ -80,7 +80,7 @@ class Simulator:
         self._gate: dict[tuple[Any, ...], GateVerdict] = {}
         self._tests: dict[tuple[str, datetime], Holdout] = {}
 
-    def run(self, policy: policies.Policy, *, shown: bool = True) -> Simulation:
+    def run(self, policy: policies.RetrainingPolicy, *, shown: bool = True) -> Simulation:
         """Simulate all moments under a policy.
 
         Args:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from refit.schemas.prequential import Alarm, PrequentialReport
+from refit.schemas.online_state import Alarm
+from refit.schemas.prequential_report import PrequentialReport
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 from refit.reports.drawing import BAD, COLOURS, FULL, chart, legend, new_grid, write_csv
 from refit.schemas.evaluation import Evaluation
-from refit.schemas.prequential import Alarm, PrequentialPoint
+from refit.schemas.online_state import Alarm
+from refit.schemas.prequential_report import PrequentialPoint
 
 WORDS = {
     "prequential": "learns on",

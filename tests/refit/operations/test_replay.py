@@ -20,7 +20,7 @@ from refit.errors import RefitError, UserError
 from refit.operations.replay import ReplayOptions, bounds_of, policies
 from refit.operations.replay.comparing import Contender, against_chance, best_of, schedules
 from refit.operations.replay.history import as_numpy, history
-from refit.operations.replay.policies import Policy
+from refit.operations.replay.policies import RetrainingPolicy
 from refit.operations.replay.simulation import Parts, Simulator
 from refit.runtime import run_file
 from refit.runtime.context import Context
@@ -112,7 +112,7 @@ def test_random_schedules_are_told_of_in_one_line_and_a_fault_with_its_moment(
     end = datetime(2024, 10, 1, tzinfo=UTC)
     simulator = Simulator(context, history(context, end, end), days, Parts())
     drift = context.params.drift
-    simulation = simulator.run(Policy("mine", "given", drift, frozenset({2})))
+    simulation = simulator.run(RetrainingPolicy("mine", "given", drift, frozenset({2})))
     said.clear()
     assert len(schedules(simulator, simulation, 5, seed=0)) == 5
     assert {what for what in said if "random" in what} == {"5 random schedules against mine"}
@@ -123,7 +123,7 @@ def test_random_schedules_are_told_of_in_one_line_and_a_fault_with_its_moment(
 
     monkeypatch.setattr(simulator.fits, "at", broken)
     with pytest.raises(RefitError, match=r"always: 2024-06-01: learner 'logistic' predicted 3 values"):
-        simulator.run(Policy("always", "always", drift))
+        simulator.run(RetrainingPolicy("always", "always", drift))
 
 
 def test_a_second_replay_with_another_threshold_trains_nothing(
@@ -185,7 +185,7 @@ def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path
     as_of = datetime.fromisoformat(features["as_of"])
     context = Context(project=project, params=run_file.params_of(project))
     simulator = Simulator(context, history(context, as_of, as_of), [as_of], Parts())
-    simulation = simulator.run(Policy("never", "never", DriftParams()))
+    simulation = simulator.run(RetrainingPolicy("never", "never", DriftParams()))
     fit = simulation.champion
     assert fit is not None
     assert fit.record.model_digest == training["model_digest"]

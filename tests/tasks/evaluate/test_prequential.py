@@ -19,7 +19,7 @@ from refit.problems import problem_of
 from refit.reports.drawing import styled
 from refit.reports.model_card import card_stream, stream_charts
 from refit.reports.model_card.stream_charts import _curves
-from refit.schemas.prequential import PrequentialReport
+from refit.schemas.prequential_report import PrequentialReport
 
 HOUR = 3_600_000_000
 ROWS, LEARNED = 3_000, 2_000

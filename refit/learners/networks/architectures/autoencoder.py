@@ -28,7 +28,7 @@ class Params(mlp.Params):
     pretrain: Denoising = Field(Denoising(), description="without labels, on all rows")
 
 
-class Autoencoder(nn.Module):
+class AutoencoderNetwork(nn.Module):
     """The layers of an `mlp`, and a note of whether they have been pretrained, which is stored with the weights."""
 
     pretrained: Tensor
@@ -51,4 +51,4 @@ class Autoencoder(nn.Module):
 
 def build(params: Params, inputs: InputShapes, outputs: int) -> nn.Module:
     """The module with random weights."""
-    return Autoencoder(params, inputs, outputs)
+    return AutoencoderNetwork(params, inputs, outputs)

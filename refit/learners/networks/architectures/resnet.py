@@ -29,7 +29,7 @@ class Params(ArchitectureParams):
         return self
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Two convolutions of 3 x 3 and a shortcut without weights (option A)."""
 
     def __init__(self, before: int, channels: int, stride: int) -> None:
@@ -61,7 +61,7 @@ class Resnet(nn.Module):
         for group in range(3):
             for block in range(blocks):
                 after = width * 2**group
-                layers.append(Block(before, after, stride=2 if group and not block else 1))
+                layers.append(ResidualBlock(before, after, stride=2 if group and not block else 1))
                 before = after
         self.blocks = nn.Sequential(*layers)
         self.head = nn.Linear(before, outputs)

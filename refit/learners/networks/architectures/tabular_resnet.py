@@ -22,7 +22,7 @@ class Params(ArchitectureParams):
     residual_dropout: float = Field(0.0, ge=0, lt=1, description="of what a block adds")
 
 
-class Block(nn.Module):
+class DenseBlock(nn.Module):
     """x + Dropout(Linear(Dropout(ReLU(Linear(BatchNorm(x))))))."""
 
     def __init__(self, params: Params) -> None:
@@ -43,14 +43,14 @@ class Block(nn.Module):
 
 
 class TabularResnet(nn.Module):
-    """Prediction(Block(... Block(Linear(x)))), where Prediction(x) = Linear(ReLU(BatchNorm(x)))."""
+    """Prediction(DenseBlock(... DenseBlock(Linear(x)))), where Prediction(x) = Linear(ReLU(BatchNorm(x)))."""
 
     def __init__(self, params: Params, inputs: InputShapes, outputs: int) -> None:
         super().__init__()
         self.columns = Columns(inputs)
         self.layers = nn.Sequential(
             nn.Linear(self.columns.width, params.units),
-            *(Block(params) for _ in range(params.blocks)),
+            *(DenseBlock(params) for _ in range(params.blocks)),
             nn.BatchNorm1d(params.units),
             nn.ReLU(),
             nn.Linear(params.units, outputs),

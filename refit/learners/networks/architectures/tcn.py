@@ -39,7 +39,7 @@ class CausalConvolution(nn.Module):
         return convolved
 
 
-class Block(nn.Module):
+class TemporalBlock(nn.Module):
     """Two causal convolutions and a residual connection (figure 1b)."""
 
     def __init__(self, before: int, params: Params, dilation: int) -> None:
@@ -61,7 +61,7 @@ class Tcn(nn.Module):
     def __init__(self, values: int, levels: int, params: Params) -> None:
         super().__init__()
         widths = [values, *[params.channels] * (levels - 1)]
-        self.blocks = nn.Sequential(*(Block(before, params, 2**level) for level, before in enumerate(widths)))
+        self.blocks = nn.Sequential(*(TemporalBlock(before, params, 2**level) for level, before in enumerate(widths)))
 
     def forward(self, steps: Tensor) -> Tensor:
         outputs: Tensor = self.blocks(steps.transpose(1, 2)).transpose(1, 2)

@@ -38,7 +38,7 @@ from refit.learners.networks.keras.backend import import_keras
 from refit.learners.networks.keras.function import bound, params_of
 from refit.learners.networks.keras.inputs import NUMBERS, Feed, Shapes
 from refit.learners.networks.params import ArchitectureParams
-from refit.learners.networks.prepared import TWIN_ROWS, Fit, PreparedLearner, predict_alike
+from refit.learners.networks.prepared import TWIN_ROWS, FitInput, PreparedLearner, predict_alike
 from refit.learners.networks.surroundings import EpochReport, surroundings
 from refit.learners.newest import newest_of
 from refit.learners.texts import DenseTexts
@@ -83,17 +83,17 @@ class KerasModel(PreparedLearner):
             )
         self._model: Any = None
 
-    def _fit(self, fit: Fit) -> FitReport:
+    def _fit(self, fit: FitInput) -> FitReport:
         reading = ArchitectureParams(max_categories=self._params.max_categories)
         self._preparation = Preparation.learn(self.spec, fit.rows, reading)
         self._learn_scale(fit.label)
         return self._learn(None, fit)
 
-    def _resume(self, before: Self, fit: Fit) -> FitReport:
+    def _resume(self, before: Self, fit: FitInput) -> FitReport:
         self._preparation, self._scale = before._preparation, before._scale
         return self._learn(before, fit)
 
-    def _learn(self, before: KerasModel | None, fit: Fit) -> FitReport:
+    def _learn(self, before: KerasModel | None, fit: FitInput) -> FitReport:
         label, validation = fit.label, fit.validation
         rows, score = self._prepared.inputs(fit.rows), None
         if validation is not None:

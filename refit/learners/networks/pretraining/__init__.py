@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from refit.errors import UserError
 from refit.learners.contract import Spec
 from refit.learners.networks.architecture import Architecture
-from refit.learners.networks.architectures.autoencoder import Autoencoder
-from refit.learners.networks.inputs import Inputs, InputShapes, Scaling
+from refit.learners.networks.architectures.autoencoder import AutoencoderNetwork
+from refit.learners.networks.inputs import ImageScaling, Inputs, InputShapes
 from refit.learners.networks.loop import Task
 from refit.learners.networks.losses import nothing
 from refit.learners.networks.params import ArchitectureParams, Augmentation, Pretraining
@@ -86,7 +86,9 @@ def check(spec: Spec, architecture: Architecture, params: ArchitectureParams, wh
         )
 
 
-def pretask(spec: Spec, params: ArchitectureParams, device: torch.device, scaling: Scaling, progress: Progress) -> Task:
+def pretask(
+    spec: Spec, params: ArchitectureParams, device: torch.device, scaling: ImageScaling, progress: Progress
+) -> Task:
     """The training without labels: as that with labels, but for what depends on these."""
     how, on_epoch = params.pretrain, surroundings.get().on_epoch
     assert how is not None
@@ -128,5 +130,5 @@ def trainee(network: nn.Module, head: frozenset[str], shapes: InputShapes, how: 
         yield method(how).build(body, shapes, how)
     finally:
         body.release()
-    if isinstance(network, Autoencoder):
+    if isinstance(network, AutoencoderNetwork):
         network.pretrained.fill_(True)

@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 
 from refit.learners import Spec, load, make
-from refit.learners.networks.architectures.autoencoder import Autoencoder, Denoising, Params
+from refit.learners.networks.architectures.autoencoder import AutoencoderNetwork, Denoising, Params
 from refit.learners.networks.inputs import Inputs, InputShapes, Scaling
 from refit.learners.networks.loop import train
 from refit.learners.networks.pretraining import pretask, trainee
@@ -31,7 +31,7 @@ def rows(count: int) -> Inputs:
 
 def test_hidden_values_are_restored_from_the_others() -> None:
     torch.manual_seed(0)
-    network, table = Autoencoder(PARAMS, SHAPES, 1), rows(400)
+    network, table = AutoencoderNetwork(PARAMS, SHAPES, 1), rows(400)
     task = pretask(Spec("it", "autoencoder", ()), PARAMS, torch.device("cpu"), Scaling({}), silent)
     head = frozenset({"head.weight", "head.bias"})
     with trainee(network, head, SHAPES, PARAMS.pretrain) as denoiser:

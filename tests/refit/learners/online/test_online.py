@@ -22,10 +22,11 @@ from refit.learners import Spec, load, make, update
 from refit.learners.conformance import RULES, Broken, Subject, check
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES
 from refit.learners.networks.surroundings import checkpoints_in
-from refit.learners.online import prequential
+from refit.learners.online import step_errors
 from refit.learners.online.learner import Online
-from refit.learners.online.prequential import Moments, Record
-from refit.schemas.prequential import Position
+from refit.learners.online.step_errors import Record
+from refit.learners.online.stream_times import Moments
+from refit.schemas.online_state import Position
 
 HOUR = 3_600_000_000
 SLOWER: Mapping[str, Any] = {"params": {"learning_rate": 0.1}}
@@ -130,7 +131,7 @@ def test_no_change_is_the_newest_label_that_was_known() -> None:
     table, label = stream(60, delay_hours=3)
     moments = Moments.of(table)
     before = moments.learned_before(60)
-    wrong = prequential.no_change_errors(make(spec_of({})).spec.problem, label, before, None)
+    wrong = step_errors.no_change_errors(make(spec_of({})).spec.problem, label, before, None)
     expected = [float((label[row - 3] if row >= 3 else 0) != label[row]) for row in range(60)]
     assert wrong.tolist() == expected
 
@@ -169,7 +170,7 @@ def test_what_it_says_of_its_errors_is_what_they_were() -> None:
     table, label = stream(1_234, delay_hours=2)
     learner = Online(spec_of({}))._started(table)
     predicted = learner._learn(table, label, print)
-    steps, errors, chance = prequential.totals(learner.record.blocks)
+    steps, errors, chance = step_errors.totals(learner.record.blocks)
     assert (steps, errors) == (1_234, ((predicted >= 0.5) != label).sum())
     assert chance == (np.concatenate([[0, 0], label[:-2]]) != label).sum()
 
@@ -179,7 +180,7 @@ def test_blocks_stay_few_however_long_the_stream() -> None:
     for step in range(200_000):
         record.add(step, (1.0, 0.5, 0.0))
     assert 200 <= len(record.blocks) <= 401
-    assert prequential.totals(record.blocks) == (200_000, 200_000.0, 0.0)
+    assert step_errors.totals(record.blocks) == (200_000, 200_000.0, 0.0)
     assert len({block.steps for block in record.blocks[:-1]}) == 1
 
 
@@ -221,7 +222,7 @@ def test_with_a_longer_delay_two_runs_give_the_model_of_one_and_judge_fewer_step
     after = update(half, [(table.slice(200), label[200:])])
     assert isinstance(after, Online)
     assert after.digest() == whole.digest()
-    judged = [prequential.totals(each.record.blocks)[0] for each in (whole, after)]
+    judged = [step_errors.totals(each.record.blocks)[0] for each in (whole, after)]
     assert judged == [500, 500 - 6]
 
 
@@ -230,7 +231,7 @@ def test_a_later_run_judges_no_step_by_labels_that_were_unknown_at_its_time() ->
     before = learned({}, table.slice(0, 200), label[:200])
     after = update(before, [(table.slice(200), label[200:])])
     assert isinstance(after, Online)
-    assert prequential.totals(after.record.blocks)[0] == 300 - 23, "a day of steps was predicted before the run's start"
+    assert step_errors.totals(after.record.blocks)[0] == 300 - 23, "a day of steps was predicted before the run's start"
 
 
 DRIVER = """
