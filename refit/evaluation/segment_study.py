@@ -105,7 +105,7 @@ def _division(
     stability = list(_agreements(whole, rows, predicted[:, 0], random)) if len(whole.segments) > 1 else []
     gap, error = _gap(whole, rows, predicted[:, 0], random) if count is not None else (None, None)
     yield Division(
-        asked=count,
+        requested=count,
         segments=int((whole.segments != NOISE).sum()),
         silhouette=round(float(predicted[:, 2].mean()), 6),
         bic=round(float(2 * predicted[:, 1].sum() + whole.parameters * np.log(len(rows))), 3),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +11,7 @@ from pydantic import Field
 
 from refit.errors import RefitError, UserError
 from refit.extras import install_extra
-from refit.files.artifacts import digest, write_json, write_manifest
+from refit.files.artifacts import digest, write_manifest
 from refit.learners.contract import (
     DESCRIPTION,
     Declaration,
@@ -28,6 +26,7 @@ from refit.learners.contract import (
 from refit.learners.networks.params import Closed, checked
 from refit.problems.association import TOP, Association, first_absent, left_out, most_frequent
 from refit.runtime.context import Progress, silent
+from refit.schemas.association_rules import AssociationRule, AssociationRules
 from refit.schemas.model_description import ModelDescription
 
 if TYPE_CHECKING:
@@ -42,17 +41,6 @@ class FPGrowthParams(Closed):
     min_support: float = Field(0.006, gt=0, le=1, description="share of the baskets with all items of a set")
     min_confidence: float = Field(0.25, gt=0, le=1, description="of a rule")
     max_items: int | None = Field(None, ge=2, description="of a set; null: any number")
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A basket with all of some items has another one too."""
-
-    items: tuple[str, ...]
-    adds: str
-    support: float  # share of the baskets with all of them
-    confidence: float  # share of the baskets with the items that have the other one too
-    lift: float
 
 
 class FPGrowth:
@@ -76,7 +64,7 @@ class FPGrowth:
     def _configure(self, spec: Spec) -> None:
         self.spec = spec
         self.threshold = 0.5
-        self.rules: tuple[Rule, ...] = ()
+        self.rules: tuple[AssociationRule, ...] = ()
         self._shares: dict[str, float] = {}
 
     @property
@@ -111,16 +99,16 @@ class FPGrowth:
         warnings = () if self.rules else ("no rule is that frequent and sure: it recommends the most frequent items",)
         return FitReport(warnings=warnings)
 
-    def _mined(self, baskets: Sequence[Sequence[str]]) -> Iterator[Rule]:
+    def _mined(self, baskets: Sequence[Sequence[str]]) -> Iterator[AssociationRule]:
         """The rules, the surest first."""
         import pandas as pd
         from mlxtend.frequent_patterns import association_rules, fpgrowth
 
         items = sorted(self._shares)
-        place = {item: number for number, item in enumerate(items)}
+        index = {item: number for number, item in enumerate(items)}
         has = np.zeros((len(baskets), len(items)), dtype=np.bool_)
         for row, basket in enumerate(baskets):
-            has[row, [place[item] for item in basket]] = True
+            has[row, [index[item] for item in basket]] = True
         frequent = fpgrowth(
             pd.DataFrame(has, columns=items),
             min_support=self._arguments.min_support,
@@ -131,7 +119,7 @@ class FPGrowth:
             return
         table = association_rules(frequent, metric="confidence", min_threshold=self._arguments.min_confidence)
         rules = [
-            Rule(tuple(sorted(items)), next(iter(adds)), float(support), float(confidence), float(lift))
+            AssociationRule(tuple(sorted(items)), next(iter(adds)), float(support), float(confidence), float(lift))
             for items, adds, support, confidence, lift in table[
                 ["antecedents", "consequents", "support", "confidence", "lift"]
             ].itertuples(index=False)
@@ -140,7 +128,7 @@ class FPGrowth:
         yield from sorted(rules, key=lambda rule: (-rule.confidence, -rule.support, rule.items, rule.adds))
 
     def _index(self) -> None:
-        self._by_first: dict[str, list[Rule]] = {}
+        self._by_first: dict[str, list[AssociationRule]] = {}
         for rule in self.rules:
             self._by_first.setdefault(rule.items[0], []).append(rule)
         self._popular = list(self._shares)
@@ -148,7 +136,7 @@ class FPGrowth:
     def resume(self, *args: Any, **named: Any) -> FitReport:
         raise cannot_resume(self.spec)
 
-    def _applying(self, basket: Sequence[str]) -> list[Rule]:
+    def _applying(self, basket: Sequence[str]) -> list[AssociationRule]:
         has = set(basket)
         return [rule for item in basket for rule in self._by_first.get(item, ()) if has.issuperset(rule.items)]
 
@@ -184,8 +172,7 @@ class FPGrowth:
         return result
 
     def save(self, folder: Path) -> None:
-        rules = [[rule.items, rule.adds, rule.support, rule.confidence, rule.lift] for rule in self.rules]
-        write_json(folder / RULES, {"shares": list(self._shares.items()), "rules": rules})
+        AssociationRules(shares=tuple(self._shares.items()), rules=self.rules).write(folder / RULES)
         describe(self).write(folder / DESCRIPTION)
         write_manifest(folder)
 
@@ -194,9 +181,8 @@ class FPGrowth:
         learner = cls.__new__(cls)  # `__init__` would need the package that mines
         learner._configure(spec)
         learner.threshold = description.threshold
-        stored = json.loads((folder / RULES).read_text(encoding="utf-8"))
-        learner._shares = dict(stored["shares"])
-        learner.rules = tuple(Rule(tuple(items), *rest) for items, *rest in stored["rules"])
+        stored = AssociationRules.read(folder / RULES)
+        learner._shares, learner.rules = dict(stored.shares), stored.rules
         learner._index()
         return learner
 

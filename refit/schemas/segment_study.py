@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from refit.schemas.artifact import Part
 
 __all__ = ["Division", "MapPoint", "Segment", "SegmentStudy", "Trait"]
@@ -10,7 +12,7 @@ __all__ = ["Division", "MapPoint", "Segment", "SegmentStudy", "Trait"]
 class Division(Part):
     """One number of segments that the learner was asked for, on all training rows."""
 
-    asked: int | None  # None if the learner finds the number itself
+    requested: int | None = Field(alias="asked")  # None if the learner finds the number itself
     segments: int  # that it found, without noise
     silhouette: float
     bic: float  # Bayesian information criterion of the mixture: lower is better

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from refit.learners import load
+from refit.schemas.association_rules import AssociationRules
 from refit.schemas.online_state import LinearState, PartialFitState
 
 STORED = Path(__file__).parent / "learners"
@@ -42,7 +43,9 @@ def test_an_older_learner_has_its_digest_and_predicts(
     assert (again.predict(rows) == predicted).all()
 
 
-def test_older_files_of_a_stream_have_the_values_that_todays_have() -> None:
+def test_older_files_have_the_values_that_todays_have() -> None:
+    rules = STORED / "fp_growth/rules.json"
+    assert AssociationRules.read(rules).to_json() == json.loads(rules.read_text())
     for name, schema in (
         ("online_linear/model/linear", LinearState),
         ("online_partial_fit/model/vectors", PartialFitState),

@@ -153,7 +153,7 @@ def test_the_study_says_how_many_segments_there_are_how_stable_and_what_sets_eac
     shop = pa.array(np.where(rows["x"].to_numpy() > 4, "corner", "market"))
     learner = fitted("sklearn.cluster.KMeans", n_clusters=3, n_init=3)
     told = study(learner, rows.append_column("shop", shop), ("x", "y"), [2, 3, 4])
-    by_count = {each.asked: each for each in told.divisions}
+    by_count = {each.requested: each for each in told.divisions}
     assert max(by_count, key=lambda count: by_count[count].silhouette) == 3
     assert min(by_count, key=lambda count: by_count[count].bic) == 3
     assert max(by_count, key=lambda count: by_count[count].gap or 0) == 3
@@ -168,7 +168,7 @@ def test_a_study_of_a_learner_with_its_default_number_is_of_that_number() -> Non
     learner = fitted("sklearn.cluster.KMeans", n_init=1)
     result = study(learner, points(gaps=0), ("x", "y"), [2])
     assert result.chosen == 8
-    assert [each.asked for each in result.divisions] == [2, 8]
+    assert [each.requested for each in result.divisions] == [2, 8]
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def tables(folder: Path, evaluation: Evaluation) -> None:
         write_csv(
             folder / "numbers_of_segments.csv",
             header,
-            ((d.asked, d.segments, d.silhouette, d.bic, d.gap, d.stability) for d in study.divisions),
+            ((d.requested, d.segments, d.silhouette, d.bic, d.gap, d.stability) for d in study.divisions),
         )
 
 
@@ -58,7 +58,7 @@ def numbers_of_segments(evaluation: Evaluation) -> Any:
         return None
     figure, grid = new_grid("How many segments", (FULL, 2.7), columns=4)
     for axes, name in zip(grid[0], ("silhouette", "stability", "gap", "bic"), strict=True):
-        points = [(each.asked, getattr(each, name)) for each in study.divisions if getattr(each, name) is not None]
+        points = [(each.requested, getattr(each, name)) for each in study.divisions if getattr(each, name) is not None]
         if not points:
             axes.set_axis_off()
             continue
@@ -111,7 +111,7 @@ def shares(evaluation: Evaluation) -> Any:
 def summary(evaluation: Evaluation) -> Iterator[str]:
     if not (study := study_of(evaluation)):
         return
-    chosen = next((each for each in study.divisions if each.asked == study.chosen), None)
+    chosen = next((each for each in study.divisions if each.requested == study.chosen), None)
     count = len(study.segments)
     stable = chosen.stability if chosen else None
     steady = ""
