@@ -16,7 +16,7 @@ from flows.run_summary import StageEnd
 from refit.config import Params
 from refit.errors import UserError
 from refit.files.artifacts import RELEASED, sweep
-from refit.runtime import dvc_runner, lock, provenance, run_file
+from refit.runtime import dvc_runner, lock, project_requirements, provenance, run_file
 from refit.runtime.context import Context, utc_now
 from refit.runtime.terminal import Terminal, guard_logs
 from refit.schemas.releases import Releases
@@ -68,7 +68,8 @@ def check(project: Path, settings: run_file.RunFile) -> Params:
     """Return the params of a run with these settings, after checking that it may start; write nothing.
 
     Raises:
-        UserError: every problem of the params at once, an `as_of` that is no time, or an invalid `released.json`.
+        UserError: every problem of the params at once, an `as_of` that is no time, an invalid `released.json`, or
+            a package that the project asks for and that is not installed.
     """
     from refit.storage import quarantine
 
@@ -76,6 +77,7 @@ def check(project: Path, settings: run_file.RunFile) -> Params:
     if settings.as_of != LATEST:
         retrain_dedup.require_past(project, params, moment_of(settings.as_of, params), now=utc_now())
     quarantine.releases(project)
+    project_requirements.installed(project)
     return params
 
 

@@ -6,7 +6,11 @@ Importing it sets variables that libraries read when they load: no analytics, an
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +30,38 @@ for _switch, _off in {
 # By default OpenMP's threads wait for each other by spinning: with other work on the same cores, a fit of boosted trees
 # then takes four times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+class _OwnPackages:
+    """Finds Refit's packages where Refit is, also for a program in a folder with a package of the same name."""
+
+    NAMES = ("flows", "tasks", "feature_store", "registry")
+    root = str(Path(__file__).resolve().parents[1])
+
+    @classmethod
+    def find_spec(
+        cls, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [cls.root], target) if name in cls.NAMES else None
+
+    @classmethod
+    def prefer(cls) -> None:
+        """Find them first from now on.
+
+        Raises:
+            ImportError: the program has imported a package of the same name already.
+        """
+        for name in cls.NAMES:
+            origin = getattr(sys.modules.get(name), "__file__", None)
+            if origin and not Path(origin).resolve().is_relative_to(cls.root):
+                raise ImportError(
+                    f"Refit has a package {name!r}, and this program has imported another one, {origin}: "
+                    "rename that one, or import refit in a program that does not import it"
+                )
+        sys.meta_path.insert(0, cls)
+
+
+_OwnPackages.prefer()
 
 
 def load(

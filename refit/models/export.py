@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from refit.learners.pyfunc import TableModel
 from refit.models import run_logging
 from refit.models.incumbent import check_registered, check_trusted, downloaded, fetch_model, required_tag, signer_of
 from refit.models.verification import MODEL, check_stored
-from refit.runtime import run_file
+from refit.runtime import project_requirements, run_file
 from refit.runtime.context import Context
 from registry import champion, signing, versions
 from registry.store import RegistryError, Store
@@ -107,6 +108,8 @@ def loaded(
             signing.verify(path, signature, signing.Signer(public_key), str(path))
         except RegistryError as error:
             raise RefitError(str(error)) from error
+    for difference in project_requirements.check_recorded(path, str(path)):
+        warnings.warn(difference, stacklevel=3)
     return TableModel(load(path / MODEL, trusted_types=trusted_types))
 
 

@@ -15,7 +15,7 @@ from refit.errors import RefitError
 from refit.files.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest
 from refit.models import model_cache, run_logging
 from refit.models.verification import MODEL, check_stored
-from refit.runtime import run_file
+from refit.runtime import project_requirements, run_file
 from refit.runtime.context import Context, person
 from refit.schemas.artifact import Artifact, utc_moment, utc_text
 from refit.schemas.feature_table import FeatureTable
@@ -108,7 +108,8 @@ def fetch_model(context: Context, version: str) -> Path:
     """A checked local copy of the candidate folder of a version, cached in `.refit/models/`.
 
     Raises:
-        RefitError: there is no such version, its files are missing, or they are not those that were registered.
+        RefitError: there is no such version, its files are missing, they are not those that were registered, or it
+            was trained with a package of the project that is not installed here.
     """
     model = context.params.project.name
     with run_logging.opened(context) as store:
@@ -116,16 +117,21 @@ def fetch_model(context: Context, version: str) -> Path:
         if of is None:
             raise RefitError(f"{model} has no version {version} in the registry at {store.shown}")
         copy = model_cache.copy_path(context, version, required_tag(of, "refit.model_digest"))
+        stored: Path | None = None
         if copy.is_dir():
             try:
                 check_trusted(context, store, of, copy)
                 model_cache.note(context, of)
-                return copy / MODEL
+                stored = copy
             except RefitError as error:
                 context.progress(f"the local copy of version {version} is damaged and is fetched again: {error}")
-        with downloaded(context, store, of) as folder:
-            check_trusted(context, store, of, folder)
-            return model_cache.add(context, of, folder) / MODEL
+        if stored is None:
+            with downloaded(context, store, of) as folder:
+                check_trusted(context, store, of, folder)
+                stored = model_cache.add(context, of, folder)
+    for difference in project_requirements.check_recorded(stored, f"version {version} of {model}"):
+        context.progress(difference)
+    return stored / MODEL
 
 
 def check_champion(context: Context) -> str | None:

@@ -11,6 +11,8 @@ from refit.config import nearest
 from refit.errors import UserError
 from refit.files import artifacts
 
+OWN_PACKAGES = ("flows", "tasks", "feature_store", "registry")
+
 
 def load(project: Path, name: str, where: str) -> ModuleType:
     """Load a Python file of the project as a module; `where` is its path in params, for messages.
@@ -30,6 +32,13 @@ def load(project: Path, name: str, where: str) -> ModuleType:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
+    except ImportError as error:
+        if (own := (error.name or "").partition(".")[0]) in OWN_PACKAGES and (project / own).is_dir():
+            raise UserError(
+                f"{name} imports {error.name}, and {own} is a package of Refit, which a folder of the project cannot "
+                "replace; rename the folder"
+            ) from None
+        raise
     finally:
         del sys.modules[module_name]
     return module

@@ -37,7 +37,7 @@ from refit.files.artifacts import (
 from refit.models.incumbent import PARENT, PARENT_DIGEST, STAND_IN, TEST_TAG, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
 from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
-from refit.runtime import provenance
+from refit.runtime import project_requirements, provenance
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
 from refit.schemas.evaluation import Evaluation
@@ -114,7 +114,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         loader=LOADER,
         features=list(features.features),
         example=golden.slice(0, EXAMPLE_ROWS).select(features.features).to_pandas(),
-        requirements=provenance.requirements(description.kind, network=network_libraries(candidate.folder)),
+        requirements=_requirements(context, description.kind, candidate.folder),
         outputs=description.classes,
     )
     _write_parquet(golden, folder / GOLDEN)
@@ -138,6 +138,12 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         **{f"refit.{key}": value for key, value in recorded.items() if value is not None},
     }
     return {key: str(value) for key, value in tags.items()}
+
+
+def _requirements(context: Context, kind: str, folder: Path) -> list[str]:
+    """What the stored model needs in addition to Refit: what its learner does, and what the project asks for."""
+    learner = provenance.requirements(kind, network=network_libraries(folder))
+    return list(dict.fromkeys([*learner, *project_requirements.installed(context.project)]))
 
 
 def golden_rows(context: Context, key: str, features: Sequence[str]) -> pa.Table:
@@ -208,6 +214,8 @@ def _write_provenance(context: Context, started_from: WarmStart, folder: Path) -
         shutil.copyfile(context.path("dvc.lock"), folder / "dvc.lock")
     shutil.copyfile(context.path(SNAPSHOT), folder / SNAPSHOT.name)
     started_from.write(folder / WARM_START.name)
+    if own := project_requirements.installed(context.project):
+        (folder / project_requirements.RECORD).write_text("\n".join(own) + "\n", encoding="utf-8")
     commit = provenance.commit(context.project)
     if commit.patch is not None:
         (folder / "uncommitted.patch").write_bytes(commit.patch)

@@ -1,0 +1,92 @@
+"""The packages that a project itself asks for: recorded with each model, and compared where a model is loaded."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from refit.errors import RefitError, UserError
+
+__all__ = ["RECORD", "check_recorded", "installed"]
+
+RECORD = "requirements.txt"  # in the folder `provenance` of a stored version: NAME==VERSION, as it was trained with
+_INSTALL = "uv pip install -r requirements.txt, or what the project's pyproject.toml asks for"
+
+
+def installed(project: Path) -> list[str]:
+    """The releases of the packages in the project's `requirements.txt`, or else its `pyproject.toml`: `NAME==VERSION`.
+
+    Refit's own repository, which is a project too, has none beyond Refit's.
+
+    Raises:
+        UserError: one is not installed in a release that the file allows, or a line is no requirement.
+    """
+    releases = set[str]()
+    for requirement, where in _requirements(project):
+        if requirement.marker and not requirement.marker.evaluate():
+            continue
+        version = _version(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            state = "not installed" if version is None else f"{version} here"
+            raise UserError(f"{where} asks for {requirement}, which is {state}; next to Refit: {_INSTALL}")
+        releases.add(f"{requirement.name}=={version}")
+    return sorted(releases)
+
+
+def check_recorded(stored: Path, name: str) -> list[str]:
+    """Compare the packages that a stored version was trained with to those here; returns what differs, one line each.
+
+    Args:
+        stored: the version's folder, after its files were checked.
+        name: of the version, for messages.
+
+    Raises:
+        RefitError: a package is not installed here.
+    """
+    record = stored / "provenance" / RECORD
+    trained = [line.split("==") for line in record.read_text(encoding="utf-8").split()] if record.is_file() else []
+    here = {package: _version(package) for package, _ in trained}
+    if missing := [f"{package}=={version}" for package, version in trained if here[package] is None]:
+        raise RefitError(
+            f"{name} was trained with {', '.join(missing)} of its project, not installed here; next to Refit: "
+            f"uv pip install {' '.join(missing)}"
+        )
+    different = [
+        f"{package} {version} (here {here[package]})" for package, version in trained if here[package] != version
+    ]
+    return [f"{name} was trained with {', '.join(different)}: its predictions may differ"] if different else []
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _requirements(project: Path) -> Iterator[tuple[Requirement, str]]:
+    if (path := project / "requirements.txt").is_file():
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            text = line.partition(" #")[0].strip()
+            if text and not text.startswith(("#", "-")):  # an option of pip, such as -r or --index-url
+                yield _parse(text, f"requirements.txt, line {number},"), f"requirements.txt, line {number},"
+    elif (path := project / "pyproject.toml").is_file():
+        try:
+            own = tomllib.loads(path.read_text(encoding="utf-8")).get("project", {})
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(f"pyproject.toml is not valid TOML: {error}; correct it") from None
+        if own.get("name") != "refit":
+            for text in own.get("dependencies", ()):
+                yield _parse(text, "pyproject.toml"), "pyproject.toml"
+
+
+def _parse(text: str, where: str) -> Requirement:
+    try:
+        return Requirement(text)
+    except InvalidRequirement as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{where} {text!r}: {first}; a requirement such as 'holidays>=0.80' was expected") from None
