@@ -15,6 +15,7 @@ from refit.plain_text import shortened
 from refit.runtime.run_file import Overrides
 from refit.schemas.answered_drift import DataWindow
 
+NOW = "now"
 MOST_CHARACTERS = 1_000  # of a reason or a column's name
 MOST_COLUMNS = 10_000
 OLDEST_EVENT = timedelta(days=7)
@@ -69,6 +70,18 @@ def own_settings(overrides: Overrides | None) -> Overrides:
                     "false: change params.yaml for anything else"
                 )
     return dict(overrides or {})
+
+
+def own_window(as_of: str) -> str:
+    """Return when a run pretends to happen: a deployed one that is to run `now`, at the time of its schedule.
+
+    A run that starts days late, since there was no worker, scores the rows of its own window: those after its schedule.
+    """
+    if as_of != NOW or _deployed_with() is None:
+        return as_of
+    from prefect import runtime
+
+    return str(runtime.flow_run.scheduled_start_time.isoformat())
 
 
 def admitted(reason: str, window: object, columns: Sequence[str] | None, emitted: str | None) -> Trigger:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from pydantic import JsonValue
 
-from flows.admission import own_file, own_project, refused_in_one_line
+from flows.admission import own_file, own_project, own_window, refused_in_one_line
 from flows.run_labels import named
 from flows.session import watching
 from flows.summary_display import publish_scores
@@ -28,10 +28,12 @@ def batch_scoring(
     Args:
         project: the project's folder.
         rows: a CSV or Parquet file, a batch such as `2013-11`, `next 24h`, or of forecasts `newest`.
-        as_of: `now`, or the date or time, in the project's zone, up to which things are known.
+        as_of: `now` (of a deployed run: the time of its schedule), or the date or time, in the project's zone, up to
+            which things are known.
         out: where to write the predictions; `reports/scores/` if None.
         wait_seconds: how long to wait for another run of the same project to end.
     """
     with watching(own_project(project), trigger="batch scoring", wait_seconds=wait_seconds) as context:
-        report = score(context, own_file(context.project, "rows", rows), as_of, own_file(context.project, "out", out))
+        files = own_file(context.project, "rows", rows), own_file(context.project, "out", out)
+        report = score(context, files[0], own_window(as_of), files[1])
         return publish_scores(report).to_json()

@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import flow, runtime
 
+from flows import checkouts
 from flows.admission import admitted, own_project, own_settings, refused_in_one_line
 from flows.retrain_dedup import ends_if_answered
 from flows.run_labels import ended, named
@@ -67,5 +68,6 @@ def continuous_training(
         featurize(run)
         train(run)
         evaluate(run)
+        checkouts.share(folder, run.screen)
         register(run)
         return ended(publish(run), reason)

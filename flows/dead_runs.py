@@ -7,7 +7,8 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-FLOWS = ("continuous-training", "drift-watch", "batch-scoring")  # a database may hold other flows too
+from flows.deployments import FLOW_NAMES
+
 SECONDS = 5
 GRACE = timedelta(seconds=10)  # in which the flow run's last states may still arrive
 SILENCE = timedelta(seconds=120)  # four heartbeats of a flow run
@@ -40,7 +41,7 @@ async def end_silent_flow_runs(*, silence: timedelta = SILENCE) -> int:
             sa.select(db.FlowRun.id)
             .join(db.Flow, db.Flow.id == db.FlowRun.flow_id)
             .where(
-                db.Flow.name.in_(FLOWS),
+                db.Flow.name.in_(FLOW_NAMES),
                 db.FlowRun.state_type == StateType.RUNNING,
                 db.FlowRun.state_timestamp < since,
             )
@@ -70,7 +71,7 @@ async def end_left_behind(*, grace: timedelta = GRACE) -> int:
     async with provide_database_interface().session_context(begin_transaction=True) as session:
         left = await task_runs.read_task_runs(
             session,
-            flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=list(FLOWS))),
+            flow_filter=filters.FlowFilter(name=filters.FlowFilterName(any_=list(FLOW_NAMES))),
             flow_run_filter=filters.FlowRunFilter(
                 state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(any_=list(TERMINAL_STATES))),
                 end_time=filters.FlowRunFilterEndTime(before_=now("UTC") - grace),

@@ -1,7 +1,8 @@
 """`python -P -m flows.deployed_run`: what the worker starts for each flow run, in its project's folder.
 
 Everybody with access to a server may write deployments to it. This process runs only what the project's own
-`prefect.yaml` deploys, so that no request can name other code, another folder or a shell step.
+`prefect.yaml` deploys, so that no request can name other code, another folder or a shell step. Where the folder holds
+no project, the deployment's pull step brings one (`flows.checkouts`), and asks the same of it.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import os
 import runpy
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.deployments import PREFECT_YAML
+from flows.deployments import PREFECT_YAML, declared_name
+from refit.errors import UserError
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.plain_text import one_line
 from refit.runtime.terminal import say
@@ -24,6 +26,8 @@ from refit.runtime.terminal import say
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
 
+CLONE, IMAGE = "flows.checkouts.clone", "flows.checkouts.image"  # the pull steps of `refit deploy`
+FLOWS = ("flows.continuous_training", "flows.drift_watch", "flows.batch_scoring")
 _SET_FOLDER = "prefect.deployments.steps.set_working_directory"
 
 
@@ -36,17 +40,40 @@ def refusal(deployment: DeploymentResponse | None, project: Path, declared: Yaml
     """
     if deployment is None:
         return "it belongs to no deployment"
-    entries = [entry for entry in declared.get("deployments") or () if entry.get("name") == deployment.name]
+    name = declared_name(deployment.name, declared)
+    entries = [entry for entry in declared.get("deployments") or () if entry.get("name") == name]
     entries = [entry for entry in entries if entry.get("entrypoint") == deployment.entrypoint]
     if not entries:
         return f"deployment {deployment.name} would run {deployment.entrypoint}, which {PREFECT_YAML} does not declare"
     (entry, *_), steps = entries, deployment.pull_steps or []
-    if steps not in (declared.get("pull"), entry.get("pull")) and not all(_stays_in(project, step) for step in steps):
+    ours = len(steps) == 1 and not {CLONE, IMAGE}.isdisjoint(steps[0])
+    if steps in (declared.get("pull"), entry.get("pull")):
+        ours = True
+    if not ours and not all(_stays_in(project, step) for step in steps):
         return f"deployment {deployment.name} has steps that {PREFECT_YAML} does not declare"
     if deployment.path not in (None, "", ".", str(project)):
         return f"deployment {deployment.name} would take its code from {deployment.path}"
     if _project_of(deployment.parameters) != _project_of(entry.get("parameters") or {}):
         return f"deployment {deployment.name} is for another project than {PREFECT_YAML} says"
+    return None
+
+
+def refusal_without_project(entrypoint: str | None, steps: Sequence[YamlTree]) -> str | None:
+    """Return why a run may not start in a folder without a project; None if it will bring one by our own step.
+
+    >>> refusal_without_project("flows.drift_watch:drift_watch", [{"flows.checkouts.image": {}}])
+    >>> shell = {"prefect.deployments.steps.run_shell_script": {"script": "true"}}
+    >>> refusal_without_project("flows.drift_watch:drift_watch", [shell])
+    'it has steps other than those of `refit deploy`'
+    """
+    if str(entrypoint).partition(":")[0] not in FLOWS:
+        return f"it would run {entrypoint}, which is no flow of Refit"
+    if len(steps) != 1 or len(steps[0]) != 1 or not {CLONE, IMAGE} & steps[0].keys():
+        return "it has steps other than those of `refit deploy`"
+    allowed, (arguments,) = os.environ.get("REFIT_REPOSITORY"), steps[0].values()
+    repository = (arguments or {}).get("repository")
+    if allowed and repository not in (None, allowed):
+        return f"it would clone {repository}, and this worker is for {allowed} only (REFIT_REPOSITORY)"
     return None
 
 
@@ -60,24 +87,44 @@ def _project_of(parameters: Mapping[str, object]) -> Any:
     return parameters.get("project", ".")
 
 
+def require_declared(project: Path) -> None:
+    """Refuse this process's flow run unless the project's `prefect.yaml` declares its deployment.
+
+    Raises:
+        UserError: it does not.
+    """
+    _, deployment = _this_run()
+    if reason := refusal(deployment, project, read_yaml(project / PREFECT_YAML)):
+        raise UserError(f"refused: {reason}")
+
+
+def _this_run() -> tuple[UUID, DeploymentResponse | None]:
+    from prefect import get_client
+
+    with get_client(sync_client=True) as client:
+        flow_run = client.read_flow_run(UUID(os.environ["PREFECT__FLOW_RUN_ID"]))
+        return flow_run.id, client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
+
+
 def main() -> None:
     """Refuse the flow run that `PREFECT__FLOW_RUN_ID` names, or pass it to Prefect's engine."""
     from prefect import get_client
     from prefect.states import Failed
 
     project = Path.cwd().resolve()
-    flow_run_id = UUID(os.environ["PREFECT__FLOW_RUN_ID"])
-    with get_client(sync_client=True) as client:
-        flow_run = client.read_flow_run(flow_run_id)
-        deployment = client.read_deployment(flow_run.deployment_id) if flow_run.deployment_id else None
+    flow_run_id, deployment = _this_run()
+    if (project / PREFECT_YAML).is_file():
         reason = refusal(deployment, project, read_yaml(project / PREFECT_YAML))
-        if reason or deployment is None:
-            message = one_line(
-                f"refused: {reason}; this worker runs what {project / PREFECT_YAML} deploys, after `refit up`"
-            )
+        deployed = f"this worker runs what {project / PREFECT_YAML} deploys, after `refit up` or `refit deploy`"
+    else:
+        reason = refusal_without_project(deployment.entrypoint, deployment.pull_steps or []) if deployment else None
+        deployed = "a worker without a project runs what `refit deploy` has deployed"
+    if reason or deployment is None:
+        message = one_line(f"refused: {reason or 'it belongs to no deployment'}; {deployed}")
+        with get_client(sync_client=True) as client:
             client.set_flow_run_state(flow_run_id, Failed(name="Refused", message=message), force=True)
-            say(message, stderr=True)
-            return
+        say(message, stderr=True)
+        return
     with suppress(ImportError):  # now: Prefect puts the working directory first while it imports a flow
         import_module(str(deployment.entrypoint).partition(":")[0])
     sys.argv = ["prefect.engine"]

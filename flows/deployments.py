@@ -1,4 +1,4 @@
-"""A project's deployments: its `prefect.yaml`, and the work pool and automation that they need on a Prefect server."""
+"""A project's `prefect.yaml`, and the work pool and automation that its deployments need on a Prefect server."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from flows.services.processes import python
 from refit.errors import RefitError, UserError
+from refit.files.yaml_files import YamlTree
 
 if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
@@ -20,11 +21,12 @@ if TYPE_CHECKING:
 PREFECT_YAML = Path("prefect.yaml")
 POOL = "refit"
 SILENT_SECONDS = 90  # three heartbeats, after which a run counts as crashed
+FLOW_NAMES = ("continuous-training", "drift-watch", "batch-scoring")  # a server may run other flows too
 UNDER_WAY = ("Pending", "Submitting", "Running", "heartbeat")  # events that another one must follow
 
 _TEMPLATE = """\
-# What runs by itself: `refit up` deploys it on this machine, `prefect --no-prompt deploy --all` on another server.
-# Each run works in the folder that it was deployed from. docs/scheduling.md says what each of them does.
+# What runs by itself: `refit up` deploys it on this machine, `refit deploy --pool NAME` to a team's workers.
+# docs/scheduling.md says what each of them does, docs/deploying.md where it can run.
 name: <model>
 
 deployments:
@@ -88,10 +90,10 @@ deployments:
 
   - name: daily
     entrypoint: flows.batch_scoring:batch_scoring
-    description: Scores what happens in the next day with the champion, and logs the predictions.
+    description: Scores what happens in the day after its schedule with the champion, and logs the predictions.
     schedules: [{cron: "0 4 * * *", timezone: <timezone>}]
     parameters: {project: ".", rows: next 24h, as_of: now, wait_seconds: 3600}
-    concurrency_limit: {limit: 1, collision_strategy: CANCEL_NEW}
+    concurrency_limit: {limit: 1, collision_strategy: ENQUEUE}  # missed days run one after the other
     work_pool: {name: refit}
 """
 
@@ -118,23 +120,30 @@ def prefect(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-c", program, *arguments]
 
 
-def provide(project: Path, environment: Mapping[str, str]) -> None:
+def provide(
+    project: Path, environment: Mapping[str, str], *, pool: str = POOL, in_project: bool = True, theirs: bool = False
+) -> None:
     """Create the process work pool and the automation that finds dead runs, or update them where they differ.
 
     Args:
         environment: Prefect's settings that name the server and let this process in.
+        in_project: whether runs work in `project`; otherwise each works in an empty folder of its own.
+        theirs: whether a pool that is there keeps its template, unless that is Prefect's own.
     """
     from prefect import get_client, settings
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists
 
-    automation, template = _crash_automation(), job_template(project)
+    automation, template = _crash_automation(), job_template(project if in_project else None)
     updates = {getattr(settings, name): value for name, value in environment.items()}
     with settings.temporary_settings(updates), get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template=template))
-        if client.read_work_pool(POOL).base_job_template != template:
-            client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template=template))
+        known = client.read_work_pool(pool)
+        # a worker that starts first creates the pool, with Prefect's template: it runs whatever a request says
+        ours = not theirs or (known.type == "process" and known.base_job_template == _prefects_template())
+        if ours and known.base_job_template != template:
+            client.update_work_pool(pool, WorkPoolUpdate(base_job_template=template))
         automations = client.read_automations_by_name(automation.name)
         if not automations:
             client.create_automation(automation)
@@ -142,14 +151,17 @@ def provide(project: Path, environment: Mapping[str, str]) -> None:
             client.update_automation(automations[0].id, automation)  # an update forgets the watched runs
 
 
-def deploy(project: Path, environment: Mapping[str, str], *, log: Path) -> None:
+def deploy(project: Path, environment: Mapping[str, str], *, log: Path, file: Path | None = None) -> None:
     """Deploy everything in the project's `prefect.yaml`, and update what is deployed already.
+
+    Args:
+        file: what to deploy instead of the project's own `prefect.yaml`.
 
     Raises:
         RefitError: Prefect refused it; the message names the log.
     """
     process = subprocess.run(
-        prefect("--no-prompt", "deploy", "--all"),
+        prefect("--no-prompt", "deploy", "--all", *(["--prefect-file", str(file)] if file else [])),
         cwd=project,
         env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
@@ -162,20 +174,49 @@ def deploy(project: Path, environment: Mapping[str, str], *, log: Path) -> None:
         raise RefitError(f"prefect could not deploy {project / PREFECT_YAML}; it says why in {log}")
 
 
-def job_template(project: Path) -> dict[str, object]:
+def job_template(project: Path | None) -> dict[str, object]:
     """Return the pool's job template: one command in one folder, without variables.
 
     Prefect's own template has variables for command, environment and folder, which every request for a run may set.
     `env` is left out rather than empty, since Prefect would fill an empty one from a request.
+
+    Args:
+        project: the folder; None for a new one for each run, with the first `python` on the worker's PATH.
     """
+    command = python("flows.deployed_run")
+    where = {"working_dir": str(project)} if project else {}
     return {
         "job_configuration": {
-            "command": shlex.join(python("flows.deployed_run")),
-            "working_dir": str(project),
+            "command": shlex.join(command if project else ["python", *command[1:]]),
+            **where,
             "stream_output": True,
         },
         "variables": {"type": "object", "properties": {}, "additionalProperties": False},
     }
+
+
+def _prefects_template() -> dict[str, object]:
+    from prefect.workers.process import ProcessWorker
+
+    return ProcessWorker.get_default_base_job_template()
+
+
+def deployed_name(name: str, model: str) -> str:
+    """Return the name of a deployment on a server that other projects use too.
+
+    >>> deployed_name("daily", "flight_delays")
+    'flight_delays.daily'
+    """
+    return f"{model}.{name}"
+
+
+def declared_name(deployed: str, declared: YamlTree) -> str:
+    """Return the name that `prefect.yaml` gives to a deployment.
+
+    >>> declared_name("flight_delays.daily", {"name": "flight_delays"})
+    'daily'
+    """
+    return deployed.removeprefix(deployed_name("", str(declared.get("name"))))
 
 
 def _crash_automation() -> AutomationCore:
@@ -186,11 +227,12 @@ def _crash_automation() -> AutomationCore:
 
     return AutomationCore(
         name="refit: a run without a heartbeat has crashed",
-        description=f"Marks runs as crashed that have said nothing for {SILENT_SECONDS} s.",
+        description=f"Marks runs of Refit's flows as crashed that have said nothing for {SILENT_SECONDS} s.",
         trigger=EventTrigger.model_validate(
             {
                 "posture": Posture.Proactive,
                 "match": {"prefect.resource.id": "prefect.flow-run.*"},
+                "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOW_NAMES)},
                 "for_each": ["prefect.resource.id"],
                 "after": [f"prefect.flow-run.{event}" for event in UNDER_WAY],
                 "expect": ["prefect.flow-run.*"],

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from refit.cli.options import HERE, Debug, Port, Project, project_at
+from refit.errors import UserError
+from refit.runtime.terminal import say
 
 app = typer.Typer()
 
@@ -31,6 +33,32 @@ def up(
     from flows.services import up
 
     up.up(project_at(project), detach=detach, prefect_port=prefect_port, mlflow_port=mlflow_port)
+
+
+@app.command()
+def deploy(
+    pool: Annotated[str, typer.Option("--pool", help="the work pool; created for process workers if it is not there")],
+    project: Project = HERE,
+    pull: Annotated[
+        str, typer.Option("--pull", help="how a run gets the project: `git` clones this commit, `image`, or `folder`")
+    ] = "git",
+    repository: Annotated[
+        str | None, typer.Option("--repository", help="what to clone; default: the remote `origin`")
+    ] = None,
+    git_secret: Annotated[
+        str | None, typer.Option("--git-secret", help="the Prefect Secret block with a token that reads the repository")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Deploy prefect.yaml to workers on other machines, by the Prefect server in PREFECT_API_URL."""
+    from flows import deploying
+
+    folder = project_at(project)
+    if pull not in deploying.PULLS:
+        raise UserError(f"--pull {pull}: expected {', '.join(deploying.PULLS[:-1])} or {deploying.PULLS[-1]}")
+    for name in deploying.deploy(folder, pool=pool, pull=pull, repository=repository, secret=git_secret):
+        say(f"deployed {name}")
+    say(f"to the work pool {pool}; on each worker: prefect worker start --pool {pool}")
 
 
 @app.command()

@@ -71,7 +71,7 @@ def run_stage(
             raise RefitError(f"{changed[0]} changed while stage {stage} ran; its result is not kept: run again")
 
     with (
-        _repository(project) as repo,
+        repository(project) as repo,
         _seam(in_process) as in_this_process,
         nullcontext() if in_this_process else _own_commands_first(),
         verified(repo, say),
@@ -95,7 +95,7 @@ def run_stage(
 def stale(project: Path) -> dict[str, list[str]]:
     """The stages that would run now, each with its reasons."""
     _check_lock_file(project)
-    with _repository(project) as repo:
+    with repository(project) as repo:
         try:
             refuse_pipes(repo, "dvc.yaml")
             status = repo.status(targets=["dvc.yaml"])
@@ -234,7 +234,7 @@ def cache(project: Path) -> Iterator[Cache | None]:
         yield None
         return
     _check_lock_file(project)
-    with _repository(project) as repo, repo.lock:
+    with repository(project) as repo, repo.lock:
         yield Cache(repo)
 
 
@@ -243,7 +243,7 @@ def objects_of(project: Path) -> Path | None:
     """The folder of the project's objects in DVC's cache; None if the project is not a DVC repository."""
     if not _root(project):
         return None
-    with _repository(project) as repo:
+    with repository(project) as repo:
         return Path(repo.cache.local.path).resolve()
 
 
@@ -261,7 +261,8 @@ def _private_folder(project: Path) -> Path:
 
 
 @contextmanager
-def _repository(project: Path) -> Iterator[Any]:
+def repository(project: Path) -> Iterator[Any]:
+    """DVC's view of a project, in whose folder this process works within the block."""
     if not _root(project):
         raise UserError(f"{project} is not a DVC repository; `refit init {project}` makes it one")
     from dvc.exceptions import DvcException

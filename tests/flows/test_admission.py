@@ -46,6 +46,17 @@ def test_a_deployed_run_works_on_the_project_that_its_deployment_was_made_for(
     assert admission.own_project(str(tmp_path)) == tmp_path, "a person's run goes where the person says"
 
 
+def test_a_deployed_run_that_starts_late_scores_the_window_of_its_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect import runtime
+
+    schedule = datetime(2024, 10, 1, 4, tzinfo=UTC)
+    monkeypatch.setattr(runtime.flow_run, "scheduled_start_time", schedule, raising=False)
+    with deployed():
+        assert datetime.fromisoformat(admission.own_window("now")) == schedule
+        assert admission.own_window("2024-11-03") == "2024-11-03"
+    assert admission.own_window("now") == "now", "a person's run has no schedule"
+
+
 def test_a_deployed_run_reads_and_writes_in_its_project(tmp_path: Path) -> None:
     with deployed():
         for own in (None, "next 24h", "2024-10", "reports/scores.csv", str(tmp_path / "rows.csv")):

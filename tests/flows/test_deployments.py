@@ -31,7 +31,9 @@ def test_each_deployment_gives_its_flow_parameters_that_it_takes(deployment: dic
     for trigger in deployment.get("triggers", ()):
         given |= set(trigger["parameters"])
     assert given <= taken
-    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+    every_window = module == "flows.batch_scoring"  # the others do at once what a missed run would have done
+    strategy = "ENQUEUE" if every_window else "CANCEL_NEW"
+    assert deployment["concurrency_limit"] == {"limit": 1, "collision_strategy": strategy}
     if "continuous_training" in module:
         assert deployment["parameters"]["allow_uncommitted"] is False
 
@@ -45,6 +47,13 @@ def test_a_crash_of_the_run_after_a_crash_starts_nothing() -> None:
 def test_a_project_without_prefect_yaml_is_told_where_one_comes_from(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no prefect\.yaml; `refit init DIR`"):
         deployments.require(tmp_path)
+
+
+def test_a_silent_run_of_another_teams_flow_on_the_same_server_is_left_alone() -> None:
+    (related,) = [deployments._crash_automation().trigger.model_dump()["match_related"]]
+    (flow_names,) = (each["prefect.resource.name"] for each in (related if isinstance(related, list) else [related]))
+    declared = {str(entry["entrypoint"]).rpartition(":")[2].replace("_", "-") for entry in MADE}
+    assert set(flow_names) == declared, "Prefect's own heartbeat setting is off for most flows: they would all crash"
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -1,0 +1,161 @@
+"""Prefect's pull steps for a worker that has no folder of the project: a clone at the deployed commit, or an image.
+
+The folder may be deleted after the run. So the registry and the ledger must be elsewhere, and DVC's remote, where there
+is one, gets what the run made.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from flows.deployed_run import require_declared
+from refit.config import Params
+from refit.errors import RefitError, UserError, message_of
+from refit.files.artifacts import STATE, write_json
+from refit.models.run_logging import store_of
+from refit.plain_text import one_line
+from refit.runtime import dvc_remote, dvc_runner, run_file
+from refit.runtime.terminal import say
+from registry.secrets import redacted
+
+if TYPE_CHECKING:
+    from registry.store import Store
+
+FOLDER = "checkout"
+_PASSED_OVER = 10  # versions whose data may be missing from the remote
+_RUN = "PREFECT__FLOW_RUN_ID"
+_THROWAWAY = STATE / "throwaway"  # says that the folder may be deleted after the run
+
+
+def clone(repository: str, commit: str, project: str = ".", access_token: str | None = None) -> dict[str, str]:
+    """Clone a commit into a new folder, bring what DVC remembers of it, and work there.
+
+    Args:
+        project: the project's folder in the repository.
+        access_token: to read the repository by https; in the deployment it is a reference to a Prefect block.
+
+    Raises:
+        UserError: the project does not declare this deployment, or keeps its state in the folder.
+    """
+    if _RUN not in os.environ:  # a worker looks for the hooks of a run that failed: it stays where it is
+        return {}
+    from prefect.deployments.steps.pull import git_clone
+
+    with _refused_in_one_line():
+        try:
+            git_clone(repository=repository, commit_sha=commit, access_token=access_token, clone_directory_name=FOLDER)
+        except Exception as error:
+            raise RefitError(f"{repository} cannot be cloned at {commit[:12]}: {message_of(error)}") from error
+        folder = Path(FOLDER).resolve()
+        if not (folder / project).resolve().is_relative_to(folder):
+            raise UserError(f"project {project} lies outside of the repository")
+        return _enter(folder / project)
+
+
+def image() -> dict[str, str]:
+    """Work in the project that the image has as its working directory.
+
+    Raises:
+        UserError: the project does not declare this deployment, or keeps its state in the folder.
+    """
+    if _RUN not in os.environ:
+        return {}
+    with _refused_in_one_line():
+        return _enter(Path.cwd())
+
+
+def state_outside(project: Path, params: Params, environ: Mapping[str, str] = os.environ) -> Store:
+    """Return the registry of a project whose folder may be deleted after each run.
+
+    Raises:
+        UserError: the registry or the ledger is in the folder.
+    """
+    store = store_of(project, params)
+    if store.database and store.database.is_relative_to(project):
+        raise UserError(
+            f"models are registered in {store.database}, which is deleted with the folder of a run; set "
+            "registry.tracking_uri in params.yaml, or MLFLOW_TRACKING_URI, to an MLflow server"
+        )
+    if not store.one_ledger:
+        raise UserError(
+            f"the ledger would be in {store.home}, which is deleted with the folder of a run; set "
+            "registry.ledger_uri in params.yaml, or REFIT_LEDGER_URI, to a PostgreSQL database (docs/team.md)"
+        )
+    return store
+
+
+def share(project: Path, progress: Callable[[str], object]) -> None:
+    """Push what this run made to DVC's remote, if its folder may be deleted; before `register`, so that it lasts.
+
+    Raises:
+        RefitError: the remote does not take it.
+    """
+    if (project / _THROWAWAY).is_file() and dvc_remote.push(project):
+        progress("pushed data and models to DVC's remote")
+
+
+@contextmanager
+def _refused_in_one_line() -> Iterator[None]:
+    """End this process's flow run as `Refused`, with one line that says why, where the block raises a RefitError.
+
+    Prefect would report that the process has crashed.
+    """
+    try:
+        yield
+    except RefitError as error:
+        from prefect import get_client
+        from prefect.states import Failed
+
+        message = one_line(redacted(str(error)))
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(os.environ[_RUN]), Failed(name="Refused", message=message), force=True)
+        say(f"refused: {message}", stderr=True)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)  # this is a thread of Prefect's engine, which has not begun with the flow
+
+
+def _enter(project: Path) -> dict[str, str]:
+    require_declared(project)
+    params = run_file.params_of(project)
+    store = state_outside(project, params)
+    write_json(project / _THROWAWAY, {})
+    dvc_runner.repair(project)
+    _pull(project, store, params)
+    return {"directory": str(project)}
+
+
+def _pull(project: Path, store: Store, params: Params) -> None:
+    """Bring the data of the newest registered version that is in DVC's remote; before the first version, the commit's.
+
+    A commit names what was there when it was made; the batches that runs have added since are named by the versions'
+    `dvc.lock`. A version that was made elsewhere, and whose data nobody has pushed, is passed over.
+    """
+    from registry.store import faults
+    from registry.versions import read_file, tagged_by_client
+
+    if not dvc_remote.has_remote(project):
+        say("DVC has no remote: this run starts from the sources, its data is deleted with its folder", stderr=True)
+        return
+    with faults(store):
+        newest = tagged_by_client(store, params.project.name, {})[: -_PASSED_OVER - 1 : -1]
+        locks = {f"version {each.version}": read_file(store, each, "provenance/dvc.lock") for each in newest}
+    if not locks and not (project / "dvc.lock").is_file():
+        return
+    for of, lock in {**locks, "the commit": None}.items():
+        try:
+            dvc_remote.pull(project, lock)
+            return
+        except RefitError as error:
+            say(f"warning: the data of {of} is passed over: {error}", stderr=True)
+    if locks:
+        raise RefitError(
+            f"the data of none of the newest {len(locks)} versions is in DVC's remote; see that this "
+            "machine reaches it, and `dvc push --run-cache` where the models were made"
+        )

@@ -1,0 +1,169 @@
+"""`refit deploy`: a project's deployments for workers on other machines, which get it by git or in an image."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+from urllib.parse import urlsplit
+
+import yaml
+
+from flows import deployments
+from flows.checkouts import state_outside
+from flows.deployed_run import CLONE, IMAGE
+from flows.deployments import PREFECT_YAML, deployed_name
+from refit.errors import UserError
+from refit.files.artifacts import STATE
+from refit.files.yaml_files import YamlTree, read_yaml
+from refit.runtime import dvc_remote, provenance, run_file
+from refit.runtime.terminal import say
+
+Pull = Literal["git", "image", "folder"]
+PULLS: tuple[Pull, ...] = get_args(Pull)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a worker gets the project: a commit of a repository, and the project's folder in it."""
+
+    repository: str
+    commit: str
+    folder: str
+
+    def step(self, secret: str | None) -> dict[str, Any]:
+        """Return the pull step; `secret` names the Prefect Secret block with an access token."""
+        token = {"access_token": f"{{{{ prefect.blocks.secret.{secret} }}}}"} if secret else {}
+        arguments = {"repository": self.repository, "commit": self.commit, "project": self.folder}
+        return {CLONE: arguments | token}
+
+
+def deploy(
+    project: Path, *, pool: str, pull: Pull, repository: str | None = None, secret: str | None = None
+) -> list[str]:
+    """Deploy everything in `prefect.yaml` to a work pool of the configured Prefect server; return their names.
+
+    A pool that does not exist is created for process workers; one that exists keeps its type and template.
+
+    Args:
+        pull: how a run gets the project: a clone of the commit that is checked out, the worker's image, or this folder.
+        repository: which repository is cloned; the remote `origin` if None.
+        secret: the Prefect Secret block with the token that reads it.
+
+    Raises:
+        UserError: no server is configured, code is not committed or pushed, or the registry is in the folder.
+        RefitError: Prefect refused it.
+    """
+    deployments.require(project)
+    environment = _server()
+    params = run_file.params_of(project)
+    steps: list[dict[str, Any]] = []
+    if pull != "folder":
+        state_outside(project, params)
+        steps = [origin_of(project, repository).step(secret) if pull == "git" else {IMAGE: {}}]
+        if not dvc_remote.has_remote(project):
+            say("warning: DVC has no remote: each run starts from the sources; `dvc remote add -d NAME URL` adds one")
+    declared = read_yaml(project / PREFECT_YAML)
+    content = remote(declared, model=params.project.name, pool=pool, steps=steps)
+    deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=pull != "folder")
+    (project / STATE).mkdir(mode=0o700, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / PREFECT_YAML.name
+        file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        deployments.deploy(project, environment, log=project / STATE / "deploy.log", file=file)
+    return [f"{_flow(entry)}/{entry['name']}" for entry in content["deployments"]]
+
+
+def remote(declared: YamlTree, *, model: str, pool: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return `prefect.yaml` for a server with other projects: names begin with the model's, and runs with `steps`.
+
+    Raises:
+        UserError: it is declared for another model.
+    """
+    if declared.get("name") != model:
+        raise UserError(
+            f"{PREFECT_YAML} is for {declared.get('name')}, params.yaml for {model}: write {model} there, and in its "
+            "triggers"
+        )
+    entries = [dict(entry) for entry in declared.get("deployments") or ()]
+    names = {entry["name"]: deployed_name(entry["name"], model) for entry in entries}
+    for entry in entries:
+        entry["name"] = names[entry["name"]]
+        entry["work_pool"] = {**(entry.get("work_pool") or {}), "name": pool}
+        if "triggers" in entry:
+            entry["triggers"] = [_renamed(trigger, names) for trigger in entry["triggers"]]
+    return {**declared, "deployments": entries, **({"pull": steps} if steps else {})}
+
+
+def origin_of(project: Path, repository: str | None = None) -> Origin:
+    """Return the commit that is checked out, after checking that workers can clone it.
+
+    Raises:
+        UserError: the project is not in git, has uncommitted code or no remote, or the commit was not pushed.
+    """
+    top = provenance.repository(project)
+    commit = provenance.commit_hash(project)
+    if top is None or commit is None:
+        raise UserError(f"{project} has no commit in git, so no worker can clone it; commit it, or use --pull image")
+    if files := provenance.uncommitted_code(project):
+        raise UserError(f"{project} has code that is not committed: {', '.join(files[:5])}; commit and push it first")
+    url = repository or _git(top, "remote", "get-url", "origin")
+    if url is None:
+        raise UserError(f"{top} has no remote `origin`; name the repository by --repository URL")
+    if (parts := urlsplit(url)).password or (parts.scheme == "https" and parts.username):
+        raise UserError(
+            "the repository's URL contains a user or a token, which everybody with access to Prefect would see; leave "
+            "it out, store the token in a Prefect Secret block, and name that by --git-secret"
+        )
+    if repository is None and not _git(top, "branch", "--remotes", "--contains", commit):
+        raise UserError(f"commit {commit[:12]} is not in {url} as far as this clone knows; `git push` it first")
+    return Origin(url, commit, project.resolve().relative_to(top.resolve()).as_posix())
+
+
+def _git(top: Path, *arguments: str) -> str | None:
+    done = subprocess.run(["git", "-C", str(top), *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _server() -> dict[str, str]:
+    """Return Prefect's settings for the configured server.
+
+    Raises:
+        UserError: none is configured.
+    """
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise UserError(
+            "no Prefect server is configured: export PREFECT_API_URL=http://HOST:4200/api, and PREFECT_API_AUTH_STRING "
+            "where it has one; `refit up` runs everything on this machine"
+        )
+    settings = {"PREFECT_API_URL": url}
+    if secret := os.environ.get("PREFECT_API_AUTH_STRING"):
+        settings["PREFECT_API_AUTH_STRING"] = secret
+    return settings
+
+
+def _renamed(trigger: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return a trigger that follows deployments by their names on the server."""
+    related = trigger.get("match_related") or []
+    entries = [
+        {**entry, "prefect.resource.name": [names.get(name, name) for name in _listed(entry["prefect.resource.name"])]}
+        if entry.get("prefect.resource.role") == "deployment"
+        else entry
+        for entry in (related if isinstance(related, list) else [related])
+    ]
+    return {**trigger, **({"match_related": entries} if entries else {})}
+
+
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
+
+
+def _flow(entry: Mapping[str, Any]) -> str:
+    return str(entry["entrypoint"]).rpartition(":")[2].replace("_", "-")

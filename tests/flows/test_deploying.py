@@ -1,0 +1,166 @@
+"""What `refit deploy` writes for a server that other projects use too, and what it refuses to deploy."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows import checkouts, deploying, deployments
+from flows.deployed_run import CLONE, refusal, refusal_without_project
+from refit.config import Params
+from refit.errors import UserError
+
+DECLARED = yaml.safe_load(deployments.prefect_yaml("demo", "UTC"))
+STEP = {CLONE: {"repository": "https://example.org/r.git", "commit": "0" * 40, "project": "."}}
+
+
+def git(folder: Path, *arguments: str) -> None:
+    identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with one commit, and a remote `origin` that has none."""
+    folder = tmp_path / "clone"
+    (folder / "churn").mkdir(parents=True)
+    (folder / "churn/params.yaml").write_text("project: {name: demo}\n")
+    git(tmp_path, "init", "-q", "--bare", "origin.git")
+    git(folder, "init", "-q", "-b", "main")
+    git(folder, "remote", "add", "origin", str(tmp_path / "origin.git"))
+    git(folder, "add", "-A")
+    git(folder, "commit", "-q", "-m", "A project")
+    return folder
+
+
+def test_a_worker_clones_the_commit_that_was_pushed_and_works_in_the_project(repository: Path) -> None:
+    with pytest.raises(UserError, match=r"is not in .* as far as this clone knows; `git push` it first"):
+        deploying.origin_of(repository / "churn")
+    git(repository, "push", "-q", "origin", "main")
+    origin = deploying.origin_of(repository / "churn")
+    head = subprocess.run(
+        ["git", "-C", str(repository), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    )
+    assert (origin.commit, origin.folder) == (head.stdout.strip(), "churn")
+    assert "access_token" not in origin.step(None)[CLONE]
+    assert origin.step("reader")[CLONE]["access_token"] == "{{ prefect.blocks.secret.reader }}"
+    (repository / "churn/features.py").write_text("")
+    with pytest.raises(UserError, match=r"not committed: churn/features\.py; commit and push it first"):
+        deploying.origin_of(repository / "churn")
+
+
+def test_no_token_goes_into_a_deployment(repository: Path) -> None:
+    for url in ("https://x-access-token:hunter2@example.org/r.git", "https://hunter2@example.org/r.git"):
+        with pytest.raises(UserError, match="store the token in a Prefect Secret block") as refused:
+            deploying.origin_of(repository, url)
+        assert "hunter2" not in str(refused.value)
+    assert deploying.origin_of(repository, "git@example.org:r.git").repository == "git@example.org:r.git"
+
+
+def test_projects_on_one_server_do_not_replace_or_follow_each_others_deployments() -> None:
+    content = deploying.remote(DECLARED, model="demo", pool="team", steps=[STEP])
+    assert [entry["name"] for entry in content["deployments"]] == [
+        f"demo.{entry['name']}" for entry in DECLARED["deployments"]
+    ]
+    assert {entry["work_pool"]["name"] for entry in content["deployments"]} == {"team"}
+    assert content["pull"] == [STEP]
+    (after_crash,) = (entry for entry in content["deployments"] if entry["name"] == "demo.after-crash")
+    _, followed = after_crash["triggers"][0]["match_related"]
+    assert followed["prefect.resource.name"] == ["demo.scheduled", "demo.on-drift"]
+    assert yaml.safe_load(deployments.prefect_yaml("demo", "UTC")) == DECLARED, (
+        "what the project declares stays as it is"
+    )
+    with pytest.raises(UserError, match=r"prefect\.yaml is for demo, params\.yaml for churn"):
+        deploying.remote(DECLARED, model="churn", pool="team", steps=[])
+
+
+def test_what_is_deployed_may_run_where_prefect_yaml_declares_it(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    content = deploying.remote(DECLARED, model="demo", pool="team", steps=[STEP])
+    for entry in content["deployments"]:
+        known: Any = SimpleNamespace(
+            name=entry["name"],
+            entrypoint=entry["entrypoint"],
+            path=None,
+            pull_steps=content["pull"],
+            parameters=entry["parameters"],
+        )
+        assert refusal(known, tmp_path, DECLARED) is None
+        assert refusal_without_project(known.entrypoint, known.pull_steps) is None
+        known.name = f"other.{entry['name']}"
+        assert refusal(known, tmp_path, DECLARED)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "steps"),
+    [
+        ("os:system", [STEP]),
+        ("flows.checkouts:clone", [STEP]),
+        (None, [STEP]),
+        ("flows.drift_watch:drift_watch", []),
+        ("flows.drift_watch:drift_watch", [STEP, {"prefect.deployments.steps.run_shell_script": {"script": "true"}}]),
+        ("flows.drift_watch:drift_watch", [{**STEP, "prefect.deployments.steps.run_shell_script": {"script": "true"}}]),
+    ],
+    ids=str,
+)
+def test_a_worker_without_a_project_runs_no_other_code_and_no_other_step(entrypoint: str | None, steps: Any) -> None:
+    assert refusal_without_project(entrypoint, steps)
+
+
+def test_a_worker_may_be_for_one_repository_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFIT_REPOSITORY", "https://example.org/r.git")
+    assert refusal_without_project("flows.drift_watch:drift_watch", [STEP]) is None
+    other = {CLONE: {**STEP[CLONE], "repository": "https://example.com/evil.git"}}
+    assert "is for https://example.org/r.git only" in str(
+        refusal_without_project("flows.drift_watch:drift_watch", [other])
+    )
+
+
+def test_a_registry_or_ledger_that_would_be_deleted_with_the_folder_is_refused(
+    tmp_path: Path, params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(UserError, match=r"set registry\.tracking_uri in params\.yaml, or MLFLOW_TRACKING_URI, to an"):
+        checkouts.state_outside(tmp_path, params)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    with pytest.raises(UserError, match=r"set registry\.ledger_uri in params\.yaml, or REFIT_LEDGER_URI, to a"):
+        checkouts.state_outside(tmp_path, params)
+    monkeypatch.setenv("REFIT_LEDGER_URI", "postgresql://refit@db/refit")
+    assert checkouts.state_outside(tmp_path, params).one_ledger
+
+
+@pytest.fixture
+def params(root: Path) -> Params:
+    from refit.config import parse
+    from refit.files.yaml_files import read_yaml
+
+    return parse(read_yaml(root / "params.yaml"))
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_pool_for_other_machines_names_no_folder_and_takes_nothing_from_a_request(tmp_path: Path) -> None:
+    from prefect import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.settings import PREFECT_API_URL
+    from prefect.workers.process import ProcessWorker
+
+    environment = {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    with get_client(sync_client=True) as client:
+        for name, template in (
+            ("theirs", {**deployments.job_template(None), "variables": {"type": "object"}}),
+            ("started", None),
+        ):
+            template = template or ProcessWorker.get_default_base_job_template()
+            client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+        for name in ("new", "theirs", "started"):
+            deployments.provide(tmp_path, environment, pool=name, in_project=False, theirs=True)
+        stored = {name: client.read_work_pool(name).base_job_template for name in ("new", "theirs", "started")}
+    assert stored["new"]["job_configuration"] == {"command": "python -P -m flows.deployed_run", "stream_output": True}
+    assert stored["new"]["variables"]["additionalProperties"] is False
+    assert stored["started"] == stored["new"], "a worker that started first has created the pool"
+    assert stored["theirs"]["variables"] == {"type": "object"}, "a pool that somebody has made stays as it is"
