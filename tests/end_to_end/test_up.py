@@ -7,7 +7,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -309,82 +308,6 @@ def test_an_event_without_a_window_starts_nothing(alone: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_outlives_its_server_and_what_died_is_healed(alone: Path) -> None:
-    bring_up(alone)
-    start_run(alone, overrides=json.dumps({"train.seed": 21}))
-    until(alone, lambda found: bool(found) and found[0].state.is_running())
-    before = running_services(alone)
-    _kill(before[PREFECT].pid)
-    assert before[PREFECT].process() is None
-    told = refit("up", "--detach", project=alone)
-    assert told.count("(was up)") == 2
-    assert read_record(alone)[PREFECT].port == before[PREFECT].port
-    (one,) = until(alone, ended(1))
-    assert one.state.name == "Completed"
-
-
-@pytest.mark.slow
-def test_a_run_killed_with_its_worker_is_marked_crashed_and_another_goes_on(alone: Path) -> None:
-    bring_up(alone)
-    start_run(alone, overrides=json.dumps({"train.seed": 22}))
-    until(alone, lambda found: bool(found) and found[0].state.is_running())
-    servers = {name for name in running_services(alone) if name != WORKER}
-    mark = read_record(alone)[WORKER].mark
-    for process in started_by(alone):
-        if process.environ().get("REFIT_STARTED") == mark:
-            _kill(process.pid)
-    assert set(running_services(alone)) == servers
-    refit("up", "--detach", project=alone)
-    first, second = until(alone, ended(2), seconds=900)
-    assert (first.state.name, second.state.name) == ("Crashed", "Completed")
-    assert "no heartbeat" in first.state.message
-    assert second.parameters["overrides"] == {"train.seed": 22}
-
-
-@pytest.mark.slow
-def test_down_ends_a_run_under_way_and_after_the_next_up_another_goes_on(alone: Path) -> None:
-    bring_up(alone)
-    start_run(alone, overrides=json.dumps({"train.seed": 23}))
-    until(alone, lambda found: bool(found) and found[0].state.is_running())
-    left = started_by(alone)
-    refit("down", project=alone)
-    assert [process for process in left if lives(process)] == []
-    bring_up(alone)
-    (first,) = until(alone, ended(1), seconds=900)
-    assert first.state.name == "Crashed"
-    start_run(alone, overrides=json.dumps({"train.seed": 23}))
-    assert until(alone, ended(2))[1].state.name == "Completed"
-
-
-@pytest.mark.slow
-def test_an_up_that_fails_half_way_ends_what_it_started(alone: Path) -> None:
-    text = (alone / "prefect.yaml").read_text()
-    (alone / "prefect.yaml").write_text(text.replace("flows.drift_watch:", "flows.no_such_thing:"))
-    done = run("-m", "refit", "up", "--detach", project=alone)
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert "deploy.log" in done.stderr
-    assert "no_such_thing" in (alone / ".refit/deploy.log").read_text()
-    assert running_services(alone) == {}
-    assert not (alone / UP).exists()
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_all_of_an_up_that_waits(alone: Path) -> None:
-    command = [sys.executable, "-u", "-m", "refit", "up", "--prefect-port", free_port(29100)]
-    with subprocess.Popen(command, cwd=alone, stdout=subprocess.PIPE, text=True) as waiting:
-        assert waiting.stdout
-        for line in waiting.stdout:
-            if "refit down" in line:
-                break
-        left = started_by(alone)
-        assert len(left) >= 3
-        waiting.send_signal(signal.SIGINT)
-        assert waiting.wait(timeout=60) == 0
-    assert [process for process in left if lives(process)] == []
-
-
-@pytest.mark.slow
 def test_two_projects_started_at_once_have_servers_of_their_own(alone: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(alone, other, symlinks=True)
@@ -445,13 +368,6 @@ def test_forged_events_end_as_refused_or_start_nothing_and_the_next_true_one_is_
     assert [one.state.name for one in found] == ["Refused"] * 5 + ["Completed"]
     assert all("\n" not in one.state.message for one in found[:5])
     assert len(found) == 6
-
-
-def _kill(pid: int) -> None:
-    process = psutil.Process(pid)
-    process.kill()
-    while lives(process):
-        time.sleep(0.05)
 
 
 def _seconds(since: float, flow_run: Any) -> float:

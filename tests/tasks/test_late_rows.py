@@ -22,7 +22,7 @@ from refit.schemas.feature_table import FeatureTable
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
 from tasks import featurize, train
-from tests.tasks.test_featurize import FEATURES, RAW, orders, write_batches
+from tests.tasks.orders import FEATURES, RAW, orders, write_batches
 
 STREAM = {"name": "stream", "kind": "online"}
 WINDOWS = ("train", "validation", "test")

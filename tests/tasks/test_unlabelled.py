@@ -21,7 +21,7 @@ from refit.reports.model_card.wording import labels as wording
 from refit.runtime.context import Context, Progress, silent
 from refit.schemas.feature_table import FeatureTable
 from tasks import featurize
-from tests.tasks.test_featurize import FEATURES, RAW, orders, write_batches
+from tests.tasks.orders import FEATURES, RAW, orders, write_batches
 
 USE = {"featurize.label.use_unlabelled": True}
 SPLIT = {"featurize.split": {"test": 0.2, "validation": 0.2}}

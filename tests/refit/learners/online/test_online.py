@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import random
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +16,6 @@ from refit.errors import RefitError, UserError
 from refit.learners import Spec, load, make, update
 from refit.learners.conformance import RULES, Broken, Subject, check
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES
-from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.online import step_errors
 from refit.learners.online.learner import Online
 from refit.learners.online.step_errors import Record
@@ -29,7 +23,6 @@ from refit.learners.online.stream_times import Moments
 from refit.schemas.online_state import Position
 
 HOUR = 3_600_000_000
-SLOWER: Mapping[str, Any] = {"params": {"learning_rate": 0.1}}
 SGD = {"kind": "sklearn.linear_model.SGDClassifier", "params": {"loss": "log_loss"}}
 KINDS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "linear": ("binary", {}),
@@ -232,93 +225,6 @@ def test_a_later_run_judges_no_step_by_labels_that_were_unknown_at_its_time() ->
     after = update(before, [(table.slice(200), label[200:])])
     assert isinstance(after, Online)
     assert step_errors.totals(after.record.blocks)[0] == 300 - 23, "a day of steps was predicted before the run's start"
-
-
-DRIVER = """
-import sys, time
-sys.path[:0] = {path!r}
-from pathlib import Path
-from test_online import KINDS, learned, stream
-from refit.files.artifacts import atomic_folder
-from refit.learners.networks.surroundings import checkpoints_in
-name, rows, scratch = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-table, label = stream(rows, delay_hours=5)
-learned(KINDS[name][1], table.slice(0, 60), label[:60])  # imports what it needs
-print("ready", flush=True)
-with checkpoints_in(scratch / "checkpoints", every_seconds=0.02):
-    learner = learned(KINDS[name][1], table, label)
-    with atomic_folder(scratch / "stored") as folder:
-        learner.save(folder)
-"""
-
-
-@pytest.mark.parametrize(
-    ("name", "rows", "kills", "seconds"),
-    [
-        ("linear", 6_000, 3, 0.4),
-        pytest.param("linear", 20_000, 20, 0.4, marks=pytest.mark.slow),
-        pytest.param("partial_fit", 6_000, 20, 2.0, marks=pytest.mark.slow),
-        pytest.param("forest of river, watched", 4_000, 20, 0.4, marks=pytest.mark.slow),
-    ],
-)
-def test_killed_at_random_places_it_ends_with_the_same_model(
-    name: str, rows: int, kills: int, seconds: float, tmp_path: Path
-) -> None:
-    if "river" in name:
-        pytest.importorskip("river", reason="needs the extra [online]")
-    driver = tmp_path / "driver.py"
-    driver.write_text(DRIVER.format(path=[str(Path(__file__).parent), *filter(None, sys.path)]))
-    command, chance = [sys.executable, str(driver), name, str(rows), str(tmp_path)], random.Random(kills)
-    killed, places = 0, set()
-    while not (tmp_path / "stored").exists():
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        if killed < kills:
-            time.sleep(chance.uniform(0.05, seconds))  # some checkpoints later
-            process.send_signal(signal.SIGKILL)
-            killed += 1
-            places |= {json.loads(file.read_text())["rows"] for file in tmp_path.glob("checkpoints/*/pending.json")}
-        assert process.wait() in (0, -signal.SIGKILL)
-    table, label = stream(rows, delay_hours=5)
-    undisturbed, stored = learned(KINDS[name][1], table, label), load(tmp_path / "stored")
-    assert isinstance(stored, Online)
-    assert len(places) > 1, "it went on from where it was killed, and did not begin again"
-    assert stored.position.steps == rows
-    assert stored.digest() == undisturbed.digest()
-    assert stored.record == undisturbed.record
-    assert np.array_equal(stored.predict(table), undisturbed.predict(table))
-
-
-def test_a_checkpoint_of_other_rows_or_arguments_is_left_alone(tmp_path: Path) -> None:
-    table, label = stream(300)
-    with pytest.raises(KeyboardInterrupt), checkpoints_in(tmp_path / "here", every_seconds=0.0):
-        _interrupted_at(250, table, label)
-    assert list((tmp_path / "here").glob("online-*"))
-    with checkpoints_in(tmp_path / "here", every_seconds=9.0):
-        other = learned({}, table.slice(1), label[1:])
-        slower = learned(SLOWER, table, label)
-    assert other.digest() == learned({}, table.slice(1), label[1:]).digest()
-    assert slower.digest() == learned(SLOWER, table, label).digest()
-
-
-def test_a_stream_may_end_with_a_checkpoint(tmp_path: Path) -> None:
-    table, label = stream(320)
-    with checkpoints_in(tmp_path / "here", every_seconds=0.0):
-        assert learned({}, table, label).digest() == learned({}, table, label).digest()
-
-
-def _interrupted_at(row: int, table: pa.Table, label: Any) -> None:
-    learner = Online(spec_of({}))._started(table)
-    step, rows = learner.model.learn, iter(range(10**6))
-
-    def learn(*given: Any) -> None:
-        if next(rows) == row:
-            raise KeyboardInterrupt
-        step(*given)
-
-    learner.model.learn = learn  # type: ignore[method-assign]
-    learner._learn(table, label, print)
 
 
 def test_alarms_come_after_the_stream_has_turned_and_are_stored(tmp_path: Path) -> None:
