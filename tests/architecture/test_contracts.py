@@ -123,7 +123,7 @@ def test_no_analytics_switch_is_left_on() -> None:
 def test_no_file_grows_beyond_what_a_reader_holds(root: Path) -> None:
     long = {
         path.relative_to(root).as_posix(): lines
-        for package in PACKAGES
+        for package in (*PACKAGES, "tests")
         for path in (root / package).rglob("*.py")
         if (lines := len(path.read_text().splitlines())) > 400
     }

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refit.errors import RefitError, UserError, message_of
-from refit.learners import Floats, Learner, Spec, load, make, update
+from refit.errors import RefitError, UserError
+from refit.learners import Learner, make, update
+from refit.learners.conformance.refusals import not_loaded, one_line, predicted_or_refused, refused
 from refit.learners.conformance.sample import FEATURES, SEEN_ROWS, Rows
 from refit.learners.conformance.subject import Broken, NotApplicable, Subject, bits
 from refit.problems import metric_named
@@ -132,14 +133,14 @@ def what_was_stored_is_read_only_if_unchanged(subject: Subject) -> None:
         subject.fitted.save(folder)
         files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "manifest.json"]
         (surplus := folder / "surplus.txt").write_text("x")
-        _not_loaded(folder, subject.spec, "a surplus file")
+        not_loaded(folder, subject.spec, "a surplus file")
         surplus.unlink()
         for path in files:
             content = path.read_bytes()
             path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]) if content else b"x")
-            _not_loaded(folder, subject.spec, f"a changed {path.name}")
+            not_loaded(folder, subject.spec, f"a changed {path.name}")
             path.unlink()
-            _not_loaded(folder, subject.spec, f"no {path.name}")
+            not_loaded(folder, subject.spec, f"no {path.name}")
             path.write_bytes(content)
 
 
@@ -180,7 +181,7 @@ def an_unseen_category_is_a_missing_one(subject: Subject) -> None:
     rows = len(subject.seen)
     unseen = _with(subject.seen.table, "place", pa.array(["Atlantis"] * rows))
     missing = _with(subject.seen.table, "place", pa.nulls(rows, pa.string()))
-    predicted = _predicted_or_refused(subject, unseen, "place", "an unseen category")
+    predicted = predicted_or_refused(subject, unseen, "place", "an unseen category")
     if predicted is not None and not np.array_equal(predicted, subject.fitted.predict(missing)):
         raise Broken("an unseen category is predicted otherwise than a missing one; its code must mean nothing")
 
@@ -192,7 +193,7 @@ def gaps_are_predicted_or_refused_by_name(subject: Subject) -> None:
 
     schema = subject.seen.table.schema
     gaps = pa.table({field.name: pa.nulls(3, field.type) for field in schema}, schema=schema)
-    predicted = _predicted_or_refused(subject, gaps, FEATURES, "a row of gaps")
+    predicted = predicted_or_refused(subject, gaps, FEATURES, "a row of gaps")
     if predicted is not None and not np.isfinite(predicted).all():
         raise Broken("a row of gaps has no finite prediction; fill gaps as the training rows say, or refuse them")
 
@@ -202,7 +203,7 @@ def a_missing_column_is_named(subject: Subject) -> None:
     """Rows without a feature that it needs are refused in words that name the feature."""
     for name in ("strength", "place"):
         lacking = subject.seen.table.drop_columns([name])
-        predicted = _predicted_or_refused(subject, lacking, name, f"rows without {name}")
+        predicted = predicted_or_refused(subject, lacking, name, f"rows without {name}")
         if predicted is not None and not np.array_equal(predicted, subject.predicted):
             raise Broken(f"rows without {name} are predicted, and otherwise; refuse them, naming the feature")
 
@@ -214,7 +215,7 @@ def a_column_of_another_type_is_named(subject: Subject) -> None:
 
     rows = len(subject.seen)
     for name, column in (("strength", pa.array(["1.0"] * rows)), ("place", pa.array([1.0] * rows))):
-        predicted = _predicted_or_refused(
+        predicted = predicted_or_refused(
             subject, _with(subject.seen.table, name, column), name, f"{name} as {column.type}"
         )
         if predicted is not None and not np.array_equal(predicted, subject.predicted):
@@ -227,7 +228,7 @@ def one_class_cannot_be_learned_from(subject: Subject) -> None:
     if subject.spec.task == "regression":
         raise NotApplicable("a number has no classes")
     one = Rows(subject.train.table, np.zeros_like(subject.train.label), subject.train.classes)
-    _refused(lambda: subject.fit(one), "labels of one class", ("constant", "class"))
+    refused(lambda: subject.fit(one), "labels of one class", ("constant", "class"))
 
 
 @rule
@@ -236,7 +237,7 @@ def one_row_is_learned_from_or_refused(subject: Subject) -> None:
     try:
         learner = subject.fit(Rows(subject.train.table.slice(0, 1), subject.train.label[:1], subject.train.classes))
     except UserError as error:
-        _one_line(error, "one row to learn from")
+        one_line(error, "one row to learn from")
         return
     if subject.spec.task != "regression":
         raise Broken("one row was learned from, though it has one class only")
@@ -248,7 +249,7 @@ def one_row_is_learned_from_or_refused(subject: Subject) -> None:
 def no_rows_cannot_be_learned_from(subject: Subject) -> None:
     """No rows to learn from are refused; no rows to predict give no predictions."""
     empty = Rows(subject.train.table.slice(0, 0), subject.train.label[:0], subject.train.classes)
-    _refused(lambda: subject.fit(empty), "no rows to learn from", ("no rows",))
+    refused(lambda: subject.fit(empty), "no rows to learn from", ("no rows",))
     predicted = subject.fitted.predict(subject.seen.table.slice(0, 0))
     if predicted.shape != (0, *subject.predicted.shape[1:]):
         raise Broken(
@@ -262,7 +263,7 @@ def nothing_is_predicted_before_a_fit(subject: Subject) -> None:
     try:
         make(subject.spec).predict(subject.seen.table)
     except RefitError as error:
-        _one_line(error, "predict before fit")
+        one_line(error, "predict before fit")
         return
     raise Broken("it predicts without having been fitted; raise RefitError")
 
@@ -301,7 +302,7 @@ def it_goes_on_where_it_says_so(subject: Subject) -> None:
         return after
 
     if not before.declaration.warm_start:
-        _refused(resumed, "a warm start", ("warm_start", "go on"))
+        refused(resumed, "a warm start", ("warm_start", "go on"))
         return
     after = resumed()
     if before.digest() != digest:
@@ -346,52 +347,6 @@ def rows_without_a_label_change_what_it_learns_where_it_says_so(subject: Subject
 
 def _with(table: pa.Table, name: str, column: pa.Array) -> pa.Table:
     return table.set_column(table.schema.get_field_index(name), name, column)
-
-
-def _predicted_or_refused(subject: Subject, table: pa.Table, names: str | Sequence[str], what: str) -> Floats | None:
-    """The predictions; None if they were refused with an error that names one of `names`.
-
-    Raises:
-        Broken: the error names none of them, or is not a UserError.
-    """
-    try:
-        return subject.fitted.predict(table)
-    except UserError as error:
-        _one_line(error, what)
-        wanted = (names,) if isinstance(names, str) else names
-        if not any(name in str(error) for name in wanted):
-            raise Broken(f"{what} is refused without naming the feature: {error}") from None
-        return None
-    except Exception as error:
-        outcome = f"{type(error).__name__}: {message_of(error)[:100]}"
-        raise Broken(f"{what} ends in {outcome}; raise UserError in words that name the feature") from None
-
-
-def _refused(act: Callable[[], object], what: str, words: Sequence[str]) -> None:
-    try:
-        act()
-    except UserError as error:
-        _one_line(error, what)
-        if not any(word in str(error) for word in words):
-            raise Broken(f"{what} is refused without saying so ({' or '.join(words)}): {error}") from None
-        return
-    except Exception as error:
-        outcome = f"{type(error).__name__}: {message_of(error)[:100]}"
-        raise Broken(f"{what} ends in {outcome}; raise UserError that says what was found") from None
-    raise Broken(f"{what} is accepted; raise UserError that says what was found")
-
-
-def _one_line(error: Exception, what: str) -> None:
-    if len(str(error).splitlines()) != 1:
-        raise Broken(f"{what} is refused in {len(str(error).splitlines())} lines; an error is one line")
-
-
-def _not_loaded(folder: Path, spec: Spec, what: str) -> None:
-    try:
-        load(folder, trusted_types=spec.trusted_types)
-    except RefitError:
-        return
-    raise Broken(f"a stored model with {what} is loaded; every file belongs into the manifest")
 
 
 def _described(value: Any) -> str:
