@@ -68,7 +68,10 @@ class MetaLearner(ABC):
             raise UserError(f"learner {spec.kind!r} needs `kind`: the learner that it fits ({where}.params)")
         self.spec = spec
         self.threshold = 0.5
-        self.asked = {**self.arguments, **{name: spec.params[name] for name in self.arguments if name in spec.params}}
+        self.settings = {
+            **self.arguments,
+            **{name: spec.params[name] for name in self.arguments if name in spec.params},
+        }
         self._where = where
         self._own: dict[str, float] = {}
         self._check()
@@ -138,7 +141,7 @@ class MetaLearner(ABC):
 
     def digest(self) -> str:
         own = {name: value.hex() for name, value in self._own.items()}
-        return digest({"kind": self.spec.kind, "asked": self.asked, "own": own, "inner": self.inner.digest()})
+        return digest({"kind": self.spec.kind, "asked": self.settings, "own": own, "inner": self.inner.digest()})
 
 
 def matching(patterns: Iterable[str], features: Iterable[str], where: str) -> tuple[str, ...]:

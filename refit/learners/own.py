@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 import hashlib
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refit.config import file_of
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, project_files, safe
@@ -61,7 +58,7 @@ class OwnLearner:
         self.spec = spec
         self.threshold = 0.5
         self._class: Any = find(spec.kind, where, spec.source)
-        with self._user_errors("__init__"):
+        with project_files.user_errors(self.spec, "__init__"):
             self._inner = self._class(spec)
         self._fitted = False
 
@@ -89,7 +86,7 @@ class OwnLearner:
         rows = self._rows(train)
         seen = None if validation is None else (self._rows(validation[0]), validation[1].copy())
         extra = {} if unlabelled is None else {"unlabelled": self._rows(unlabelled)}
-        with self._user_errors("fit"):
+        with project_files.user_errors(self.spec, "fit"):
             report = self._inner.fit(
                 rows, label.copy(), validation=seen, iterations=iterations, progress=progress, **extra
             )
@@ -121,7 +118,7 @@ class OwnLearner:
         gain, curve, best, taken = metric_named(self.spec.metric).gain, list[CurvePoint](), self._inner, 0
         for step in range((1 if iterations is None else iterations) + 1):
             if step:
-                with self._user_errors("update"):
+                with project_files.user_errors(self.spec, "update"):
                     self._inner.update(rows, label.copy(), **extra)
             if validation is not None:
                 curve.append(CurvePoint(step, *(self._score(*each) for each in ((train, label), validation))))
@@ -143,12 +140,12 @@ class OwnLearner:
         rows = self._rows(table)
         if not rows.num_rows:
             return np.empty(self.spec.problem.shape(0))
-        with self._user_errors("predict"):
+        with project_files.user_errors(self.spec, "predict"):
             return np.array(self._inner.predict(rows), dtype=np.float64)
 
     def save(self, folder: Path) -> None:
         (folder / FILES).mkdir()
-        with self._user_errors("save"):
+        with project_files.user_errors(self.spec, "save"):
             self._inner.save(folder / FILES)
         project_files.store_code(self.spec, folder)
         describe(self).write(folder / DESCRIPTION)
@@ -158,7 +155,7 @@ class OwnLearner:
     def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> OwnLearner:
         learner = cls(spec)
         learner.threshold = description.threshold
-        with learner._user_errors("load"), safe.no_pickle():
+        with project_files.user_errors(learner.spec, "load"), safe.no_pickle():
             learner._inner = learner._class.load(folder / FILES, learner.spec)
         learner._fitted = True
         return learner
@@ -171,7 +168,7 @@ class OwnLearner:
     def digest(self) -> str:
         given = getattr(self._inner, "digest", None)
         learned = {name: part for name, part in vars(self._inner).items() if name != "spec"}
-        with self._user_errors("digest"):
+        with project_files.user_errors(self.spec, "digest"):
             model = given() if callable(given) else canonical.digest(learned)
         code = hashlib.sha256(self.spec.source.encode()).hexdigest()
         parts = {"features": list(self.spec.features), "threshold": self.threshold.hex(), "code": code}
@@ -184,17 +181,3 @@ class OwnLearner:
         words = {*self.spec.categorical, *self.spec.text}
         read = {name: texts if name in words else numbers for name in self.spec.features}
         return pa.table({name: column(table, name) for name, column in read.items()})
-
-    @contextmanager
-    def _user_errors(self, verb: str) -> Iterator[None]:
-        """Report a failure of the user's class as a UserError, with the line of its file."""
-        try:
-            yield
-        except RefitError:
-            raise
-        except Exception as error:
-            who, said = (
-                f"learner {self.spec.name!r} ({self.spec.kind})",
-                project_files.failure(error, file_of(self.spec.kind)),
-            )
-            raise UserError(f"{who}: {verb} failed: {said}; correct it, or disable it in train.learners") from error

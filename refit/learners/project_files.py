@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import traceback
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -26,6 +28,7 @@ __all__ = [
     "trusted",
     "unsafe_reason",
     "untrusted_code",
+    "user_errors",
 ]
 
 CODE = "code"  # folder of a stored model with the file that defines its class
@@ -172,3 +175,25 @@ def stored_code(kind: str, folder: Path, trusted_types: tuple[str, ...]) -> str:
     if not path.is_file():
         raise RefitError(f"{folder} lacks {CODE}/{path.name}, the code of its learner; restore the folder")
     return path.read_text(encoding="utf-8")
+
+
+@contextmanager
+def user_errors(spec: Spec, verb: str, *, of_file_alone: bool = False) -> Iterator[None]:
+    """Report a failure of a user's class as a UserError, with the line of its file.
+
+    Args:
+        verb: what the class was doing.
+        of_file_alone: for a class of the project, let failures through that no line of its file took part in.
+    """
+    try:
+        yield
+    except RefitError:
+        raise
+    except Exception as error:
+        file = file_of(spec.kind)
+        if of_file_alone and file and file not in {each.filename for each in traceback.extract_tb(error.__traceback__)}:
+            raise
+        raise UserError(
+            f"learner {spec.name!r} ({spec.kind}): {verb} failed: {failure(error, file)}; correct it, or disable it in "
+            "train.learners"
+        ) from error

@@ -39,8 +39,8 @@ class Recursive(MetaLearner):
         features = self.spec.features
         if HORIZON not in features:
             raise UserError(f"learner 'recursive' is for train.task 'forecast': there is no feature {HORIZON!r}")
-        self._lags = self._newest(str(self.asked["lags"]))
-        for name in self.asked["cycles"]:
+        self._lags = self._newest(str(self.settings["lags"]))
+        for name in self.settings["cycles"]:
             if name not in features:
                 raise UserError(f"{self._where}.params.cycles: no feature {name!r}{nearest(name, features)}")
 
@@ -64,11 +64,11 @@ class Recursive(MetaLearner):
         return tuple(lags)
 
     def _seen(self) -> tuple[str, ...]:
-        wanted = {*self._lags, *self.asked["cycles"]}
+        wanted = {*self._lags, *self.settings["cycles"]}
         return tuple(name for name in self.spec.features if name in wanted)
 
     def _learned(self, table: pa.Table, label: Labels) -> tuple[pa.Table, Labels]:
-        for name, length in self.asked["cycles"].items():
+        for name, length in self.settings["cycles"].items():
             if ((values := numbers(table, name)) < 0).any() or (values >= length).any():
                 raise UserError(
                     f"learner {self.spec.name!r}: cycle {name!r} counts from 0 to {length - 1}, and the feature is "
@@ -95,7 +95,7 @@ class Recursive(MetaLearner):
     def _at(self, table: pa.Table, newest: Floats, left: Floats) -> pa.Table:
         """The rows as they were `left` steps before their target."""
         lags = {name: newest[:, index] for index, name in enumerate(self._lags)}
-        cycles = {name: (numbers(table, name) - left) % length for name, length in self.asked["cycles"].items()}
+        cycles = {name: (numbers(table, name) - left) % length for name, length in self.settings["cycles"].items()}
         return replaced(table, lags | cycles)
 
 

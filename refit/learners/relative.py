@@ -32,7 +32,7 @@ class Relative(MetaLearner):
     arguments: ClassVar[Mapping[str, object]] = {"level": None, "scaled": [], "change": "ratio"}
 
     def _check(self) -> None:
-        level, change = self.asked["level"], self.asked["change"]
+        level, change = self.settings["level"], self.settings["change"]
         if level not in self.spec.features:
             hint = nearest(str(level), self.spec.features)
             raise UserError(
@@ -42,25 +42,25 @@ class Relative(MetaLearner):
             raise UserError(
                 f"learner 'relative': change is ratio or difference; found {change!r} ({self._where}.params)"
             )
-        self._scaled = matching(self.asked["scaled"], self.spec.features, f"{self._where}.params.scaled")
+        self._scaled = matching(self.settings["scaled"], self.spec.features, f"{self._where}.params.scaled")
 
     def _prepared(self, train: pa.Table, label: Labels) -> dict[str, float]:
-        level = numbers(train, self.asked["level"])
-        if self.asked["change"] == "ratio" and (label < 0).any():
+        level = numbers(train, self.settings["level"])
+        if self.settings["change"] == "ratio" and (label < 0).any():
             raise UserError(
                 f"learner {self.spec.name!r}: {int((label < 0).sum()):,} labels are negative, so there is no ratio; "
                 "set change: difference"
             )
         if not np.isfinite(level).any():
-            raise UserError(f"learner {self.spec.name!r}: level {self.asked['level']!r} is missing in every row")
+            raise UserError(f"learner {self.spec.name!r}: level {self.settings['level']!r} is missing in every row")
         return {"usual": float(np.nanmedian(level))}
 
     def _on_scale(self, values: Floats) -> Floats:
         """Numbers on the scale on which changes are differences."""
-        return np.log1p(np.maximum(values, 0.0)) if self.asked["change"] == "ratio" else values
+        return np.log1p(np.maximum(values, 0.0)) if self.settings["change"] == "ratio" else values
 
     def _level(self, table: pa.Table) -> Floats:
-        level = numbers(table, self.asked["level"])
+        level = numbers(table, self.settings["level"])
         return self._on_scale(np.where(np.isfinite(level), level, self._own.get("usual", np.nan)))
 
     def _relative(self, table: pa.Table, level: Floats) -> pa.Table:
@@ -73,4 +73,4 @@ class Relative(MetaLearner):
     def predict(self, table: pa.Table) -> Floats:
         level = self._level(table)
         predicted = level + self.inner.predict(self._relative(table, level))
-        return np.asarray(np.expm1(predicted) if self.asked["change"] == "ratio" else predicted, dtype=np.float64)
+        return np.asarray(np.expm1(predicted) if self.settings["change"] == "ratio" else predicted, dtype=np.float64)

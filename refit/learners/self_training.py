@@ -39,7 +39,7 @@ class SelfTraining(MetaLearner):
         return replace(inner, tasks=tasks, warm_start=False, unlabelled="needed")
 
     def _check(self) -> None:
-        threshold, k_best, rounds = (self.asked[name] for name in ("threshold", "k_best", "rounds"))
+        threshold, k_best, rounds = (self.settings[name] for name in ("threshold", "k_best", "rounds"))
         fault = ""
         if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 < threshold <= 1:
             fault = f"threshold is a probability above 0, up to 1; found {threshold!r}"
@@ -72,7 +72,7 @@ class SelfTraining(MetaLearner):
         rows, rest = train.select(list(self.spec.features)), rest.select(list(self.spec.features))
         report = self._fit(rows, label, rest, validation=validation, iterations=iterations, progress=progress)
         given = 0
-        for number in range(1, self.asked["rounds"] + 1):
+        for number in range(1, self.settings["rounds"] + 1):
             classes, chosen = self._surest(rest)
             if not chosen.any():
                 break
@@ -98,8 +98,8 @@ class SelfTraining(MetaLearner):
         if predicted.ndim == 1:
             predicted = np.column_stack([1 - predicted, predicted])
         surety = predicted.max(axis=1)
-        chosen = surety >= self.asked["threshold"]
-        if (k_best := self.asked["k_best"]) is not None:
+        chosen = surety >= self.settings["threshold"]
+        if (k_best := self.settings["k_best"]) is not None:
             chosen = np.zeros(len(rest), dtype=np.bool_)
             chosen[np.argsort(-surety, kind="stable")[:k_best]] = True
         return predicted.argmax(axis=1), chosen

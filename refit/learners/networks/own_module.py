@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from torch import Tensor, nn
 
-from refit.config import file_of, nearest
-from refit.errors import RefitError, UserError
+from refit.config import nearest
+from refit.errors import UserError
 from refit.files.artifacts import digest
 from refit.learners import project_files, safe
 from refit.learners.contract import FitReport, Floats, Labels, Spec
@@ -84,23 +82,23 @@ class OwnNetwork(Network):
         return chosen, checked(training, self.spec.kind, given, where)
 
     def _fit(self, fit: FitInput) -> FitReport:
-        with self._user_errors("fit"):
+        with project_files.user_errors(self.spec, "fit", of_file_alone=True):
             return super()._fit(fit)
 
     def _resume(self, before: Self, fit: FitInput) -> FitReport:
-        with self._user_errors("fit"):
+        with project_files.user_errors(self.spec, "fit", of_file_alone=True):
             return super()._resume(before, fit)
 
     def range_test(self, table: pa.Table, label: Labels, rates: Sequence[float]) -> tuple[float, ...]:
-        with self._user_errors("fit"):
+        with project_files.user_errors(self.spec, "fit", of_file_alone=True):
             return super().range_test(table, label, rates)
 
     def take_part(self, rows: Inputs, group: Group) -> None:
-        with self._user_errors("fit"):
+        with project_files.user_errors(self.spec, "fit", of_file_alone=True):
             super().take_part(rows, group)
 
     def predict(self, table: pa.Table) -> Floats:
-        with self._user_errors("predict"):
+        with project_files.user_errors(self.spec, "predict", of_file_alone=True):
             return super().predict(table)
 
     def save(self, folder: Path) -> None:
@@ -118,22 +116,6 @@ class OwnNetwork(Network):
     def digest(self) -> str:
         code = hashlib.sha256(self.spec.source.encode()).hexdigest()
         return digest({"network": super().digest(), "arguments": dict(self.spec.params), "code": code})
-
-    @contextmanager
-    def _user_errors(self, verb: str) -> Iterator[None]:
-        """Report a failure of the class as a UserError, with the line if it is in a file of the project."""
-        try:
-            yield
-        except RefitError:
-            raise
-        except Exception as error:
-            file = file_of(self.spec.kind)
-            if file and file not in {frame.filename for frame in traceback.extract_tb(error.__traceback__)}:
-                raise
-            raise UserError(
-                f"learner {self.spec.name!r} ({self.spec.kind}): {verb} failed: {project_files.failure(error, file)}; "
-                "correct it, or disable it in train.learners"
-            ) from error
 
 
 def _checked_outputs(module: nn.Module, given: tuple[Inputs], result: Any, *, kind: str, outputs: int) -> Tensor:
