@@ -60,7 +60,7 @@ class StepModel(Protocol):
     def load(self, folder: Path, trusted_types: tuple[str, ...]) -> None: ...
 
 
-class Detector(Protocol):
+class DriftDetector(Protocol):
     """A drift detector of river."""
 
     drift_detected: bool
@@ -115,12 +115,12 @@ class Online:
 
         return PartialFit(self.spec, kind, params, self._where, stored=stored)
 
-    def _new_detectors(self) -> dict[str, Detector]:
+    def _new_detectors(self) -> dict[str, DriftDetector]:
         if not self._arguments.detectors:
             return {}
         from refit.learners.online.river_models import detector
 
-        detectors: dict[str, Detector] = {}
+        detectors: dict[str, DriftDetector] = {}
         for index, entry in enumerate(self._arguments.detectors):
             name, made = detector(entry, f"{self._where}.detectors[{index}]")
             if name in detectors:
