@@ -16,7 +16,7 @@ from refit import learners
 from refit.config import GateParams
 from refit.config.section import free
 from refit.errors import RefitError, UserError
-from refit.evaluation import curves, holdout, interval_coverage, prediction_cost, prequential
+from refit.evaluation import curves, holdout, prediction_cost, prequential
 from refit.evaluation.details import measures_of
 from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout, tidy, with_interval
@@ -43,13 +43,13 @@ from refit.schemas.evaluation import (
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.gate_decision import Decision, EvaluatedWindow, GateVerdict
 from refit.schemas.incumbent import Incumbent
-from refit.schemas.interval_report import IntervalReport
 from refit.schemas.measured import Measured
 from refit.schemas.training import Training
 from tasks import featurize
 from tasks.evaluate import candidate_intervals
 from tasks.evaluate.explanation import explained
 from tasks.evaluate.importance import groups_of, permutation_importance
+from tasks.evaluate.metrics_file import flat_metrics
 from tasks.evaluate.remarks import remarks
 
 if TYPE_CHECKING:
@@ -358,23 +358,6 @@ def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Sco
     evaluation.write(context.path(artifacts.EVALUATION))
     model_card.write(context, evaluation, given.features, given.training, drawn)
     evaluation.decision.write(context.path(artifacts.DECISION))
-
-
-def flat_metrics(evaluation: Evaluation) -> dict[str, float | int | bool | None]:
-    """Return the metrics for `dvc metrics show` and `diff`, without timings: equal models show no difference."""
-    measured, metric = evaluation.metrics["candidate"], evaluation.metric
-    reduction = evaluation.error_reduction
-    return {
-        **{name: each.value for name, each in measured.items()},
-        f"{metric}_lower": measured[metric].lower,
-        f"{metric}_upper": measured[metric].upper,
-        **dict(interval_coverage.flat(evaluation.detail("intervals", IntervalReport))),
-        **dict(prequential.flat(evaluation.prequential)),
-        **{f"gain_over_{other}": gains[metric].value for other, gains in evaluation.gains.items()},
-        **({} if reduction is None else {"error_reduction": reduction.value}),
-        "test_rows": evaluation.test.rows,
-        "promote": evaluation.decision.promote,
-    }
 
 
 def _write_predictions(path: Path, given: EvaluationInputs, test: Holdout, scored: Scored) -> None:
