@@ -24,9 +24,10 @@ from refit.runtime.context import Context
 from refit.schemas.cross_validation import CrossValidation, IntervalCoverage, OuterFold
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.training import Scores
-from tasks.train import from_scratch, labelled_rows, make_all, specs_of
+from tasks.train import from_scratch, labelled_rows
 from tasks.train.folds import Fold, LabelledRows, cut, newest
 from tasks.train.problem import problem_in
+from tasks.train.specs import make_all, specs_of
 from tasks.train.start import parent_of, require_unseen_by_parent, start_of
 from tasks.train.trial import predict
 

@@ -16,7 +16,8 @@ from refit.reports.drawing import COLOURS, FULL, INK, drawn, new_figure, styled
 from refit.reports.svg import standalone
 from refit.runtime.context import Context
 from refit.schemas.feature_table import FeatureTable
-from tasks.train import labelled_rows, specs_of
+from tasks.train import labelled_rows
+from tasks.train.specs import specs_of
 from tasks.train.start import parent_of, start_of
 
 if TYPE_CHECKING:

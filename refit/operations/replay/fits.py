@@ -25,8 +25,9 @@ from refit.runtime.stage_code import code_digest
 from refit.schemas.artifact import utc_text
 from refit.schemas.replayed_fit import FitRecord
 from refit.schemas.warm_start import WarmStart
-from tasks.train import from_scratch, make_all, require_learnable_windows, specs_of, warm
+from tasks.train import from_scratch, require_learnable_windows, warm
 from tasks.train.folds import LabelledRows, content
+from tasks.train.specs import make_all, specs_of
 from tasks.train.trial import predict
 
 MODEL, RECORD, UNSEEN = "model", "fit.json", "unseen.npy"

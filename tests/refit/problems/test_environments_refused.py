@@ -12,7 +12,7 @@ from refit.config import parse
 from refit.errors import UserError
 from refit.learners import make
 from refit.problems import episodes
-from tasks.train import make_all
+from tasks.train.specs import make_all
 from tests.refit.problems.test_reinforcement import CORRIDOR, NAMES, OPTIONS, PARAMS, rows, spec
 
 pytest.importorskip("stable_baselines3", reason="needs the extra [rl]")

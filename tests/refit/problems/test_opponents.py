@@ -14,7 +14,7 @@ from refit.errors import RefitError, UserError
 from refit.learners.baseline import Baseline
 from refit.learners.contract import Spec
 from refit.problems import problem_of
-from tasks.train import make_all
+from tasks.train.specs import make_all
 
 pytest.importorskip("gymnasium", reason="needs the extra [rl]")
 EPISODES = pa.table({"seed": [1, 2]})

@@ -9,7 +9,7 @@ import pytest
 from refit.config import parse
 from refit.errors import UserError
 from refit.learners import Spec
-from tasks.train import make_all
+from tasks.train.specs import make_all
 
 COLUMNS = {"id": "text", "y": "integer", "at": "timestamp"}
 PARAMS: dict[str, Any] = {

@@ -18,9 +18,10 @@ from refit.learners.prediction_intervals import IntervalLearner
 from refit.problems.regression import Regression
 from refit.runtime.context import Context, silent
 from refit.schemas.warm_start import WarmStart
-from tasks.train import from_scratch, make_all, warm
+from tasks.train import from_scratch, warm
 from tasks.train.folds import LabelledRows, development
 from tasks.train.interval_margins import with_intervals
+from tasks.train.specs import make_all
 from tasks.train.trial import fitted
 
 ENSEMBLE = "sklearn.ensemble"
