@@ -57,7 +57,7 @@ def print_report(report: CrossValidation, console: Terminal) -> None:
     for name in ("mean", "± between folds", "all together", "baseline"):
         table.add_column(name, justify="right")
     for name, mean in report.mean.items():
-        values = (mean, report.deviation[name], report.together.get(name), report.baseline.get(name))
+        values = (mean, report.deviation[name], report.pooled.get(name), report.baseline.get(name))
         style = "green" if name == report.metric else ""
         table.add_row(metric_words(name), *("" if value is None else f"{value:.4f}" for value in values), style=style)
     console.print(table)

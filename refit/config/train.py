@@ -147,14 +147,14 @@ class IntervalParams(Section):
     rate: float = Field(0.02, gt=0, lt=1, description="adaptive: how much one label moves the level")
 
 
-def _first_problem(error: ValidationError, known: Iterable[str]) -> str:
+def _first_problem(error: ValidationError, valid_names: Iterable[str]) -> str:
     """The address and the words of the first problem of some options."""
     detail = error.errors(include_url=False)[0]
     address = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
     if detail["type"] == "missing":
         return f"{address}: is missing"
     if detail["type"] == "extra_forbidden":
-        return f"{address}: unknown key{nearest(str(detail['loc'][-1]), known)}"
+        return f"{address}: unknown key{nearest(str(detail['loc'][-1]), valid_names)}"
     said = detail["msg"].removeprefix("Value error, ")
     return f"{address}: {said[0].lower()}{said[1:]}; found {detail['input']!r}"
 

@@ -85,7 +85,7 @@ def run(context: Context) -> CrossValidation:
         folding=params.evaluate.cross_validation,
         mean=_means(scores),
         deviation=defined({name: float(np.std([each[name] for each in scores], ddof=1)) for name in scores[0]}),
-        together=_pooled_scores(label, folds, outer, problem),
+        pooled=_pooled_scores(label, folds, outer, problem),
         baseline=_means(baselines),
         folds=tuple(
             OuterFold(

@@ -48,7 +48,7 @@ class CrossValidation(Artifact):
     folding: CrossValidationParams = Field(alias="asked")
     mean: Scores
     deviation: Scores
-    together: Scores  # of the predictions of all folds
+    pooled: Scores = Field(alias="together")  # of the predictions of all folds
     baseline: Scores
     folds: tuple[OuterFold, ...]
     seconds: float

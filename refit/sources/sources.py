@@ -103,8 +103,8 @@ def _with_named_pictures(project: Path, file: SourceFile, source: SourceParams, 
                 names.update(filter(None, column.unique().to_pylist()))
     except (UserError, OSError):
         return file  # reading it raises the same
-    found = pictures.files_named(project, file.path.parent, names - {*source.nulls})
-    return replace(file, parts=(file.path, *found)) if found else file
+    named = pictures.files_named(project, file.path.parent, names - {*source.nulls})
+    return replace(file, parts=(file.path, *named)) if named else file
 
 
 def _texts_of(

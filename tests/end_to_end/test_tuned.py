@@ -130,6 +130,6 @@ def test_outer_folds_judge_the_whole_way_from_rows_to_model(tuned: Path) -> None
     assert told.deviation["roc_auc"] == pytest.approx(np.std(aucs, ddof=1))
     assert (told.mean["roc_auc"] or 0) > 0.5 == told.baseline["roc_auc"]
     assert len(optuna.get_all_study_names(studies)) == before + 3  # each outer fold was tuned by itself
-    assert (told.together["calibration_error"] or 1) < 0.1
+    assert (told.pooled["calibration_error"] or 1) < 0.1
     again = cross_validate(tuned, RunOptions(), quiet=True)
     assert again.mean == told.mean

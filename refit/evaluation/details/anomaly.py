@@ -69,9 +69,9 @@ def _budgets(labels: NDArray[Any], scores: Floats) -> tuple[BudgetPoint, ...]:
     points = []
     for budget in BUDGETS:
         rows = max(1, round(budget * len(labels)))
-        found = float(hits[rows - 1])
+        anomalies = float(hits[rows - 1])
         points.append(
-            BudgetPoint(budget=budget, rows=rows, precision=tidy(found / rows), recall=tidy(found / hits[-1]))
+            BudgetPoint(budget=budget, rows=rows, precision=tidy(anomalies / rows), recall=tidy(anomalies / hits[-1]))
         )
     return tuple(points)
 

@@ -160,17 +160,17 @@ class RiverModel:
     def _rows(self, matrix: Floats) -> Iterator[dict[int, Any]]:
         """Each row as a dict without its missing cells: a scaled vector, or numbers and categories.
 
-        The keys are the places of the features, and a category is the tuple of its code, which river takes for no
+        The keys are the indices of the features, and a category is the tuple of its code, which river takes for no
         number: it puts both into sets, whose order differs between processes if they hold texts.
         """
         if self._scale:
             for vector in self.vectors.of(matrix).tolist():
-                yield {place: value for place, value in enumerate(vector) if value}
+                yield {index: value for index, value in enumerate(vector) if value}
             return
         words = [name in self._encoding.categories for name in self._encoding.features]
         for row in matrix.tolist():
             cells = enumerate(zip(row, words, strict=True))
-            yield {place: (int(value),) if word else value for place, (value, word) in cells if value == value}
+            yield {index: (int(value),) if word else value for index, (value, word) in cells if value == value}
 
     def learned(self) -> Any:
         """Everything that decides predictions."""

@@ -89,7 +89,7 @@ def _random(config: EncoderConfig, where: str) -> nn.Module:
 def check_weights(folder: Folder, where: str) -> None:
     """Raises UserError if the weights in a folder are not those that its configuration describes."""
     with _open(folder) as file:
-        _places(folder, file, where)
+        _stored_names(folder, file, where)
 
 
 def weights_in(folder: Folder, where: str) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ def weights_in(folder: Folder, where: str) -> dict[str, Tensor]:
         UserError: they are not those that its configuration describes, or not finite.
     """
     with _open(folder) as file:
-        weights = {name: file.get_tensor(place).float() for name, place in _places(folder, file, where).items()}
+        weights = {name: file.get_tensor(stored).float() for name, stored in _stored_names(folder, file, where).items()}
     if unusable := next((name for name, weight in weights.items() if not weight.isfinite().all()), None):
         raise UserError(f"{folder.weights}: {unusable} has values that are not finite; {ADVICE}")
     return weights
@@ -116,7 +116,7 @@ def _open(folder: Folder) -> Iterator[Any]:
         raise UserError(f"{folder.weights} cannot be used ({first_line(error)}); {ADVICE}") from None
 
 
-def _places(folder: Folder, file: Any, where: str) -> dict[str, str]:
+def _stored_names(folder: Folder, file: Any, where: str) -> dict[str, str]:
     """The file's name of each weight, once all shapes agree.
 
     The module that says which there are has no memory, so that sizes that a configuration only claims cost nothing.

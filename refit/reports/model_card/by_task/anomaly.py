@@ -42,10 +42,10 @@ def mass_volume(evaluation: Evaluation) -> Any:
 
 @chart("numbers", "The share of all labelled anomalies among the most unusual rows.")
 def budgets(evaluation: Evaluation) -> Any:
-    if not (found := _details(evaluation).budgets):
+    if not (by_model := _details(evaluation).budgets):
         return None
     figure, axes = new_figure("What a budget finds", (HALF, 3.3))
-    for model, points in found.items():
+    for model, points in by_model.items():
         drawn = [(each.budget, each.recall) for each in points]
         axes.plot(*zip(*drawn, strict=True), color=COLOURS[model], label=model)
         dots(axes, drawn, COLOURS[model], 4)

@@ -50,8 +50,8 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
 
 
 def slice_cells(facts: Facts) -> tuple[str, str]:
-    place = facts.of_kind(ReductionFacts)
-    return f"{place.x:.3g}", f"{place.y:.3g}"
+    means = facts.of_kind(ReductionFacts)
+    return f"{means.x:.3g}", f"{means.y:.3g}"
 
 
 VIEW = View(
