@@ -15,14 +15,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
-from refit.errors import RefitError, UserError, message_of, refused_by_the_system, unreadable
+from refit.errors import RefitError, UserError, message_of, refused_by_the_system
 from refit.files.artifacts import STATE
 from refit.files.deletion import is_inside
 from refit.files.yaml_files import parse_yaml, read_yaml
-from refit.runtime import provenance
 from refit.runtime.dvc_cache import remove_half_copies, verified
+from refit.runtime.dvc_files import check_lock_file, check_text, in_git, is_yaml_mapping, root_of, rwlock_is_sound
 from refit.runtime.dvc_inputs import refuse_pipes
 from refit.runtime.stage_faults import fault, fault_of_dvc, own_error
 
@@ -94,7 +92,7 @@ def run_stage(
 
 def stale(project: Path) -> dict[str, list[str]]:
     """The stages that would run now, each with its reasons."""
-    _check_lock_file(project)
+    check_lock_file(project)
     with repository(project) as repo:
         try:
             refuse_pipes(repo, "dvc.yaml")
@@ -112,11 +110,11 @@ def stale(project: Path) -> dict[str, list[str]]:
 
 def initialise(project: Path) -> None:
     """Make the project a DVC repository, unless it is inside one: without analytics, with copies by reflink."""
-    if not _root(project):
+    if not root_of(project):
         from dvc.repo import Repo
 
         _quiet()
-        git = _in_git(project)
+        git = in_git(project)
         with _environment(DVC_SITE_CACHE_DIR=str(_private_folder(project))):  # `init` takes no configuration
             Repo.init(str(project), no_scm=not git, subdir=git).close()
         lines = [
@@ -129,7 +127,7 @@ def initialise(project: Path) -> None:
         (project / ".dvc/config").write_text("\n".join(lines) + "\n")
         (project / ".dvc/.gitignore").write_text("/config.local\n/tmp\n/cache\n")
     ignored = project / ".dvcignore"
-    _check_text(ignored)
+    check_text(ignored)
     if not ignored.is_file() or ".refit" not in ignored.read_text(encoding="utf-8").split():
         with ignored.open("a") as file:
             file.write(
@@ -144,22 +142,22 @@ def repair(project: Path) -> list[str]:
     """
     done: list[str] = []
     config = project / ".dvc/config"
-    _check_text(config)
-    if config.is_file() and _WITHOUT_GIT in config.read_text(encoding="utf-8") and _in_git(project):
+    check_text(config)
+    if config.is_file() and _WITHOUT_GIT in config.read_text(encoding="utf-8") and in_git(project):
         text = config.read_text(encoding="utf-8").replace(_WITHOUT_GIT + "\n", "")
         config.write_text(text, encoding="utf-8")
         done.append("the project is in git by now: DVC may use it")
     lock_file = project / "dvc.lock"
-    if lock_file.is_file() and not _is_yaml_mapping(lock_file):
+    if lock_file.is_file() and not is_yaml_mapping(lock_file):
         backup = project / STATE / f"dvc.lock.torn-{datetime.now(UTC):%Y%m%dT%H%M%S}"
         backup.parent.mkdir(parents=True, exist_ok=True)
         lock_file.replace(backup)
         done.append(
             f"dvc.lock was torn: set aside as {backup.relative_to(project)}; stages come back from the run-cache"
         )
-    root = _root(project)
+    root = root_of(project)
     rwlock = root / ".dvc/tmp/rwlock" if root else None
-    if rwlock and rwlock.is_file() and not _rwlock_is_sound(rwlock):
+    if rwlock and rwlock.is_file() and not rwlock_is_sound(rwlock):
         rwlock.unlink()
         done.append(f"{rwlock.relative_to(root or project)} was torn or held by a process that is gone: removed")
     return done
@@ -230,10 +228,10 @@ class Cache:
 @contextmanager
 def cache(project: Path) -> Iterator[Cache | None]:
     """DVC's cache, under DVC's lock; None if the project is not a DVC repository."""
-    if not _root(project):
+    if not root_of(project):
         yield None
         return
-    _check_lock_file(project)
+    check_lock_file(project)
     with repository(project) as repo, repo.lock:
         yield Cache(repo)
 
@@ -241,7 +239,7 @@ def cache(project: Path) -> Iterator[Cache | None]:
 @lru_cache(maxsize=4)
 def objects_of(project: Path) -> Path | None:
     """The folder of the project's objects in DVC's cache; None if the project is not a DVC repository."""
-    if not _root(project):
+    if not root_of(project):
         return None
     with repository(project) as repo:
         return Path(repo.cache.local.path).resolve()
@@ -263,17 +261,17 @@ def _private_folder(project: Path) -> Path:
 @contextmanager
 def repository(project: Path) -> Iterator[Any]:
     """DVC's view of a project, in whose folder this process works within the block."""
-    if not _root(project):
+    if not root_of(project):
         raise UserError(f"{project} is not a DVC repository; `refit init {project}` makes it one")
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     _quiet()
-    for folder in {project, _root(project) or project}:
-        _check_text(folder / ".dvcignore")
+    for folder in {project, root_of(project) or project}:
+        check_text(folder / ".dvcignore")
     try:
         core: dict[str, object] = {"site_cache_dir": str(_private_folder(project))}
-        if not _in_git(project):
+        if not in_git(project):
             core["no_scm"] = True  # the configuration of a project that was copied out of its repository requires git
         repo = Repo(str(project), config={"core": core}, _wait_for_lock=True)
     except (DvcException, OSError, ValueError) as error:
@@ -322,29 +320,8 @@ def _own_commands_first() -> AbstractContextManager[None]:
     return _environment(PATH=os.pathsep.join([str(Path(sys.executable).parent), path]))
 
 
-def _in_git(project: Path) -> bool:
-    return provenance.repository(project) is not None
-
-
-def _root(project: Path) -> Path | None:
-    return next((p for p in (project.resolve(), *project.resolve().parents) if (p / ".dvc").is_dir()), None)
-
-
 def _inputs(dvc_stage: Any) -> dict[str, str]:
     return {str(dep): str(dep.get_hash()) for dep in dvc_stage.deps}
-
-
-def _check_text(path: Path) -> None:
-    """Check that a file is UTF-8: DVC would fail on it without naming the file."""
-    try:
-        path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except UnicodeDecodeError as error:
-        line = path.read_bytes().count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path} line {line} is not UTF-8 text; save it as UTF-8") from None
-    except OSError as error:
-        raise UserError(unreadable(path, error)) from None
 
 
 def _format_reasons(entry: Any) -> Iterator[str]:
@@ -355,40 +332,6 @@ def _format_reasons(entry: Any) -> Iterator[str]:
         for name, state in files.items():
             details = ", ".join(map(str, state)) if isinstance(state, dict) else state
             yield f"{kind.replace('changed deps', 'input').replace('changed outs', 'output')} {name}: {details}"
-
-
-def _check_lock_file(project: Path) -> None:
-    """Refuse a `dvc.lock` that is damaged, or nested so deeply that DVC's parser would crash the process."""
-    try:
-        read_yaml(project / "dvc.lock")
-    except UserError as error:
-        if (project / "dvc.lock").is_file():
-            raise RefitError(f"{error}; `refit run` sets it aside, and brings stages back from the run-cache") from None
-
-
-def _is_yaml_mapping(path: Path) -> bool:
-    try:
-        read_yaml(path)
-    except UserError:
-        return False
-    return True
-
-
-def _rwlock_is_sound(path: Path) -> bool:
-    """Whether every entry belongs to a process that still runs the same command."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries = [*content.get("write", {}).values(), *(e for es in content.get("read", {}).values() for e in es)]
-        return all(not entry or _runs(entry["pid"], entry["cmd"]) for entry in entries)
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError):
-        return False
-
-
-def _runs(pid: int, command: str) -> bool:
-    try:
-        return command.split(" ", 1)[-1] in " ".join(psutil.Process(pid).cmdline())
-    except psutil.Error:
-        return False
 
 
 def _quiet() -> None:

@@ -14,7 +14,7 @@ from refit.cli.running import reproduce
 from refit.files.artifacts import FEATURE_SET, MODEL_CARD, TRAINING, read_json
 from refit.operations import cross_validation
 from refit.operations.replay.history import history
-from refit.operations.replay.policies import Policy
+from refit.operations.replay.policies import RetrainingPolicy
 from refit.operations.replay.simulation import Parts, Simulator
 from refit.runtime import run_file
 from refit.runtime.context import Context
@@ -59,7 +59,7 @@ def test_a_model_of_few_labels_is_the_same_however_it_is_trained(project: Path) 
     as_of, training = features.as_of, read_json(project / TRAINING)
     context = Context(project=project, params=run_file.params_of(project))
     simulation = Simulator(context, history(context, as_of, as_of), [as_of], Parts()).run(
-        Policy("never", "never", context.params.drift)
+        RetrainingPolicy("never", "never", context.params.drift)
     )
     assert simulation.newest is not None
     assert simulation.newest.record.model_digest == training["model_digest"], "a replay has the same rows"

@@ -13,7 +13,7 @@ import pytest
 from flows.run_options import RunOptions
 from flows.session import session
 from refit.errors import RefitError
-from refit.runtime import dvc_runner, provenance
+from refit.runtime import dvc_files, dvc_runner, provenance
 
 IDENTITY = {f"GIT_{who}_{what}": "refit@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 
@@ -161,7 +161,7 @@ def test_no_run_begins_where_git_fails(project: Path, *, allow: bool) -> None:
         pass
     assert (project / "run.yaml").read_bytes() == before
     with pytest.raises(RefitError, match="git fails there"):
-        dvc_runner._in_git(project)
+        dvc_files.in_git(project)
 
 
 def test_show_does_not_deny_a_repository_without_commits(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

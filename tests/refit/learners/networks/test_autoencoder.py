@@ -10,7 +10,7 @@ import torch
 
 from refit.learners import Spec, load, make
 from refit.learners.networks.architectures.autoencoder import AutoencoderNetwork, Denoising, Params
-from refit.learners.networks.inputs import Inputs, InputShapes, Scaling
+from refit.learners.networks.inputs import ImageScaling, Inputs, InputShapes
 from refit.learners.networks.loop import train
 from refit.learners.networks.pretraining import pretask, trainee
 from refit.learners.networks.pretraining.denoising import Restoration, targets, with_hidden
@@ -32,7 +32,7 @@ def rows(count: int) -> Inputs:
 def test_hidden_values_are_restored_from_the_others() -> None:
     torch.manual_seed(0)
     network, table = AutoencoderNetwork(PARAMS, SHAPES, 1), rows(400)
-    task = pretask(Spec("it", "autoencoder", ()), PARAMS, torch.device("cpu"), Scaling({}), silent)
+    task = pretask(Spec("it", "autoencoder", ()), PARAMS, torch.device("cpu"), ImageScaling({}), silent)
     head = frozenset({"head.weight", "head.bias"})
     with trainee(network, head, SHAPES, PARAMS.pretrain) as denoiser:
         train(denoiser, table, torch.zeros(len(table)), task)

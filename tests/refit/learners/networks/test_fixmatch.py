@@ -15,7 +15,7 @@ import torch
 from refit.errors import UserError
 from refit.learners import Learner, Spec, load, make
 from refit.learners.networks.fixmatch import applied, consistency
-from refit.learners.networks.inputs import Inputs, Scaling
+from refit.learners.networks.inputs import ImageScaling, Inputs
 from refit.learners.networks.loop import Task
 from refit.learners.networks.losses import nothing
 from refit.learners.networks.surroundings import checkpoints_in
@@ -94,7 +94,7 @@ def test_it_is_the_same_each_time_and_comes_back_from_its_files(tmp_path: Path) 
 def test_an_epoch_sees_about_as_many_rows_as_there_are_without_a_label() -> None:
     spec = spec_of("cnn", epochs=1, fixmatch=HOW)
     learner: Any = make(spec)
-    task = Task("it", learner.params, nothing, 1, 0, torch.device("cpu"), Scaling({}))
+    task = Task("it", learner.params, nothing, 1, 0, torch.device("cpu"), ImageScaling({}))
     rows = Inputs(torch.zeros(480, 0, dtype=torch.int64), torch.zeros(480, 0))
     changed, index = applied(task, learner.params.fixmatch, 12, rows)
     assert index.tolist() == [*range(12)] * 10, "ten steps of 12 and 4 x 12 rows"

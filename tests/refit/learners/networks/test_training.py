@@ -15,7 +15,7 @@ from refit.errors import UserError
 from refit.learners import Learner, Spec, make
 from refit.learners.networks.architectures.mlp import Mlp
 from refit.learners.networks.augment import augmented, mixed
-from refit.learners.networks.inputs import Inputs, InputShapes, Scaling
+from refit.learners.networks.inputs import ImageScaling, Inputs, InputShapes
 from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import loss_of
 from refit.learners.networks.network import Network
@@ -198,7 +198,7 @@ def test_weights_that_are_no_numbers_after_the_last_batch_are_refused_too() -> N
         return (outputs.sum() * 0).sqrt()
 
     cpu = torch.device("cpu")
-    task = Task("it", ArchitectureParams(), without_slope, epochs=1, seed=0, device=cpu, scaling=Scaling({}))
+    task = Task("it", ArchitectureParams(), without_slope, epochs=1, seed=0, device=cpu, scaling=ImageScaling({}))
     network, rows = Mlp(InputShapes(numbers=3), [4], 0.0, 1), Inputs(torch.empty(9, 0).long(), torch.ones(9, 3))
     with pytest.raises(UserError, match="'it': weights are no longer finite after epoch 1; lower learning_rate"):
         train(network, rows, torch.ones(9), task)
