@@ -36,7 +36,7 @@ def study(
     """Describe the segments of a fitted learner, and compare numbers of segments.
 
     Args:
-        rows: training rows, with columns besides the features to describe segments by.
+        rows: training rows, with further columns to describe segments by.
         counts: numbers of segments to compare; none for a learner that finds the number itself.
     """
     import pyarrow as pa

@@ -194,7 +194,7 @@ def group_of(count: int, job: Job, checkpoints: Path | None) -> Iterator[Group]:
     """The group of a fit, for its process 0. At the end of the block the other processes have ended.
 
     Args:
-        checkpoints: where what is handed over lies until then; None: in the folder for temporary files.
+        checkpoints: the folder where what is handed over lies until then; that for temporary files if None.
 
     Raises:
         UserError, RefitError: another process failed.

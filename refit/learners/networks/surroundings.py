@@ -41,7 +41,7 @@ class EpochReport:
 class Surroundings:
     """What is set around a fit."""
 
-    checkpoints: Path | None = None  # folder of a file for each fit; None: no checkpoints
+    checkpoints: Path | None = None  # folder of a file for each fit; without it there are none
     every_seconds: float = 1.0  # epochs shorter than this share a checkpoint
     on_epoch: Callable[[EpochReport], None] | None = None
     judge: Judge | None = None

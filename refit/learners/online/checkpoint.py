@@ -42,7 +42,7 @@ class StreamCheckpoint:
         """The checkpoint of a fit; None where the fit has no folder for one.
 
         Args:
-            described: what determines the fit besides its rows.
+            described: what determines the fit, in addition to its rows.
             save: writes the learner's state to a folder; `load` reads it from there.
         """
         around = surroundings.get()
