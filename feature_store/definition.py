@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal
 
@@ -174,6 +175,38 @@ class Lookup(Definition):
     description: str = ""
 
 
+class ModelVersion(Definition):
+    """A registered version of another model, which computes features of the rows predicted from `since` on."""
+
+    since: datetime  # with its zone: the version was champion then, and saw nothing later
+    version: str
+    model_digest: str
+    manifest: str  # sha256 of the manifest of its stored folder
+
+
+class ModelFeature(Described):
+    """One column of another model's predictions."""
+
+    kind: Literal["model"] = "model"
+    name: Name
+    column: Name = Field(description="`prediction`, a part of it such as `distance`, or `probability_<class>`")
+
+
+class ModelView(Definition):
+    """What another registered model predicts of a row, by the version that was its champion at the prediction.
+
+    Missing where no version was. The model's features are columns of this set that come before: of the row, of views,
+    of lookups, and of the models above.
+    """
+
+    name: Name = Field(description="of the model in its registry")
+    features: tuple[ModelFeature, ...] = Field(min_length=1)
+    inputs: dict[Name, Name] = Field(
+        {}, description="the model's feature -> column of this set; default: the same name"
+    )
+    versions: tuple[ModelVersion, ...] = Field(min_length=1, description="in the order of `since`")
+
+
 class Spine(Definition):
     """The rows that are predicted: those of one event source, each with the time at which the prediction is made."""
 
@@ -212,11 +245,18 @@ class FeatureSet(Definition):
     spine: Spine
     views: tuple[FeatureView, ...] = ()
     lookups: tuple[Lookup, ...] = ()
+    models: tuple[ModelView, ...] = ()
     description: str = ""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: Callable[[FeatureSet], dict[str, Any]]) -> dict[str, Any]:
+        """Omit models where there are none, as before the field existed, so that stored models keep their digest."""
+        return {name: value for name, value in written(self).items() if name != "models" or value}
 
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSet:
-        for what, names in (("feature", self.names()), ("view or lookup", [part.name for part in self._parts()])):
+        parts = [part.name for part in self._parts()]
+        for what, names in (("feature", self.names()), ("view, lookup or model", parts)):
             if twice := sorted({name for name in names if names.count(name) > 1}):
                 raise ValueError(f"{what} names must differ; twice: {', '.join(twice)}")
         if taken := sorted(set(self.names()) & {*RESERVED, self.spine.key}):
@@ -225,9 +265,10 @@ class FeatureSet(Definition):
             raise ValueError("a feature set needs at least one feature")
         return self
 
-    def _parts(self) -> Iterator[FeatureView | Lookup]:
+    def _parts(self) -> Iterator[FeatureView | Lookup | ModelView]:
         yield from self.views
         yield from self.lookups
+        yield from self.models
 
     def _columns(self) -> Iterator[tuple[str, Described, str | None]]:
         """The name of each column, its definition, and the name of its view or lookup."""
@@ -238,11 +279,11 @@ class FeatureSet(Definition):
                 yield from ((name, feature, part.name) for name in names)
 
     def names(self) -> list[str]:
-        """The names of all features in column order: of the row itself, then of views, then of lookups."""
+        """The names of all features in column order: of the row itself, of views, of lookups, of other models."""
         return [name for name, _, _ in self._columns()]
 
     def origins(self) -> dict[str, str]:
-        """Feature name -> name of its view or lookup; features of the row itself are left out."""
+        """Feature name -> name of its view, lookup or model; features of the row itself are left out."""
         return {name: origin for name, _, origin in self._columns() if origin}
 
     def described(self) -> dict[str, Described]:
@@ -255,7 +296,8 @@ class FeatureSet(Definition):
 
     def sources(self) -> list[str]:
         """The names of its sources, each once, the spine's first."""
-        return list(dict.fromkeys([self.spine.source, *(part.source for part in self._parts())]))
+        of_parts = [*(view.source for view in self.views), *(lookup.source for lookup in self.lookups)]
+        return list(dict.fromkeys([self.spine.source, *of_parts]))
 
     def without(self, patterns: Iterable[str]) -> FeatureSet:
         """The set without the features whose names match one of the shell patterns.
@@ -299,8 +341,13 @@ def _rebuild(whole: FeatureSet, keep: Callable[[str], bool]) -> FeatureSet:
     for lookup in whole.lookups:
         if trimmed_features := expressions(lookup.features):
             lookups.append(lookup.model_copy(update={"features": trimmed_features}))
+    models = []
+    for model in whole.models:
+        if of_model := tuple(feature for feature in model.features if keep(feature.name)):
+            models.append(model.model_copy(update={"features": of_model}))
     spine = whole.spine.model_copy(update={"features": expressions(whole.spine.features)})
-    return whole.model_copy(update={"spine": spine, "views": tuple(views), "lookups": tuple(lookups)})
+    parts = {"views": tuple(views), "lookups": tuple(lookups), "models": tuple(models)}
+    return whole.model_copy(update={"spine": spine, **parts})
 
 
 def interval(duration: str) -> str:

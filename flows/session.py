@@ -87,7 +87,7 @@ def prepare(project: Path, settings: run_file.RunFile | None = None) -> None:
     Args:
         settings: of the run; those that `run.yaml` already has if None.
     """
-    from refit.models import incumbent
+    from refit.models import feature_models, incumbent
     from tasks.train import warm_start_file
 
     run_file.write(project, settings or run_file.read(project))
@@ -95,6 +95,7 @@ def prepare(project: Path, settings: run_file.RunFile | None = None) -> None:
         Releases().write(project / RELEASED)
     incumbent.ensure(project)
     warm_start_file.ensure(project)
+    feature_models.ensure(context_of(project))
 
 
 @contextmanager

@@ -22,13 +22,18 @@ def stage_function(stage: str) -> Callable[[Context], None]:
 def run_remembered(stage: str, context: Context, *, force: bool = False) -> dvc_runner.Outcome:
     """Run a stage in this process, unless nothing has changed since its last run under DVC.
 
-    The current champion is written to a file before `evaluate`. Changes that DVC cannot see are looked for where it
+    The champions of other models that compute features are written to a file before `featurize`, the current champion
+    before `evaluate`. Changes that DVC cannot see are looked for where it
     sees none.
     """
     if stage == "evaluate":
         from refit.models.incumbent import refresh
 
         refresh(context)
+    if stage == "featurize":
+        from refit.models import feature_models
+
+        feature_models.refresh(context)
     if stage == "train":
         from tasks.train import warm_start_file
 

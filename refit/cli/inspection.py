@@ -103,9 +103,11 @@ def print_lineage(lineage: Lineage) -> None:
     """Print the result of `refit lineage VERSION`."""
     console = Terminal()
     for name, value in lineage:
-        if name not in ("batches", "parents", "children") and value is not None:
+        if name not in ("batches", "parents", "children", "feature_models", "used_by") and value is not None:
             console.print(line((f"{name.replace('_', ' '):<13}", "bold"), f" {value}"))
-    for name, relatives in (("parent", lineage.parents), ("child", lineage.children)):
+    related = {"parent": lineage.parents, "child": lineage.children}
+    related |= {"features by": lineage.feature_models, "used by": lineage.used_by}
+    for name, relatives in related.items():
         for each in relatives:
             generation = f" (generation {each.generation})" if each.generation > 1 else ""
             console.print(line((f"{name:<13}", "bold"), f" {each}{generation}"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, model_validator
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
 
 from refit.config.section import Name, Section
 
@@ -70,6 +73,41 @@ class SplitParams(Section):
         return f"{self.test:g} of {self.by or 'the rows'}, seed {self.seed}"
 
 
+CHAMPION_OF = re.compile(r"models:/([a-z][a-z0-9_]*)@champion")
+
+
+class FeatureModelParams(Section):
+    """Another project's model, whose predictions are features."""
+
+    model: str = Field(description="models:/NAME@champion: each row by the version that was champion at its prediction")
+    columns: tuple[str, ...] = Field(
+        min_length=1, description="columns of its predictions, as `refit score` writes them; features <NAME>_<column>"
+    )
+    inputs: dict[str, str] = Field({}, description="the model's feature: one of this project; default: the same name")
+    project: str | None = Field(
+        None, min_length=1, description="folder of its project, for its registry; default: the registry of this one"
+    )
+    counts_from: Literal["promotion", "as_of"] = Field(
+        "promotion",
+        description="when a version becomes champion: by the ledger's clock, or at the end of the data that it saw, "
+        "for versions that were made of the past after the fact",
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _names_a_champion(cls, value: str) -> str:
+        if not CHAMPION_OF.fullmatch(value):
+            raise ValueError(f"{value!r} names no champion; write models:/NAME@champion")
+        return value
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        match = CHAMPION_OF.fullmatch(self.model)
+        assert match is not None
+        return match[1]
+
+
 class FeaturizeParams(Section):
     definitions: str | None = Field(
         None, description="module, or .py file in the project, that defines FEATURES; default: the columns as they are"
@@ -82,3 +120,12 @@ class FeaturizeParams(Section):
     keep: tuple[str, ...] = Field(
         (), description="columns of the rows to predict that are kept with the features: to group, cluster or slice by"
     )
+    models: tuple[FeatureModelParams, ...] = Field((), description="predictions of other projects' models as features")
+
+    @field_validator("models")
+    @classmethod
+    def _each_once(cls, value: tuple[FeatureModelParams, ...]) -> tuple[FeatureModelParams, ...]:
+        names = [each.name for each in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{twice[0]} is named twice; give one entry all its columns")
+        return value

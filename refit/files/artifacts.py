@@ -22,6 +22,7 @@ from refit.files.deletion import is_inside, remove
 BATCHES = Path("data/batches")
 SNAPSHOT = Path("data/snapshot.json")
 VALIDATED = Path("data/validated.json")
+FEATURE_MODELS = Path("data/feature_models.json")
 VALIDATION = Path("data/validation")
 QUARANTINE = Path("data/quarantine")
 RELEASED = Path("released.json")
@@ -30,6 +31,7 @@ TABLE = FEATURES / "table.parquet"
 FEATURE_SET = FEATURES / "features.json"
 PROFILE = FEATURES / "profile.json"
 PROFILE_COUNTS = FEATURES / "profile.parquet"
+MODELS_USED = FEATURES / "feature_models"  # copies of the models that computed features; then in the candidate's folder
 CANDIDATE = Path("models/candidate")
 TRAINING = Path("models/training.json")
 UNSEEN = "validation.parquet"  # in the candidate's folder, like the next

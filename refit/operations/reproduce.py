@@ -20,9 +20,10 @@ import yaml
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import sha256
-from refit.models import incumbent, parents, run_logging
+from refit.models import feature_models, incumbent, parents, run_logging
 from refit.runtime import provenance
 from refit.runtime.context import Context
+from refit.schemas.feature_models import FeatureModels
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
@@ -83,6 +84,7 @@ def reproduce(context: Context, number: str) -> list[DigestPair]:
             _data(context, provenance_folder, project)
             started = FeatureTable.read(stored / "data/candidate/features.json")
             _start(context, stored, project)
+            _feature_models(stored / "data/candidate", started, project)
             for stage in STAGES:
                 context.progress(f"{stage} again")
                 _run(stage, project, scratch / "tree")
@@ -164,6 +166,14 @@ def _start(context: Context, stored: Path, project: Path) -> None:
     if start.version is not None and start.folder is not None:
         target = _inside(project, start.folder, record.name)
         shutil.copytree(incumbent.fetch_model(context, start.version), target)
+
+
+def _feature_models(candidate: Path, features: FeatureTable, project: Path) -> None:
+    """Copy the versions of other models that computed features, which are stored with the version."""
+    if not (models := features.definitions.feature_set.models):
+        return
+    FeatureModels(champions={each.name: each.versions for each in models}).write(project / artifacts.FEATURE_MODELS)
+    shutil.copytree(candidate / artifacts.MODELS_USED.name, project / feature_models.FOLDER)
 
 
 def _inside(project: Path, path: str, named_in: str) -> Path:

@@ -13,7 +13,7 @@ from refit.files import artifacts
 from refit.files.artifacts import STATE
 from refit.files.deletion import is_inside, remove
 from refit.models import model_cache, run_logging
-from refit.models.incumbent import PARENT_DIGEST
+from refit.models.incumbent import PARENT_DIGEST, USES
 from refit.runtime import dvc_runner, lock
 from refit.runtime.context import Context
 from refit.schemas.snapshot import Snapshot
@@ -157,6 +157,8 @@ def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[s
             continue
         for child in versions.with_tag(store, PARENT_DIGEST, digest):
             reasons.setdefault(each.version, f"version {child.version} of {child.model} was trained from it")
+        for user in versions.with_tag(store, f"{USES}.{model}.{each.version}", digest):
+            reasons.setdefault(each.version, f"it computes features of version {user.version} of {user.model}")
     return dict(sorted(reasons.items(), key=lambda entry: int(entry[0])))
 
 

@@ -27,6 +27,7 @@ from refit.files.artifacts import digest, write_json
 from refit.gate.promotion import Evidence, decide
 from refit.learners import Learner, judged_by
 from refit.models import incumbent, run_logging
+from refit.models.feature_models import stored_with
 from refit.problems import problem_of
 from refit.problems.contract import HALF, Problem, aligned, as_column
 from refit.reports.model_card import charts, image_charts, model_card
@@ -75,6 +76,7 @@ class Model:
     name: str
     learner: Learner
     features: FeatureTable
+    folder: Path  # as it was registered
 
 
 def run(context: Context) -> None:
@@ -171,7 +173,7 @@ def _models(context: Context, given: EvaluationInputs) -> dict[str, Model]:
         folder = incumbent.fetch_model(context, model.version)
         learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
         features = FeatureTable.read(folder / artifacts.FEATURE_SET.name)
-        loaded[role] = Model(f"the {role} (version {model.version})", learner, features)
+        loaded[role] = Model(f"the {role} (version {model.version})", learner, features, folder)
     return loaded
 
 
@@ -205,7 +207,7 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
             )
             continue
         try:
-            table = _own_rows(context, given, test, model.features)
+            table = _own_rows(context, given, test, model)
         except UserError as error:
             problems[role] = f"its features cannot be computed for these rows ({error})"
             continue
@@ -220,7 +222,7 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
     return Scored(p, thresholds, problems, bands)
 
 
-def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, features: FeatureTable) -> pa.Table:
+def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, model: Model) -> pa.Table:
     """Return the test rows with the features of a registered model, in the order of the test table.
 
     Raises:
@@ -229,9 +231,10 @@ def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, features
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    features = model.features
     if features.definitions_digest == given.features.definitions_digest:
         return test.table
-    table = featurize.rows_for(context, features.definitions, "test")
+    table = featurize.rows_for(context, features.definitions, "test", stored_with(context, model.folder))
     key = given.features.key
     indices = pc.index_in(test.table.column(key), value_set=pa.array(table.column(features.key).combine_chunks()))
     if indices.null_count:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_store.compile import OWN
-from feature_store.definition import RESERVED
+from feature_store.definition import RESERVED, ModelVersion
 from feature_store.errors import DefinitionError
 from feature_store.offline import compute
 from feature_store.sql_text import quote
@@ -17,6 +20,8 @@ from refit.config.windows import LATE, NAMES, UNLABELLED, Window, period_start, 
 from refit.errors import RefitError, UserError, first_line
 from refit.evaluation.giveaways import giveaways
 from refit.files import artifacts
+from refit.models import feature_models
+from refit.models.feature_models import Find
 from refit.problems import problem_of
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
@@ -26,6 +31,7 @@ from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import advice, arrays_of, columns_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, LABEL, LABEL_KNOWN_AT, WINDOW, label_rows, late_rows
+from tasks.featurize.model_features import with_models
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.warehouse import Warehouse, open_warehouse
 
@@ -44,6 +50,8 @@ def run(context: Context) -> None:
     """
     validated = Validated.read(context.path(artifacts.VALIDATED))
     definitions = resolve(context)
+    used: dict[str, Path] = {}
+    find = _noting(used, partial(feature_models.folder_of, context))
     with open_warehouse(context.project, validated, context.params) as warehouse:
         context.progress("labels")
         labels, late = label_rows(warehouse, definitions, context.params), late_rows(warehouse)
@@ -54,7 +62,7 @@ def run(context: Context) -> None:
         for each in foresight.advice(warehouse, definitions):
             context.progress(each)
         context.progress("features")
-        everything = _training_table(warehouse, definitions, context.params)
+        everything = _training_table(warehouse, definitions, context.params, find=find)
         table = _labelled(everything)  # rows without a label, and late ones, are learned from at most
         forecasts.require_season(warehouse, context.params, table)
         forecasts.require_known(warehouse, definitions.feature_set, table, definitions.sources)
@@ -73,6 +81,7 @@ def run(context: Context) -> None:
     sketch = profile(table, columns, context.params.project.zone)
     write_profile(sketch, context.path(artifacts.FEATURES))
     _write_table(context, everything)
+    _keep_models(context, used)
     forecast, split = context.params.forecast, context.params.featurize.split
     FeatureTable(
         **dict(columns),
@@ -103,12 +112,13 @@ def rehearse(context: Context) -> list[Giveaway]:
     """
     validated = Validated.read(context.path(artifacts.VALIDATED))
     definitions = resolve(context)
+    find = partial(feature_models.folder_of, context)
     with open_warehouse(context.project, validated, context.params) as warehouse:
         label_rows(warehouse, definitions, context.params)
         [rows] = warehouse.one(f"select count(*) from {CHOSEN}")
         every = f"select * from {CHOSEN} qualify row_number() over () % {max(1, rows // REHEARSED)} = 0"
         warehouse.connection.execute(f"create temp table rehearsed as {every}")
-        table = _labelled(_training_table(warehouse, definitions, context.params, "rehearsed"))
+        table = _labelled(_training_table(warehouse, definitions, context.params, "rehearsed", find=find))
     if not problem_of(context.params.train.task).can_leak:
         return []
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
@@ -116,8 +126,11 @@ def rehearse(context: Context) -> list[Giveaway]:
     return giveaways(table, columns.numeric, columns.categorical)
 
 
-def rows_for(context: Context, definitions: Definitions, window: str) -> pa.Table:
+def rows_for(context: Context, definitions: Definitions, window: str, find: Find | None = None) -> pa.Table:
     """Compute the features of other definitions for one window of the training table (same keys, order and labels).
+
+    Args:
+        find: where the versions of other models are that compute some of them; by default in their registries.
 
     Raises:
         UserError: the definitions do not fit the current sources: they use another key, or give other rows.
@@ -143,7 +156,10 @@ def rows_for(context: Context, definitions: Definitions, window: str) -> pa.Tabl
     table = pq.read_table(current.table.path(context.project), columns=[key, "event_time", "window", "label"])
     table = table.filter(pc.equal(table["window"], window))
     with open_warehouse(context.project, validated, context.params) as warehouse:
-        features = features_of(warehouse, definitions, _rows_named(warehouse, definitions, table[key]), context.params)
+        rows = _rows_named(warehouse, definitions, table[key])
+        features = features_of(
+            warehouse, definitions, rows, context.params, find or partial(feature_models.folder_of, context)
+        )
     if not features[key].combine_chunks().equals(table[key].combine_chunks()):
         raise UserError(
             f"source {spine.source!r} of the stored definitions gives {features.num_rows} of the {table.num_rows} rows "
@@ -167,11 +183,13 @@ def _rows_named(warehouse: Warehouse, definitions: Definitions, keys: pa.Chunked
     return "named"
 
 
-def _training_table(warehouse: Warehouse, definitions: Definitions, params: Params, rows: str = CHOSEN) -> pa.Table:
+def _training_table(
+    warehouse: Warehouse, definitions: Definitions, params: Params, rows: str = CHOSEN, *, find: Find
+) -> pa.Table:
     import pyarrow as pa
 
     key = definitions.feature_set.spine.key
-    features = features_of(warehouse, definitions, rows, params)
+    features = features_of(warehouse, definitions, rows, params, find)
     extra_columns = kept_columns(warehouse, definitions, params)
     wanted = ", ".join(map(quote, [key, *extra_columns, WINDOW, LABEL, LABEL_KNOWN_AT]))
     labels = warehouse.arrow(f"select {wanted} from {rows}")
@@ -208,11 +226,12 @@ def kept_columns(warehouse: Warehouse, definitions: Definitions, params: Params)
     return list(params.featurize.keep)
 
 
-def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params) -> pa.Table:
+def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params, find: Find) -> pa.Table:
     """Compute the features of some rows of the spine's source, in their order; the label's column is hidden from them.
 
     Args:
         rows: a relation of the warehouse with the columns of the spine's source, `event_time` and `available_at`.
+        find: where the versions of other models are that compute some of them.
 
     Raises:
         UserError: the definitions do not fit the current sources.
@@ -220,7 +239,7 @@ def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, param
     """
     import duckdb
 
-    feature_set = definitions.feature_set
+    feature_set = definitions.feature_set.model_copy(update={"models": ()})
     source, label = feature_set.spine.source, params.featurize.label
     hidden = label.column if label.source == source else None
     columns = [*definitions.sources[source].columns, "event_time", "available_at"]
@@ -234,7 +253,26 @@ def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, param
         raise RefitError(
             f"the features need more memory: {first_line(error)}; give it more, or leave features out"
         ) from None
-    return features.to_arrow_table()
+    table = features.to_arrow_table()
+    return with_models(table, definitions.feature_set.models, find, params.registry.trusted_types)
+
+
+def _noting(used: dict[str, Path], find: Find) -> Find:
+    """Note the folders that are found."""
+
+    def noting(model: str, version: ModelVersion) -> Path:
+        folder = find(model, version)
+        used[folder.name] = folder
+        return folder
+
+    return noting
+
+
+def _keep_models(context: Context, used: Mapping[str, Path]) -> None:
+    """Copy the versions of other models next to the table: they are stored with every model that is trained on it."""
+    shutil.rmtree(context.path(artifacts.MODELS_USED), ignore_errors=True)
+    for name, folder in used.items():
+        shutil.copytree(folder, context.path(artifacts.MODELS_USED) / name)
 
 
 def _write_table(context: Context, table: pa.Table) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from pydantic import ValidationError
 
 from feature_store.definition import RESERVED, Expression, FeatureSet, Source, Spine
 from feature_store.errors import DefinitionError
@@ -12,10 +15,15 @@ from feature_store.sql_text import quote
 from refit.config import nearest
 from refit.config.section import first_complaint, free
 from refit.errors import UserError
+from refit.files.artifacts import FEATURE_MODELS, VALIDATED
+from refit.models import feature_models
 from refit.runtime import project_code
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
+from refit.schemas.feature_models import FeatureModels
+from refit.schemas.validated import Validated
 from tasks.featurize import forecasts
+from tasks.featurize.model_features import view_of
 from tasks.featurize.warehouse import cut_name, key_column, kinds_of_columns, sources
 
 LOGGED = (
@@ -33,8 +41,12 @@ LOGGED = (
 TAKEN = (*RESERVED, *LOGGED)
 
 
-def resolve(context: Context) -> Definitions:
+def resolve(context: Context, as_of: datetime | None = None, champions: FeatureModels | None = None) -> Definitions:
     """Return the definitions that the params name, without excluded ones, with the declarations of their sources.
+
+    Args:
+        as_of: later versions of other models compute no features; that of `data/validated.json` if None.
+        champions: of other models; those of `feature_models.json` if None.
 
     Raises:
         UserError: no such module, no FEATURES in it, an unknown source or label column, or a pattern without a match.
@@ -67,6 +79,7 @@ def resolve(context: Context) -> Definitions:
                 f"{where}: source {name!r} is unknown{nearest(name, declared)}; params.yaml declares "
                 f"{', '.join(sorted(declared))}"
             )
+    feature_set = _with_models(context, feature_set, as_of, champions)
     try:
         feature_set = feature_set.without(section.exclude)
     except DefinitionError as error:
@@ -79,6 +92,21 @@ def resolve(context: Context) -> Definitions:
     if forecast:
         forecasts.require_features(feature_set, forecast)
     return Definitions(feature_set=feature_set, sources={name: declared[name] for name in feature_set.sources()})
+
+
+def _with_models(
+    context: Context, feature_set: FeatureSet, as_of: datetime | None, champions: FeatureModels | None
+) -> FeatureSet:
+    """Add the features of other models."""
+    if not (models := context.params.featurize.models):
+        return feature_set
+    champions = champions or FeatureModels.read(context.path(FEATURE_MODELS))
+    as_of = as_of or Validated.read(context.path(VALIDATED)).as_of
+    views = [view_of(each, feature_models.versions_of(each, champions, as_of)) for each in models]
+    try:
+        return FeatureSet(**{**dict(feature_set), "models": tuple(views)})
+    except ValidationError as error:
+        raise UserError(f"params.yaml: featurize.models: {first_complaint(error)}") from None
 
 
 def _load(context: Context, definitions: str) -> FeatureSet:

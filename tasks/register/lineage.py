@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from refit.errors import RefitError, UserError
 from refit.models import run_logging
-from refit.models.incumbent import PARENT, PARENT_DIGEST
+from refit.models.incumbent import PARENT, PARENT_DIGEST, USES
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part
 from refit.schemas.snapshot import Snapshot, SnapshotBatch
@@ -68,6 +68,8 @@ class Lineage(Part):
     batches: tuple[UsedBatch, ...]
     parents: tuple[RelatedVersion, ...] = ()  # its own, then its parent's, and so on
     children: tuple[RelatedVersion, ...] = ()  # those that the registry knows, then theirs
+    feature_models: tuple[RelatedVersion, ...] = ()  # versions of other models that compute its features
+    used_by: tuple[RelatedVersion, ...] = ()  # versions, of which the registry knows, whose features it computes
 
 
 class MadeVersion(Part):
@@ -88,6 +90,7 @@ def lineage(context: Context, number: str) -> Lineage:
         version = _version(context, store, number)
         batches = _batches(store, version)
         parents, children = tuple(_parents(store, version)), tuple(_children(store, version))
+        feature_models, used_by = tuple(_feature_models(store, version)), tuple(_used_by(store, version))
     tags = version.tags
     return Lineage(
         model=version.model,
@@ -110,6 +113,8 @@ def lineage(context: Context, number: str) -> Lineage:
         ),
         parents=parents,
         children=children,
+        feature_models=feature_models,
+        used_by=used_by,
     )
 
 
@@ -132,6 +137,29 @@ def _parents(store: Store, of: Version) -> Iterator[RelatedVersion]:
         if parent is None or state == "altered":
             return
         of, generation = parent, generation + 1
+
+
+def _feature_models(store: Store, of: Version) -> Iterator[RelatedVersion]:
+    """The versions of other models that compute a version's features, as its tags name them."""
+    for key, digest in sorted(of.tags.items()):
+        if not key.startswith(f"{USES}."):
+            continue
+        model, _, number = key.removeprefix(f"{USES}.").rpartition(".")
+        other = versions.version(store, model, number)
+        state: Literal["registered", "deleted", "altered", "exported"] = "registered"
+        if other is None:  # in another registry, or deleted: the model keeps its own copy
+            state = "deleted" if versions.registered(store, model).aliases else "exported"
+        elif other.tags.get("refit.model_digest") != digest:
+            state = "altered"
+        yield RelatedVersion(model=model, version=number, model_digest=digest, generation=1, state=state)
+
+
+def _used_by(store: Store, of: Version) -> Iterator[RelatedVersion]:
+    """The versions of any model whose features a version computes."""
+    digest = of.tags.get("refit.model_digest")
+    for user in versions.with_tag(store, f"{USES}.{of.model}.{of.version}", digest) if digest else ():
+        own = user.tags.get("refit.model_digest", "")
+        yield RelatedVersion(model=user.model, version=user.version, model_digest=own, generation=1, state="registered")
 
 
 def _children(store: Store, of: Version) -> Iterator[RelatedVersion]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from feature_store.definition import FeatureSet
 from refit.config.section import free
 from refit.errors import RefitError
 from refit.files.artifacts import (
@@ -34,7 +35,7 @@ from refit.files.artifacts import (
     write_json,
     write_manifest,
 )
-from refit.models.incumbent import PARENT, PARENT_DIGEST, STAND_IN, TEST_TAG, signer_of
+from refit.models.incumbent import PARENT, PARENT_DIGEST, STAND_IN, TEST_TAG, USES, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
 from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
 from refit.runtime import project_requirements, provenance
@@ -133,6 +134,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         "refit.snapshot": snapshot.digest,
         "refit.as_of": utc_text(snapshot.as_of),
         **_parent_tags(candidate.training.started_from),
+        **_model_tags(features.definitions.feature_set),
         **({"refit.split": split} if (split := candidate.training.split) else {}),
         **({STAND_IN: ", ".join(snapshot.stand_in)} if snapshot.stand_in is not None else {}),
         **{f"refit.{key}": value for key, value in recorded.items() if value is not None},
@@ -203,6 +205,13 @@ def _write_parquet(table: pa.Table, path: Path) -> None:
 def _parent_tags(start: WarmStart) -> dict[str, str]:
     """The tags by which a version and its parent find each other."""
     return {PARENT: str(start.parent), PARENT_DIGEST: start.parent.model_digest} if start.parent else {}
+
+
+def _model_tags(features: FeatureSet) -> dict[str, str]:
+    """The tags by which a version and those of other models that compute its features find each other."""
+    return {
+        f"{USES}.{model.name}.{each.version}": each.model_digest for model in features.models for each in model.versions
+    }
 
 
 def _write_provenance(context: Context, started_from: WarmStart, folder: Path) -> dict[str, str | None]:

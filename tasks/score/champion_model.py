@@ -14,6 +14,7 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.learners import Learner
 from refit.models import incumbent, run_logging
+from refit.models.feature_models import Find, stored_with
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
 from refit.schemas.feature_table import FeatureTable
@@ -45,6 +46,10 @@ class Champion:
     def table(self) -> str:
         """The raw source that holds the rows to predict."""
         return self.spine.table
+
+    def find(self, context: Context) -> Find:
+        """Where the versions of other models are that compute some of its features."""
+        return stored_with(context, self.folder)
 
     @property
     def seen_until(self) -> datetime:

@@ -19,6 +19,7 @@ from refit.files.artifacts import (
     CANDIDATE,
     CHECKPOINTS,
     FEATURE_SET,
+    MODELS_USED,
     PROFILE,
     PROFILE_COUNTS,
     REFERENCE,
@@ -96,6 +97,8 @@ def _train(context: Context) -> None:
         learner.save(folder)
         for source in (FEATURE_SET, PROFILE, PROFILE_COUNTS):
             shutil.copyfile(context.path(source), folder / source.name)
+        if context.path(MODELS_USED).is_dir():
+            shutil.copytree(context.path(MODELS_USED), folder / MODELS_USED.name)
         _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
         _write_reference(folder / REFERENCE, train, validation, features)
         write_manifest(folder)

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ from refit.config.forecasting import KNOWN_AT as COLUMN
 from refit.config.windows import local_days
 from refit.errors import UserError
 from refit.files import artifacts
+from refit.models import feature_models
+from refit.models.feature_models import Find
 from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
@@ -105,14 +108,15 @@ def history(context: Context, until: datetime, known_by: datetime) -> History:
     stored = _taken_in(own)
     _require_a_batch(stored[label_source(own.params)], known_by, own.params)
     validated = validate.validated(own, snapshot_of(known_by.isoformat(), own.params, stored))
-    definitions = resolve(context)
+    champions = feature_models.current(context)
+    definitions = resolve(context, validated.as_of, champions)
     name = _digest(context.params, validated, definitions, until)
     path = own.project / f"features-{name[:16]}.parquet"
     if (table := _read_table(path)) is None:
         for old in own.project.glob("features-*.parquet"):
             old.unlink()
         context.progress("computing features once for all")
-        table = _computed(own, validated, definitions, until)
+        table = _computed(own, validated, definitions, until, partial(feature_models.folder_of, context))
         _write(path, table)
     return _of(table, definitions, name, context)
 
@@ -153,10 +157,10 @@ def _digest(params: Params, validated: Validated, definitions: Definitions, unti
     return artifacts.digest([batches, definitions.to_json(), label, zone, times, code_digest("featurize")])
 
 
-def _computed(own: Context, validated: Validated, definitions: Definitions, until: datetime) -> pa.Table:
+def _computed(own: Context, validated: Validated, definitions: Definitions, until: datetime, find: Find) -> pa.Table:
     with open_warehouse(own.project, validated, own.params) as warehouse:
         rows_until(warehouse, definitions, own.params, until)
-        features = featurize.features_of(warehouse, definitions, CHOSEN, own.params)
+        features = featurize.features_of(warehouse, definitions, CHOSEN, own.params, find)
         key = definitions.feature_set.spine.key
         along = [LABEL, LABEL_KNOWN_AT, *featurize.kept_columns(warehouse, definitions, own.params)]
         columns = warehouse.arrow(f"select {', '.join(map(quote, [key, *along]))} from {CHOSEN}")

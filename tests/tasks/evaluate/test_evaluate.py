@@ -144,7 +144,7 @@ def test_a_champion_with_other_features_is_scored_by_its_own(
     expected = champion.predict(table)
     asked = []
 
-    def rows_for(context: Any, definitions: Definitions, window: str) -> pa.Table:
+    def rows_for(context: Any, definitions: Definitions, window: str, find: object) -> pa.Table:
         asked.append((definitions.sources, window))
         return table.take(np.random.default_rng(0).permutation(len(table)))
 
