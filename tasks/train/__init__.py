@@ -77,7 +77,8 @@ def _train(context: Context) -> None:
     make_all(specs, params)
     if features.task != params.task:
         raise RefitError(f"the features were made for task {features.task!r}; run `refit stage featurize` again")
-    require_late(specs, features.windows.train, features.windows.validation, params)
+    of_train, of_validation = features.windows.train, features.windows.validation
+    require_late(specs, of_train.late, params, apart=of_train.end < of_validation.start)
     train, validation = _windows(context, features, specs[0].problem)
     if fault := specs[0].problem.unusable(train.rows.select(list(features.features))):
         raise UserError(fault)

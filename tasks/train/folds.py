@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from refit.config.train import CrossValidationParams
-    from refit.schemas.feature_table import WindowSummary
 
 FEWEST_ROWS = 20  # in each window and each part of a fold
 
@@ -159,15 +158,19 @@ def out_of_order(params: Params) -> str:
     return ""
 
 
-def require_late(specs: Sequence[Spec], train: WindowSummary, validation: WindowSummary, params: Params) -> None:
-    """Raise UserError if a learner of a stream would pass over rows between two windows for ever."""
-    lost = train.late > 0 or train.end < validation.start
-    if params.featurize.label.keep_late or params.featurize.split is not None or not lost:
+def require_late(specs: Sequence[Spec], late: int, params: Params, *, apart: bool) -> None:
+    """Raise UserError if a learner of a stream would pass over rows between two windows for ever.
+
+    Args:
+        late: labelled rows of the training window that it leaves out.
+        apart: whether rows lie between training and validation.
+    """
+    if params.featurize.label.keep_late or params.featurize.split is not None or not (late or apart):
         return
     if stream := next((spec for spec in specs if members_of(make(spec))[0].declaration.order), None):
         raise UserError(
             f"learner {stream.name!r} learns each row once, and would never learn those whose labels came after the "
-            f"validation window opened ({train.late:,} of the training window, and all between the two): set "
+            f"validation window opened ({late:,} of the training window, and all between the two): set "
             "featurize.label.keep_late: true"
         )
 

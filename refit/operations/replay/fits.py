@@ -18,7 +18,7 @@ from refit.config.windows import Window as Span
 from refit.errors import RefitError, UserError
 from refit.evaluation.prediction_cost import THOROUGH, megabytes, serving
 from refit.files.artifacts import atomic, atomic_folder, check_manifest, digest, write_manifest
-from refit.learners import Learner
+from refit.learners import Labels, Learner
 from refit.operations.replay.history import FOLDER, Floats, History, Rows
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
@@ -26,7 +26,7 @@ from refit.schemas.artifact import utc_text
 from refit.schemas.replayed_fit import FitRecord
 from refit.schemas.warm_start import WarmStart
 from tasks.train import from_scratch, require_learnable_windows, warm
-from tasks.train.folds import LabelledRows, content
+from tasks.train.folds import LabelledRows, content, require_late
 from tasks.train.specs import make_all, specs_of
 from tasks.train.trial import predict
 
@@ -94,6 +94,7 @@ class Fits:
             for name, span in spans.items()
         }
         train, validation = (self._window(rows[name], spans[name]) for name in LEARNED)
+        train = self._with_late(train, rows["train"], spans, as_of)
         require_learnable_windows(train, validation, self._history.problem)
         start = self._start(champion)
         name = self._name(train, validation, spans, start)
@@ -127,6 +128,25 @@ class Fits:
         others[rows] = False
         return replace(labelled, unlabelled=self._history.table.take(np.flatnonzero(others)))
 
+    def _with_late(self, train: LabelledRows, rows: Rows, spans: Mapping[str, Span], as_of: datetime) -> LabelledRows:
+        """The training window, with the rows between it and the test window that a stream would else never learn.
+
+        Raises:
+            UserError: a learner reads a stream, and the params do not ask for these rows.
+        """
+        params, history, span, opens = self._context.params, self._history, spans["train"], spans["validation"].opens
+        if not params.featurize.label.keep_late:
+            missed = np.setdiff1d(np.flatnonzero(history.labelled(as_of) & history.between(span.start, span.end)), rows)
+            validation = spans["validation"].start
+            apart = validation is not None and span.end < validation
+            require_late(self._specs, len(missed), params, apart=apart)
+            return train
+        assert span.opens is not None
+        assert opens is not None
+        due = min(span.opens, opens - self._delay)
+        late = np.setdiff1d(np.flatnonzero(history.labelled(opens) & history.between(span.start, due)), rows)
+        return replace(train, late=LabelledRows(history.table.take(late), history.labels_at(late)))
+
     def _start(self, champion: Fit | None) -> WarmStart:
         """The start of training."""
         if champion is None or self._context.params.train.warm_start is None:
@@ -144,8 +164,9 @@ class Fits:
             [
                 [(str(span.start), str(span.end)) for span in spans.values()],
                 [content(window.rows) for window in (train, validation)],
-                [hashlib.sha256(window.label.tobytes()).hexdigest() for window in (train, validation)],
+                [digest_of(window.label) for window in (train, validation)],
                 [content(window.unlabelled) for window in (train, validation) if window.unlabelled is not None],
+                *([content(train.late.rows), digest_of(train.late.label)] if train.late else []),
                 params.train.model_dump(mode="json"),
                 params.featurize.label.delay_hours,  # the gap between folds in order of time
                 params.registry.trusted_types,
@@ -171,8 +192,8 @@ class Fits:
             (scratch / MODEL).mkdir()
             trained.learner.save(scratch / MODEL)
             write_manifest(scratch / MODEL)
-            skipped = len(train) + len(validation) - trained.rows  # a warm start learns from the newest rows only
-            np.save(scratch / UNSEEN, np.column_stack([skipped + trained.best.unseen, trained.best.predicted]))
+            places = self._places(trained.unseen, train, validation)
+            np.save(scratch / UNSEEN, np.column_stack([places, trained.best.predicted]))
             FitRecord(
                 learner=trained.best.learner.spec.name,
                 model_digest=trained.learner.digest(),
@@ -186,6 +207,16 @@ class Fits:
                 model_mb=megabytes(scratch / MODEL),
             ).write(scratch / RECORD)
             write_manifest(scratch)
+
+    def _places(self, unseen: LabelledRows, train: LabelledRows, validation: LabelledRows) -> Rows:
+        """Where rows are among those of both windows; a warm start learns from the newest of them only."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        key = self._history.features.key
+        learned = pa.concat_tables([train.rows.select([key]), validation.rows.select([key])])
+        places = pc.index_in(unseen.rows[key].combine_chunks(), value_set=learned[key].combine_chunks())
+        return np.asarray(places.to_numpy(zero_copy_only=False), dtype=np.int64)
 
     def _fit(
         self, name: str, as_of: datetime, folder: Path, spans: Mapping[str, Span], rows: Mapping[str, Rows]
@@ -220,6 +251,11 @@ class Fits:
         with atomic(path) as scratch, scratch.open("wb") as file:
             np.savez(file, predicted)
         return predicted
+
+
+def digest_of(labels: Labels) -> str:
+    """The digest of an array of labels."""
+    return hashlib.sha256(labels.tobytes()).hexdigest()
 
 
 def _read_array(path: Path) -> Floats | None:
