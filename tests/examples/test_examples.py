@@ -23,7 +23,7 @@ from refit.cli.replays import replay
 from refit.config import STAGES
 from refit.config.train import REGISTERED
 from refit.errors import UserError
-from refit.files.artifacts import EVALUATION, REPORTS, TRAINING, read_json
+from refit.files.artifacts import EVALUATION, FEATURE_MODELS, REPORTS, TRAINING, read_json
 from refit.new_project.project_folder import IGNORED, pipeline
 from refit.operations.replay import ReplayOptions, bounds_of
 from refit.operations.replay.history import FOLDER, history
@@ -38,6 +38,7 @@ LONG = (
     "anomalies",
     "baskets",
     "cartpole",
+    "customer_kinds",
     "demand",
     "digits",
     "digits_base",
@@ -54,6 +55,7 @@ LONG = (
     "segments",
     "sentiment",
     "sentiment_network",
+    "value_by_kind",
 )
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
 SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shared/data"))
@@ -63,6 +65,7 @@ REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, th
     "baskets": {"test hit_rate": 0.27},
     "cartpole": {"test mean_return": 475.0},
     "churn": {"validation roc_auc": 0.84},
+    "customer_kinds": {"validation silhouette": 0.7},
     "demand": {"test mae": 42.0, "test coverage": 0.03},  # 38 % below the season before; 87 to 93 % at each horizon
     "digits": {"test accuracy": 0.992},
     "digits_few_labels": {"test accuracy": 0.89},  # of draws of the labels: .905 to .938
@@ -78,6 +81,7 @@ REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, th
     "segments": {"test negative_log_likelihood": 56.0, "validation silhouette": 0.42},
     "sentiment": {"validation accuracy": 0.8},
     "sentiment_network": {"validation accuracy": 0.87},
+    "value_by_kind": {"test mae": 36.0, "validation rmse": 92.0},
 }
 FEWER = {"max_iter": 20, "n_estimators": 2, "epochs": 2, "steps": 1000}  # arguments of learners in a smaller example
 NEVER = datetime(2030, 1, 1, tzinfo=UTC)  # later than every row
@@ -88,7 +92,10 @@ needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="REFIT_SHARED_DATA n
 def test_an_example_has_the_files_of_a_new_project(name: str) -> None:
     folder = EXAMPLES / name
     stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
-    assert stages == pipeline(("stand_in.py",) if (folder / "stand_in.py").is_file() else ())
+    expected = pipeline(("stand_in.py",) if (folder / "stand_in.py").is_file() else ())
+    if run_file.params_of(folder).featurize.models:
+        expected["featurize"]["deps"].append(FEATURE_MODELS.as_posix())
+    assert stages == expected
     assert (folder / ".gitignore").read_text() == IGNORED
     assert (folder / ".dvc/config").is_file(), "it is a DVC repository of its own, apart from the reference project"
     assert (folder / "README.md").is_file()
@@ -132,10 +139,15 @@ def test_an_example_reads_its_stand_in_and_its_features(
 
 
 def with_parent(name: str, example: Callable[..., Path]) -> Path:
-    """A copy of an example, with a trained one next to it if it starts from that one's champion."""
+    """A copy of an example, with trained ones next to it whose champion it starts from or has features of."""
     project = example(name)
-    if match := REGISTERED.fullmatch(run_file.params_of(project).train.start_from or ""):
-        summary = drive(example(match[1], project.parent))
+    params = run_file.params_of(project)
+    if match := REGISTERED.fullmatch(params.train.start_from or ""):
+        parents = [match[1]]
+    else:
+        parents = [each.name for each in params.featurize.models]
+    for parent in parents:
+        summary = drive(example(parent, project.parent))
         assert summary["model"]["alias"] == "champion", summary["decision"]["reasons"]
     return project
 
@@ -217,7 +229,7 @@ def test_a_replay_reads_the_past_of_an_example_and_leaves_it_as_it_was(
 ) -> None:
     """Most paths hold a variable, and most scripts of stand-ins lie in the project, not where a replay writes."""
     monkeypatch.setenv("REFIT_SHARED_DATA", "/nowhere")
-    project = example(name)
+    project = with_parent(name, example) if name == "value_by_kind" else example(name)
     files = {path for path in project.rglob("*") if path.is_file()}
     past = history(Context(project, run_file.params_of(project)), NEVER, NEVER)
     assert np.isfinite(past.label).sum() > 100
@@ -226,7 +238,9 @@ def test_a_replay_reads_the_past_of_an_example_and_leaves_it_as_it_was(
     assert all(path.is_relative_to(project / FOLDER) for path in written if "__pycache__" not in path.parts)
 
 
-@pytest.mark.parametrize("name", ["churn", "fraud", "iris", "lifetime_value", "sentiment", "sentiment_network"])
+@pytest.mark.parametrize(
+    "name", ["churn", "fraud", "iris", "lifetime_value", "sentiment", "sentiment_network", "value_by_kind"]
+)
 def test_a_replay_of_an_example_without_windows_of_time_is_refused_in_a_line(name: str) -> None:
     params = run_file.params_of(EXAMPLES / name)
     with pytest.raises(UserError, match=r"featurize\.split draws them by chance"):
