@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import wraps
@@ -12,13 +13,15 @@ from typing import ParamSpec, TypeVar, cast
 from flows.progress_display import screen
 from refit.config import Params
 from refit.errors import RefitError, UserError
-from refit.files.artifacts import STATE
 from refit.plain_text import shortened
-from refit.schemas.answered_drift import Answer, DataWindow, read_answers, write_answers
+from refit.runtime.context import Context, utc_now
+from refit.runtime.registry_store import opened
+from refit.schemas.answered_drift import Answer, DataWindow
+from refit.storage import drift_answers
 from refit.storage.batches import manifests
 from refit.storage.snapshots import label_source
+from registry.records import Records
 
-ANSWERS = STATE / "answered.json"
 LONGEST_WINDOW = timedelta(days=31)
 ONE_DAY = timedelta(days=1)  # a window's days are in the project's zone, which may be that far from UTC
 P = ParamSpec("P")
@@ -106,28 +109,36 @@ def require_seen(window: DataWindow, as_of: datetime) -> None:
         )
 
 
-def refuse_if_answered(project: Path, params: Params, window: DataWindow, *, now: datetime) -> None:
-    """Refuse a window that ends no later than the newest answered one. The caller holds the project's lock.
+@contextmanager
+def answering(
+    project: Path, params: Params, window: DataWindow | None, *, flow_run: str | None, wait_seconds: float
+) -> Iterator[None]:
+    """Answer drift with the block, once for all checkouts that share the registry; a block that fails answers nothing.
+
+    Args:
+        window: that drifted; None if the block answers no drift.
+        wait_seconds: how long to wait for another checkout that is answering drift of the model.
 
     Raises:
         AlreadyAnswered: a retraining for this window, or for a newer one, has ended.
-        UserError: no data can have shown drift in it.
+        RefitError: another checkout is answering drift.
+        UserError: no data can have shown drift in the window, which may be known only after the block.
     """
-    _require_possible(project, params, window, now)
-    answer = read_answers(project / ANSWERS).get(params.project.name)
-    if answer and answer.window.ends >= window.ends:
-        raise AlreadyAnswered(window, answer)
-
-
-def record(project: Path, params: Params, window: DataWindow, *, flow_run: str | None, now: datetime) -> None:
-    """Record that `window` is answered, whatever the gate decided. The caller holds the project's lock.
-
-    Raises:
-        UserError: no data can have shown drift in it, which may be known only now that they were read.
-    """
-    _require_possible(project, params, window, now)
-    answer = Answer(window=window, flow_run=flow_run, at=now.isoformat(timespec="seconds"))
-    write_answers(project / ANSWERS, read_answers(project / ANSWERS) | {params.project.name: answer})
+    if window is None:
+        yield
+        return
+    context = Context(project, params)
+    with ExitStack() as held:
+        with opened(context) as store:
+            held.enter_context(Records(store, params.project.name).lock("retraining", wait_seconds=wait_seconds))
+        _require_possible(project, params, window, utc_now())
+        answer = drift_answers.newest(context)
+        if answer and answer[0].window.ends >= window.ends:
+            raise AlreadyAnswered(window, answer[0])
+        yield
+        now = utc_now()
+        _require_possible(project, params, window, now)
+        drift_answers.record(context, Answer(window=window, flow_run=flow_run, at=now.isoformat(timespec="seconds")))
 
 
 def invalid_reason(project: Path, params: Params, now: datetime) -> str | None:
@@ -138,14 +149,14 @@ def invalid_reason(project: Path, params: Params, now: datetime) -> str | None:
     Raises:
         RefitError: the record cannot be read.
     """
-    answer = read_answers(project / ANSWERS).get(params.project.name)
-    if answer is None:
+    if (newest := drift_answers.newest(Context(project, params))) is None:
         return None
+    answer, place = newest
     try:
         reason = window_range(project, params, now).refusal(answer.window)
     except UserError as error:
         reason = str(error)
-    return reason and f"{ANSWERS} says that drift up to {shortened(answer.window.end)} was answered: {reason}"
+    return reason and f"{place} says that drift up to {shortened(answer.window.end)} was answered: {reason}"
 
 
 def repair(project: Path, params: Params, now: datetime) -> list[str]:
@@ -159,8 +170,7 @@ def repair(project: Path, params: Params, now: datetime) -> list[str]:
         return []
     if reason is None:
         return []
-    answers = read_answers(project / ANSWERS)
-    write_answers(project / ANSWERS, {name: each for name, each in answers.items() if name != params.project.name})
+    drift_answers.forget(Context(project, params))
     return [f"{reason}; forgotten"]
 
 

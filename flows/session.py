@@ -133,15 +133,14 @@ def session(project: str | Path, options: RunOptions | None = None) -> Iterator[
     ):
         for message in retrain_dedup.repair(root, params, utc_now()):
             display(message)
-        if window is not None:
-            retrain_dedup.refuse_if_answered(root, params, window, now=utc_now())
-        prepare(root, options)
-        sweep(root)
-        for message in dvc_runner.repair(root):
-            display(message)
-        yield Session(project=root, owner=owner, screen=display, force=options.force)
-        if window is not None:
-            retrain_dedup.record(root, params, window, flow_run=options.flow_run, now=utc_now())
+        with retrain_dedup.answering(
+            root, params, window, flow_run=options.flow_run, wait_seconds=options.wait_seconds
+        ):
+            prepare(root, options)
+            sweep(root)
+            for message in dvc_runner.repair(root):
+                display(message)
+            yield Session(project=root, owner=owner, screen=display, force=options.force)
 
 
 @contextmanager

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from registry import versions
 from registry.chain import Chain
-from registry.ledger import Entry, Ledger
+from registry.ledger import Entry, Ledger, Note
 from registry.locking import registry_lock, require_lock
+from registry.records import Records
 from registry.secrets import redacted
 from registry.store import RegistryError, Store, missing
 from registry.urls import sqlite_url
@@ -30,6 +32,7 @@ def current_champion(store: Store, model: str) -> Version | None:
     """
     number = versions.registered(store, model).aliases.get(CHAMPION)
     if number is None:
+        require_own_ledger(store, model)
         if (last := verified_ledger(store, model).last_move(model)) is None:
             return None
         gone = versions.version(store, model, last.to_version) is None
@@ -89,8 +92,13 @@ def verified_ledger(store: Store, model: str) -> Ledger:
     return ledger
 
 
-def move_ledger(store: Store, file: Path, model: str) -> int:
+def move_ledger(
+    store: Store, file: Path, model: str, first: Callable[[Records, Records], None] = lambda source, target: None
+) -> int:
     """Copy a model's lines from the ledger in a checkout's file to the database of `store`. Returns their number.
+
+    Args:
+        first: copies the records of the same ledger, before the lines; it is called again if this was cut off.
 
     Raises:
         RegistryError: there is no such file or database, the file's lines were changed, a move in it was cut off, the
@@ -113,8 +121,9 @@ def move_ledger(store: Store, file: Path, model: str) -> int:
             raise RegistryError(f"the ledger at {target.location} has lines of {model} already; nothing was copied")
         if other := other_ledger(store, model, source):
             raise RegistryError(f"{other}; nothing was copied")
+        first(Records(replace(store, ledger_uri=None, home=file.parent), model), Records(store, model))
         for entry in lines:
-            _note(store, model, target.append(entry, partial(_note, store, model)))
+            _write(store, target.append, entry)
         claim(store, model, anyway=True)
     return len(lines)
 
@@ -124,8 +133,7 @@ def record(store: Store, entry: Entry) -> None:
     with registry_lock(store):
         ledger = Ledger.of(store) if entry.action == "accept" else verified_ledger(store, entry.model)
         claim(store, entry.model, anyway=entry.action == "accept")
-        note = partial(_note, store, entry.model)
-        note(ledger.accept(entry, note) if entry.action == "accept" else ledger.append(entry, note))
+        _write(store, ledger.finish if entry.action == "accept" else ledger.append, entry)
 
 
 def set_champion(store: Store, entry: Entry) -> None:
@@ -147,9 +155,9 @@ def set_champion(store: Store, entry: Entry) -> None:
                 f"version {now} of {entry.model} became champion since this was decided; nothing moved: run again"
             )
         ledger.begin(entry)
+        require_own_ledger(store, entry.model)  # another clone may have claimed it at the same time
         _move(store, entry)
-        note = partial(_note, store, entry.model)
-        note(ledger.finish(entry, note))
+        _write(store, ledger.finish, entry)
 
 
 def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
@@ -175,8 +183,7 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
         else:
             claim(store, model)
             _move(store, entry)
-        note = partial(_note, store, model)
-        note(ledger.finish(entry, note))
+        _write(store, ledger.finish, entry)
         return entry
 
 
@@ -191,13 +198,18 @@ def claim(store: Store, model: str, *, anyway: bool = False) -> None:
     Raises:
         RegistryError: another ledger is noted.
     """
-    if store.database:
-        return
     if not anyway:
         require_own_ledger(store, model)
+    if store.ledger_uri and (registry := versions.identity(store)):
+        records = Records(store, model)
+        if records.read("registry") != {"created": registry}:
+            records.put("registry", "created", registry)
+    if store.database:
+        return
     ledger = Ledger.of(store)
+    place = ledger.location if store.ledger_uri else f"{socket.gethostname()}:{ledger.location}"
     try:
-        versions.set_model_tag(store, model, LEDGER, f"{ledger.identity()} {socket.gethostname()}:{ledger.location}")
+        versions.set_model_tag(store, model, LEDGER, f"{ledger.identity()} {place}")
     except Exception as error:
         if not missing(error):  # a model without versions has no tags either
             raise
@@ -206,8 +218,16 @@ def claim(store: Store, model: str, *, anyway: bool = False) -> None:
 def other_ledger(store: Store, model: str, ledger: Ledger | None = None) -> str | None:
     """Why the model's ledger, by the registry of a server, is not this one: `ledger`, else the store's. None if it is.
 
-    A ledger that has no move of a model is not the one in which its champion was promoted.
+    A ledger that has no move of a model is not the one in which its champion was promoted. Nor is it if its lines are
+    about versions of another registry, whose model has the same name.
     """
+    if ledger is None and store.ledger_uri:
+        created = Records(store, model).read("registry").get("created")
+        if created and (now := versions.identity(store)) and now != created:
+            return (
+                f"the ledger of {model} is that of another registry, created at {created}, and not of {store.shown}, "
+                f"created at {now}: two projects that share a database need two names (project.name)"
+            )
     if store.database:
         return None
     ledger, registered = ledger or Ledger.of(store), versions.registered(store, model)
@@ -242,14 +262,19 @@ def warnings(store: Store, model: str) -> list[str]:
     """What is to be known about a ledger that is whole: that it is not the model's, or not the alias's."""
     if problem := other_ledger(store, model):
         return [f"{problem}; what is said here of earlier moves is not the whole of it"]
+    return [problem] if (problem := set_outside(store, model)) else []
+
+
+def set_outside(store: Store, model: str) -> str | None:
+    """Why the champion is not the one of the ledger's last move: its alias was set by something else. None if it is."""
     last, now = Ledger.of(store).last_move(model), versions.registered(store, model).aliases.get(CHAMPION)
     if last is None or now in (None, last.to_version):
-        return []
-    return [
+        return None
+    return (
         f"version {now} of {model} has the alias champion, but by the ledger version {last.to_version} is champion "
         f"(since {last.at}): the alias was set outside of Refit, or by a run that lost its lock; `refit promote "
-        f"{last.to_version}` undoes that"
-    ]
+        f'{last.to_version}` undoes that, `refit promote {now} --why "..."` accepts it'
+    )
 
 
 def _accepted(ledger: Ledger, model: str) -> bool:
@@ -264,10 +289,19 @@ def _catch_up(store: Store, model: str, ledger: Ledger) -> None:
             _note(store, model, verified_ledger(store, model).examine().head)
 
 
+def _write(store: Store, write: Callable[[Entry, Note], str | None], entry: Entry) -> None:
+    """Write a line, and note in the registry what the ledger's head may be before, and what it is after."""
+    note = partial(_note, store, entry.model)
+    note(write(entry, note))
+
+
 def _note(store: Store, model: str, head: str | None) -> None:
     """Note the ledger's head in the registry, so that lines removed from or added to its end are detected."""
     if head is None or not store.one_ledger:
         return
+    require_lock(
+        store, "the ledger's line may be written already (`refit history`)"
+    )  # a late note would be a wrong one
     try:
         versions.set_model_tag(store, model, HEAD, head)
     except Exception as error:

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from registry import chain, postgresql
+from registry import chain
 from registry.chain import Chain
-from registry.secrets import redacted
-from registry.sqlite_files import Fault, Row, fault, readable, select_read_only, unusable
+from registry.ledger_database import ACCEPTING, LedgerDatabase
+from registry.sqlite_files import Fault, Row
 from registry.store import RegistryError, Store
-from registry.urls import sqlite_path
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine, MetaData
+    from sqlalchemy import Connection
 
 Action = Literal["promote", "refuse", "overrule", "rollback", "restore", "accept"]
 MOVES: tuple[Action, ...] = ("promote", "overrule", "rollback", "restore")
 _MOVED = f"action in {MOVES}"
 _LINES = "select * from ledger order by id"
-ACCEPTING = '`refit repair --accept-ledger --why "..."` goes on with what is there, on the record'
 
 
 @dataclass(frozen=True)
@@ -51,10 +45,10 @@ _FIELDS = {"id", *Entry.__dataclass_fields__}
 
 
 class Ledger:
-    """The ledger in an SQLite file or a PostgreSQL database. Reading an SQLite file imports nothing heavy."""
+    """The ledger in an SQLite file or a PostgreSQL database."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url, self.database = url, LedgerDatabase(url)
 
     @classmethod
     def of(cls, store: Store) -> Ledger:
@@ -64,7 +58,7 @@ class Ledger:
     @property
     def location(self) -> str:
         """The path or redacted URL of the ledger, for messages."""
-        return str(self._file or redacted(self.url))
+        return self.database.location
 
     def entries(self, model: str) -> list[Entry]:
         """Every line of `model`, oldest first."""
@@ -88,7 +82,7 @@ class Ledger:
     def was_champion(self, model: str, version: str) -> bool:
         """Whether a version was ever promoted, or was the champion when another version was promoted."""
         return bool(
-            self._select(
+            self.database.select(
                 f"select id from ledger where model = :model and {_MOVED}"
                 " and :version in (to_version, from_version) limit 1",
                 model=model,
@@ -103,15 +97,23 @@ class Ledger:
         """
         return max((int(each.to_version) for each in self.entries(model) if each.to_version.isdecimal()), default=0)
 
-    def demotion(self, model: str, version: str) -> Entry | None:
-        """The line with which a person replaced this version by another: a rollback or an overruling."""
-        rows = self._select(
-            "select * from ledger where model = :model and from_version = :version"
-            " and action in ('overrule', 'rollback') order by id desc limit 1",
-            model=model,
-            version=version,
-        )
-        return _entry(rows[0]) if rows else None
+    def demotion(self, model: str, version: str, digest: str | None = None) -> Entry | None:
+        """The line with which a person replaced this version, or the same model under another number, by another one.
+
+        None if it was made champion again since: a person may do so.
+
+        Args:
+            digest: of the version's model; None if it has none.
+        """
+        same, line = {version}, None  # numbers of the same model
+        for each in self.entries(model):
+            if digest is not None and each.digests.get("model_digest") == digest:
+                same.add(each.to_version)
+            if each.action in ("overrule", "rollback") and each.from_version in same:
+                line = each
+            if each.action in MOVES and each.to_version in same - {version}:
+                line = None
+        return line
 
     def restored(self, model: str, version: str) -> Entry | None:
         """The line with which a version deleted in MLflow was registered again under another number."""
@@ -129,7 +131,7 @@ class Ledger:
         Raises:
             RegistryError: the note is damaged, or was changed since it was written.
         """
-        rows = self._select("select entry from pending where model = :model", model=model)
+        rows = self.database.select("select entry from pending where model = :model", model=model)
         if not rows:
             return None
         try:
@@ -145,7 +147,7 @@ class Ledger:
 
     def models(self) -> tuple[str, ...]:
         """The models in the ledger: projects that share an SQLite file share its ledger."""
-        return tuple(row["model"] for row in self._select("select distinct model from ledger order by model"))
+        return tuple(row["model"] for row in self.database.select("select distinct model from ledger order by model"))
 
     def examine(self, noted: Mapping[str, str] | None = None) -> Chain:
         """Check that no line was changed; `noted` holds the heads that the registry stores by model."""
@@ -155,10 +157,10 @@ class Ledger:
         """The error that refuses every move while the ledger is changed or damaged."""
         return RegistryError(
             f"the ledger {self.location} is broken: {problem}; no alias moves on its word: restore the "
-            f"{'file' if self._file else 'database'} from a copy, or {ACCEPTING}"
+            f"{'file' if self.database.file else 'database'} from a copy, or {ACCEPTING}"
         )
 
-    def append(self, entry: Entry, note: Note | None = None) -> str | None:
+    def append(self, entry: Entry, note: Note = lambda head: None) -> str | None:
         """Write a line, unless one with its key exists already. Returns the head of the chain.
 
         Args:
@@ -167,13 +169,13 @@ class Ledger:
         Raises:
             RegistryError: an earlier line was changed; nothing was added.
         """
-        with self._writing() as connection:
+        with self.database.writing() as connection:
             return self._insert(connection, entry, note)
 
     def identity(self) -> str:
         """The random name of this ledger, which it gets now if it has none; a clone's ledger has another name."""
-        identity = self._tables.tables["identity"]
-        with self._writing() as connection:
+        identity = self.database.tables.tables["identity"]
+        with self.database.writing() as connection:
             if (row := connection.execute(identity.select()).first()) is None:
                 name = secrets.token_hex(8)
                 connection.execute(identity.insert().values(name=name))
@@ -182,11 +184,7 @@ class Ledger:
 
     def name(self) -> str | None:
         """The random name of this ledger; None if nothing was written to it yet."""
-        return next((row["name"] for row in self._select("select name from identity")), None)
-
-    def accept(self, entry: Entry, note: Note | None = None) -> str | None:
-        """Write an `accept` line, which adopts all earlier lines in their current state, and drop the pending move."""
-        return self.finish(entry, note)
+        return next((row["name"] for row in self.database.select("select name from identity")), None)
 
     def begin(self, entry: Entry) -> None:
         """Note that a move starts, so that another process can finish it if it is interrupted.
@@ -194,8 +192,8 @@ class Ledger:
         Raises:
             RegistryError: another move of the model is going on, or was cut off.
         """
-        pending = self._tables.tables["pending"]
-        with self._writing() as connection:
+        pending = self.database.tables.tables["pending"]
+        with self.database.writing() as connection:
             if connection.execute(pending.select().where(pending.c.model == entry.model)).first():
                 raise RegistryError(
                     f"another move of {entry.model} is going on or was cut off; nothing moved: run again"
@@ -203,21 +201,18 @@ class Ledger:
             note = json.dumps(asdict(entry) | {"digest": _note_digest(entry)})
             connection.execute(pending.insert().values(model=entry.model, entry=note))
 
-    def finish(self, entry: Entry, note: Note | None = None) -> str | None:
-        """Write the line of a completed move and delete its pending note, in one transaction.
+    def finish(self, entry: Entry, note: Note = lambda head: None) -> str | None:
+        """Write a line and delete the pending note of its model's move, in one transaction; otherwise as `append`.
 
-        Returns the head of the chain.
+        The line is that of the completed move, or an `accept` line, which adopts all earlier lines as they are.
         """
-        with self._writing() as connection:
+        pending = self.database.tables.tables["pending"]
+        with self.database.writing() as connection:
             head = self._insert(connection, entry, note)
-            self._forget(connection, entry.model)
+            connection.execute(pending.delete().where(pending.c.model == entry.model))
             return head
 
-    def _forget(self, connection: Connection, model: str) -> None:
-        pending = self._tables.tables["pending"]
-        connection.execute(pending.delete().where(pending.c.model == model))
-
-    def _insert(self, connection: Connection, entry: Entry, note: Note | None) -> str | None:
+    def _insert(self, connection: Connection, entry: Entry, note: Note) -> str | None:
         rows = self._lines(connection)
         chained = chain.examine(rows)
         if entry.action != chain.ACCEPT and chained.problem:
@@ -227,11 +222,13 @@ class Ledger:
         values = asdict(entry) | {"reasons": json.dumps(entry.reasons), "digests": json.dumps(dict(entry.digests))}
         line = {"id": rows[-1]["id"] + 1 if rows else 1, **values}
         digest = chain.next_digest(rows, line)
-        connection.execute(self._tables.tables["ledger"].insert().values(line | {"digest": digest}))
+        connection.execute(self.database.tables.tables["ledger"].insert().values(line | {"digest": digest}))
         head = chain.head_of([line | {"digest": digest}])
-        if note is not None:
-            note(chain.about_to_follow(chain.head_of(rows), head))
+        note(chain.about_to_follow(chain.head_of(rows), head))
         return head
+
+    def _select(self, sql: str, **values: str) -> list[Row]:
+        return self._with_all_fields(self.database.select(sql, **values))
 
     def _lines(self, connection: Connection) -> Sequence[Row]:
         from sqlalchemy import text
@@ -242,118 +239,8 @@ class Ledger:
         missing = sorted(_FIELDS - rows[0].keys()) if rows else []
         if missing:
             what = f"it is damaged (its lines have no {', '.join(missing)})"
-            raise self._refusing(Fault(what, "restore the file from a copy", damaged=True))
+            raise self.database.refusing(Fault(what, "restore the file from a copy", damaged=True))
         return rows
-
-    @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            with self._engine.begin() as connection:
-                # take the write lock now: the lines read here decide what is written
-                connection.exec_driver_sql("begin immediate" if self._file else "lock table ledger in exclusive mode")
-                yield connection
-        except SQLAlchemyError as error:
-            raise self._unusable(error) from error
-
-    @cached_property
-    def _engine(self) -> Engine:
-        from sqlalchemy import create_engine, event, inspect
-
-        if (file := self._file) is None:
-            engine = postgresql.engine(self.url)
-            if not self._has_tables(engine):
-                lock = postgresql.advisory_lock(self.url, "/tables", wait_seconds=60)  # no project has this name
-                with lock, engine.begin() as connection:
-                    connection.exec_driver_sql(f"create schema if not exists {postgresql.SCHEMA}")
-                    self._tables.create_all(connection)
-            return engine
-        file.parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(self.url)
-        event.listen(engine, "connect", lambda connection, _: setattr(connection, "text_factory", readable))
-        self._tables.create_all(engine)
-        if "digest" not in {column["name"] for column in inspect(engine).get_columns("ledger")}:  # older
-            with engine.begin() as connection:
-                connection.exec_driver_sql("alter table ledger add column digest text")
-        return engine
-
-    @staticmethod
-    def _has_tables(engine: Engine) -> bool:
-        """Whether a PostgreSQL database has the ledger's tables, even if this user may not read them."""
-        from sqlalchemy import inspect
-
-        return inspect(engine).has_table("ledger", postgresql.SCHEMA)
-
-    @cached_property
-    def _tables(self) -> MetaData:
-        from sqlalchemy import DDL, Column, Integer, MetaData, Table, Text, event
-
-        metadata = MetaData()
-        ledger = Table(
-            "ledger",
-            metadata,
-            Column("id", Integer, primary_key=True),
-            Column("key", Text, nullable=False, unique=True),
-            *(Column(name, Text, nullable=False) for name in ("at", "who", "trigger", "action", "model", "to_version")),
-            *(Column(name, Text, nullable=True) for name in ("from_version", "anchor", "digest")),
-            *(Column(name, Text, nullable=False) for name in ("reasons", "digests")),
-        )
-        Table("identity", metadata, Column("name", Text, primary_key=True))
-        Table("pending", metadata, Column("model", Text, primary_key=True), Column("entry", Text, nullable=False))
-        for verb in ("update", "delete"):
-            forbid = DDL(  # type: ignore[no-untyped-call]
-                f"create trigger ledger_no_{verb} before {verb} on ledger "
-                f"begin select raise(abort, 'the ledger is append-only'); end"
-            )
-            event.listen(ledger, "after_create", forbid.execute_if(dialect="sqlite"))
-        for statement in (
-            "create function ledger_is_append_only() returns trigger language plpgsql as $$ "
-            "begin raise exception 'the ledger is append-only'; end $$",
-            "create trigger ledger_append_only before update or delete or truncate on ledger "
-            "for each statement execute function ledger_is_append_only()",
-        ):
-            forbid = DDL(statement)  # type: ignore[no-untyped-call]
-            event.listen(ledger, "after_create", forbid.execute_if(dialect="postgresql"))
-        return metadata
-
-    @property
-    def _file(self) -> Path | None:
-        return sqlite_path(self.url)
-
-    def _select(self, sql: str, **values: str) -> list[Row]:
-        if (file := self._file) is not None:
-            if problem := unusable(file):
-                raise self._refusing(problem)
-            if not file.is_file():
-                return []
-            try:
-                rows = select_read_only(file, sql, values)
-                return self._with_all_fields(rows) if sql.startswith("select *") else rows
-            except sqlite3.OperationalError as error:
-                if "no such table" in str(error):
-                    return []  # the first writer is creating them; a second one would interfere
-                # otherwise a journal left by a kill, which a writer must roll back
-            except sqlite3.DatabaseError as error:
-                raise self._unusable(error) from error
-        from sqlalchemy import text
-
-        try:
-            if self._file is None and not self._has_tables(postgresql.engine(self.url)):
-                return []  # reading creates nothing
-            with self._engine.connect() as connection:
-                return [dict(row) for row in connection.execute(text(sql), values).mappings()]
-        except Exception as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: Exception) -> RegistryError:
-        if (file := self._file) is None:
-            return error if isinstance(error, RegistryError) else postgresql.failed(self.url, error)
-        return self._refusing(fault(file, error))
-
-    def _refusing(self, problem: Fault) -> RegistryError:
-        instead = f"; where there is none, move the file away, and {ACCEPTING}" if problem.damaged else ""
-        return RegistryError(f"the ledger {self.location} cannot be used: {problem}{instead}")
 
 
 def _entry(row: Row) -> Entry:

@@ -68,9 +68,8 @@ def registry_lock(store: Store, *, wait_seconds: float = 120) -> Iterator[None]:
         RegistryError: another process holds it for longer than `wait_seconds`; the message names that process. Or
             this process had it, and lost it with its connection.
     """
-    name = _name(store)
     with _inside:
-        if name in _held:
+        if store.lock_name in _held:
             require_lock(store)
             yield
             return
@@ -80,11 +79,27 @@ def registry_lock(store: Store, *, wait_seconds: float = 120) -> Iterator[None]:
             else _file_lock(store.home / "registry.lock", wait_seconds)
         )
         with lock as held:
-            _held[name] = held
+            _held[store.lock_name] = held
             try:
                 yield
             finally:
-                del _held[name]
+                del _held[store.lock_name]
+
+
+@contextmanager
+def lock_of(store: Store, purpose: str, wait_seconds: float) -> Iterator[None]:
+    """Hold a lock where that of `store` is, for a purpose of its own. It is not reentrant.
+
+    Raises:
+        RegistryError: another process holds it for longer than `wait_seconds`; the message names that process.
+    """
+    lock = (
+        advisory_lock(store.ledger_uri, purpose, wait_seconds)
+        if store.ledger_uri
+        else _file_lock(store.home / f"{purpose.replace('/', '.')}.lock", wait_seconds)
+    )
+    with lock:
+        yield
 
 
 def require_lock(store: Store, state: str = "nothing moves without it") -> None:
@@ -96,12 +111,8 @@ def require_lock(store: Store, state: str = "nothing moves without it") -> None:
     Raises:
         RegistryError: the connection was lost.
     """
-    if held := _held.get(_name(store)):
+    if held := _held.get(store.lock_name):
         held.check(state)
-
-
-def _name(store: Store) -> str:
-    return f"{store.ledger_uri} {store.scope}" if store.ledger_uri else str(store.home)
 
 
 @contextmanager

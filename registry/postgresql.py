@@ -29,12 +29,13 @@ _SETTINGS = {
     "lock_timeout": 60_000,
     "idle_in_transaction_session_timeout": 120_000,
 }
-_HOLDER = """
-    select application_name from pg_locks join pg_stat_activity using (pid)
-    where locktype = 'advisory' and granted and objsubid = 1
-      and pg_locks.database = (select oid from pg_database where datname = current_database())
-      and ((classid::bigint << 32) | objid::bigint) = :key
+_LOCK = """
+    locktype = 'advisory' and granted and objsubid = 1
+    and pg_locks.database = (select oid from pg_database where datname = current_database())
+    and ((classid::bigint << 32) | objid::bigint) = :key
 """
+_HOLDER = f"select application_name from pg_locks join pg_stat_activity using (pid) where {_LOCK}"
+_MINE = f"select count(*) from pg_locks where pid = pg_backend_pid() and {_LOCK}"
 
 
 def engine(url: str) -> Engine:
@@ -59,6 +60,7 @@ def _engine(url: str, process: int) -> Engine:
         return create_engine(
             f"postgresql+psycopg://{rest}",
             pool_pre_ping=True,
+            isolation_level="READ COMMITTED",  # what is read after a lock was waited for is what is there then
             connect_args={"options": options, "connect_timeout": 10, **alive},
         )
     except (ArgumentError, ValueError):  # its text has parts of the password
@@ -75,17 +77,26 @@ def _engine(url: str, process: int) -> Engine:
 def failed(url: str, error: Exception, state: str = "nothing moves without it") -> RegistryError:
     """The one-line error for a database that cannot be used; `state` says what that means for the registry."""
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return RegistryError(
-        f"the ledger at {redacted(url)} failed: {redacted(first)[:300]}; {state}: check that it is "
-        "reachable, and the user and password, then run again"
+    advice = (
+        "grant this user what docs/team.md lists"
+        if "InsufficientPrivilege" in first or "UndefinedTable" in first
+        else "check that it is reachable, and the user and password"
     )
+    return RegistryError(
+        f"the ledger at {redacted(url)} failed: {redacted(first)[:300]}; {state}: {advice}, then run again"
+    )
+
+
+def key(scope: str) -> int:
+    """The number of the advisory lock of a scope."""
+    return int.from_bytes(hashlib.sha256(f"refit {scope}".encode()).digest()[:8], signed=True)
 
 
 class HeldLock:
     """The lock while this process holds it."""
 
-    def __init__(self, url: str, connection: Connection) -> None:
-        self._url, self._connection = url, connection
+    def __init__(self, url: str, connection: Connection, lock_key: int) -> None:
+        self._url, self._connection, self._key = url, connection, lock_key
 
     def check(self, state: str = "nothing moves without it") -> None:
         """Check that the lock was not lost with its connection.
@@ -100,9 +111,14 @@ class HeldLock:
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            self._connection.execute(text("select 1"))
+            mine = self._connection.execute(text(_MINE), {"key": self._key}).scalar()
         except SQLAlchemyError as error:
             raise failed(self._url, error, state) from error
+        if not mine:
+            raise RegistryError(
+                f"the lock in {redacted(self._url)} is not this connection's any more; {state}: a pooler in "
+                "transaction mode (PgBouncer) gives each statement another connection; name the database itself"
+            )
 
 
 @contextmanager
@@ -116,7 +132,7 @@ def advisory_lock(url: str, scope: str, wait_seconds: float) -> Iterator[HeldLoc
     from sqlalchemy import text
     from sqlalchemy.exc import SQLAlchemyError
 
-    key = int.from_bytes(hashlib.sha256(f"refit {scope}".encode()).digest()[:8], signed=True)
+    lock_key = key(scope)
     try:
         connection = engine(url).connect().execution_options(isolation_level="AUTOCOMMIT")
     except SQLAlchemyError as error:
@@ -125,9 +141,11 @@ def advisory_lock(url: str, scope: str, wait_seconds: float) -> Iterator[HeldLoc
         name = f"pid {os.getpid()} on {socket.gethostname()}"[:63]
         connection.execute(text("select set_config('application_name', :name, false)"), {"name": name})
         deadline = time.monotonic() + wait_seconds
-        while not connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar():
+        while not connection.execute(text("select pg_try_advisory_lock(:key)"), {"key": lock_key}).scalar():
             if time.monotonic() >= deadline:
-                holder = connection.execute(text(_HOLDER), {"key": key}).scalar() or "a process that has just ended"
+                holder = (
+                    connection.execute(text(_HOLDER), {"key": lock_key}).scalar() or "a process that has just ended"
+                )
                 raise RegistryError(
                     f"the lock of {scope or 'the registry'} in {redacted(url)} is held by {holder}; wait for it to "
                     "end, then run again"
@@ -140,7 +158,7 @@ def advisory_lock(url: str, scope: str, wait_seconds: float) -> Iterator[HeldLoc
         connection.close()
         raise
     try:
-        yield HeldLock(url, connection)
+        yield HeldLock(url, connection, lock_key)
     finally:
         connection.invalidate()  # ends the connection, and the lock with it, whatever state it is in
         connection.close()

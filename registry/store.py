@@ -14,6 +14,13 @@ from registry.urls import sqlite_path, sqlite_url
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 LEDGER_VARIABLE = "REFIT_LEDGER_URI"
+_REFUSALS = {  # what to do where the server answers, and refuses
+    "UNAUTHENTICATED": "the server answers, and knows no such user (401): set MLFLOW_TRACKING_USERNAME and _PASSWORD",
+    "PERMISSION_DENIED": (
+        "the server answers, and refuses (403): see that this user may do that, and that --allowed-hosts of the server "
+        "lists the host of the URL"
+    ),
+}
 POSTGRESQL = ("postgresql://", "postgresql+psycopg://")  # what `ledger_uri` may start with
 
 
@@ -54,6 +61,11 @@ class Store:
     def one_ledger(self) -> bool:
         """Whether all that use this registry have the same ledger; otherwise each checkout has its own."""
         return bool(self.database or self.ledger_uri)
+
+    @property
+    def lock_name(self) -> str:
+        """What tells the lock of this registry from those of others that a process holds."""
+        return f"{self.ledger_uri} {self.scope}" if self.ledger_uri else str(self.home)
 
     @property
     def exists(self) -> bool:
@@ -124,7 +136,8 @@ def faults(store: Store) -> Iterator[None]:
         if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3")):
             raise
         first = redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
-        said = fault(store.database, error) if store.database else f"{first}; check that it is reachable"
+        advice = _REFUSALS.get(getattr(error, "error_code", ""), "check that it is reachable")
+        said = fault(store.database, error) if store.database else f"{first}; {advice}"
         raise RegistryError(f"the registry at {store.shown} failed: {said}") from error
 
 

@@ -195,6 +195,22 @@ def set_model_tag(store: Store, model: str, key: str, value: str) -> None:
             client(store).set_registered_model_tag(model, key, value)
 
 
+def identity(store: Store) -> str | None:
+    """When the registry's database was created, which tells it from others; None if it does not say.
+
+    It is the creation time of MLflow's first experiment, which stays with a database that is moved or restored.
+    """
+    if not store.exists:
+        return None
+    try:
+        created = client(store).get_experiment("0").creation_time
+    except Exception as error:
+        if missing(error):
+            return None
+        raise
+    return _precise_time(created) if created else None
+
+
 def download(store: Store, of: Version, destination: Path) -> Path:
     """Copy the stored folder of a version to `destination`, and return the copy.
 
@@ -300,6 +316,10 @@ def _from_client(entry: Any) -> Version:
 
 def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _precise_time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
 
 def read_tag(of: Version, key: str) -> dict[str, JsonValue] | None:

@@ -132,10 +132,10 @@ def repair(project: Path, *, wait_seconds: float, accept_ledger: str | None = No
 
 def move_ledger(project: Path, *, wait_seconds: float) -> str:
     """`refit repair --move-ledger`: copy the checkout's ledger into the shared one; return what was done as text."""
-    from tasks import register
+    from refit.operations import ledger_move
 
     with _locked_context(project, "refit repair", wait_seconds, may_promote=True) as context:
-        return register.move_ledger(context)
+        return ledger_move.move_ledger(context)
 
 
 def reproduce(project: Path, version: str, *, wait_seconds: float) -> list[DigestPair]:

@@ -23,7 +23,7 @@ from refit.schemas.incumbent import CANDIDATE, CHAMPION, Incumbent, RegisteredMo
 from refit.schemas.training import Training
 from registry import signing, versions
 from registry.champion import CHAMPION as CHAMPION_ALIAS
-from registry.champion import current_champion, examine_ledger, finish_pending, record, warnings
+from registry.champion import current_champion, examine_ledger, finish_pending, record, set_outside, warnings
 from registry.ledger import MOVES, Entry, Ledger
 from registry.store import RegistryError, Store
 from registry.versions import Version
@@ -276,6 +276,16 @@ def finish(context: Context, store: Store) -> None:
         )
         accept_ledger(context, store, why)
         context.progress(f"the ledger is {why}")
+
+
+def require_ledgers_champion(context: Context, store: Store) -> None:
+    """Refuse to replace a champion that Refit did not promote: nothing judged it, so beating it shows nothing.
+
+    Raises:
+        RegistryError: the champion's alias was set outside of Refit.
+    """
+    if problem := set_outside(store, context.params.project.name):
+        raise RegistryError(f"{problem}; until then no run promotes")
 
 
 def accept_ledger(context: Context, store: Store, why: str) -> None:

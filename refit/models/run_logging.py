@@ -4,52 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from refit.errors import RefitError
 from refit.files.artifacts import TRAINING
 from refit.models import run_content
 from refit.models.run_content import REDUCTION, ChampionScore, Kpis
 from refit.runtime.context import Context
+from refit.runtime.registry_store import opened as opened
+from refit.runtime.registry_store import store_of as store_of
 from refit.schemas.cross_validation import CrossValidation
 from refit.schemas.training import Scores, Training
-from registry import relocation, tracking
+from registry import tracking
 from registry.champion import current_champion
-from registry.store import RegistryError, Store, faults, locate
+from registry.store import RegistryError, Store
 from registry.tracking import Content
-
-if TYPE_CHECKING:
-    from refit.config import Params
-
-
-def store_of(project: Path, params: Params) -> Store:
-    """The project's registry: from the environment, the params, or SQLite in `.refit/`. Opens and creates nothing."""
-    try:
-        return locate(
-            project,
-            params.registry.tracking_uri,
-            ledger_uri=params.registry.ledger_uri,
-            scope=params.project.name,
-        )
-    except RegistryError as error:
-        raise RefitError(str(error)) from None
-
-
-@contextmanager
-def opened(context: Context) -> Iterator[Store]:
-    """Open the project's registry for a block in which its faults become one-line RefitErrors.
-
-    If the project was copied or moved, the registry's paths are updated first, with a message.
-    """
-    store = store_of(context.project, context.params)
-    try:
-        with faults(store):
-            if message := relocation.settle(store):
-                context.progress(message)
-            yield store
-    except RegistryError as error:
-        raise RefitError(str(error)) from error
 
 
 def log_training(context: Context, *, required: bool = False) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -19,14 +19,16 @@ from refit.runtime.context import Context
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
+from refit.storage import drift_decisions
 from refit.storage.prediction_log import LOG
+from refit.storage.shared_log import SharedLog, day_of
 from registry import champion, deletion, versions
 from registry.deletion import Run
 from registry.ledger import Ledger
 from registry.locking import registry_lock
+from registry.records import Records
 from registry.store import Store
 from registry.versions import Version
-from tasks.drift.watch import DECISIONS
 
 Kind = Literal["version", "run", "local copy", "cache", "predictions", "decisions", "quarantine", "replay", "leftover"]
 REPLAYS = STATE / "replay"  # what a replay keeps for the next one
@@ -43,6 +45,8 @@ class Item:
     files: tuple[Path, ...] = ()
     version: Version | None = None
     runs: tuple[Run, ...] = ()
+    predicted: tuple[str, ...] = ()  # files of the shared prediction log
+    decided: tuple[str, ...] = ()  # recorded decisions on drift
 
 
 @dataclass(frozen=True)
@@ -74,11 +78,15 @@ def collect(context: Context, *, delete: bool = False) -> DeletionPlan:
         if delete:
             for item in plan.items:
                 context.progress(f"deleting {item.kind}: {item.what}")
-                _delete(store, item)
+                _delete(context, store, item)
     return plan
 
 
-def _delete(store: Store, item: Item) -> None:
+def _delete(context: Context, store: Store, item: Item) -> None:
+    if item.predicted and (log := SharedLog.of(context, store)):
+        log.remove(list(item.predicted))
+    if item.decided:
+        Records(store, context.params.project.name).forget("drift", item.decided)
     if item.version:
         deletion.delete_version(store, item.version)
     for run in item.runs:
@@ -98,8 +106,8 @@ def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Del
         *(() if replaying else _replays(context)),
         *(_models(context, store, every, stay) if store.exists else ()),
         *_local_copies(context, stay),
-        *_predictions(context),
-        *_decisions(context),
+        *_predictions(context, store),
+        *_decisions(context, store),
         *_quarantine(context),
     ]
     items, notes = _own(context.project, items)
@@ -224,25 +232,31 @@ def _cached(
         yield _files("cache", f"{len(unused):,} objects of DVC's cache", why, *unused)
 
 
-def _predictions(context: Context) -> Iterator[Item]:
+def _predictions(context: Context, store: Store) -> Iterator[Item]:
+    log = SharedLog.of(context, store)
+    shared = log.names() if log else []
     days = {date.fromisoformat(path.name.removeprefix("day=")): path for path in context.path(LOG).glob("day=*")}
+    days |= {day_of(Path(name)): context.path(LOG) / Path(name).parent for name in shared}
     keep = context.params.retention.predictions_days
     if keep is None or not days:
         return
     for day, path in sorted(days.items()):
         if day < max(days) - timedelta(days=keep):
-            yield _files("predictions", f"{day}", f"more than {keep:g} days before the newest", path)
+            item = _files("predictions", f"{day}", f"more than {keep:g} days before the newest", path)
+            yield replace(item, predicted=tuple(name for name in shared if day_of(Path(name)) == day))
 
 
-def _decisions(context: Context) -> Iterator[Item]:
-    stems = {path: path.stem.partition(".")[0] for path in context.path(DECISIONS).glob("*.json")}
+def _decisions(context: Context, store: Store) -> Iterator[Item]:
+    stored = drift_decisions.names(context, store)
     keep = context.params.retention.decisions_days
-    if keep is None or not stems:
+    if keep is None or not stored:
         return
-    made = {path: datetime.strptime(stem, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for path, stem in stems.items()}
-    for path, moment in sorted(made.items()):
-        if moment < max(made.values()) - timedelta(days=keep):
-            yield _files("decisions", path.name, f"more than {keep:g} days before the newest", path)
+    moments = [datetime.strptime(name.partition(".")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for name in stored]
+    for moment, name in sorted(zip(moments, stored, strict=True)):
+        if moment < max(moments) - timedelta(days=keep):
+            file = context.path(drift_decisions.DECISIONS) / f"{name}.json"
+            item = _files("decisions", file.name, f"more than {keep:g} days before the newest", file)
+            yield replace(item, decided=(name,))
 
 
 def _quarantine(context: Context) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""`.refit/answered.json`: for each model, the newest drift that a retraining has answered."""
+"""The newest drift of a model that a retraining has answered; an older Refit has it in `.refit/answered.json`."""
 
 from __future__ import annotations
 

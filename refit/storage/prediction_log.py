@@ -1,9 +1,13 @@
-"""The append-only prediction log: every scored row, once for each model version, in one folder per day."""
+"""The append-only prediction log: every scored row, once for each model version, in one folder per day.
+
+It lies in the checkout; where the ledger is in a database that many machines share, so is the log, and the checkout has
+a copy of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +20,14 @@ from refit.config.windows import local_days
 from refit.errors import RefitError, first_line
 from refit.files.artifacts import PREDICTIONS, atomic, sha256
 from refit.runtime.context import Context
+from refit.runtime.registry_store import opened
+from refit.storage.shared_log import SEALED, SharedLog, day_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
 LOG = PREDICTIONS
-SEALED = "sha256-"  # part of a file name, before the digest of its content
 # Columns in addition to the features; the underscore distinguishes them.
 KEY, EVENT_TIME, PREDICTION_TIME, PREDICTION = "_key", "_event_time", "_prediction_time", "_prediction"
 VERSION, DIGEST, SNAPSHOT, AS_OF, PREDICTED_AT = "_version", "_model_digest", "_snapshot", "_as_of", "_predicted_at"
@@ -35,6 +40,15 @@ def append(context: Context, version: str, rows: pa.Table) -> int:
 
     A row keeps its first prediction, which is the one evaluated later. The caller holds the project's lock.
     """
+    with opened(context) as store:
+        if (shared := SharedLog.of(context, store)) is None:
+            return _append(context, version, rows, None, "")
+        run = shared.run()
+        with shared.writing():
+            return _append(context, version, rows, shared, run)
+
+
+def _append(context: Context, version: str, rows: pa.Table, shared: SharedLog | None, run: str) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -48,10 +62,37 @@ def append(context: Context, version: str, rows: pa.Table) -> int:
         content = pa.BufferOutputStream()
         pq.write_table(part, content, compression="zstd", write_page_checksum=True)
         whole = content.getvalue()
-        name = f"v{version}-{SEALED}{hashlib.sha256(whole).hexdigest()}.parquet"
-        with atomic(context.path(LOG) / f"day={day}" / name) as scratch, scratch.open("wb") as file:
-            file.write(whole)
+        name = f"day={day}/v{version}-{SEALED}{hashlib.sha256(whole).hexdigest()}.parquet"
+        with atomic(context.path(LOG) / name) as scratch:
+            scratch.write_bytes(whole)
+            if shared is not None:
+                shared.add(run, name, scratch, part.num_rows)
         new += part.num_rows
+    return new
+
+
+def adopt(context: Context, digests: Mapping[str, str]) -> int:
+    """Log the rows of files in the checkout's folder that the shared log does not list. Returns their number.
+
+    Args:
+        digests: of the registered models, by version; rows that another model predicted under that number are left out.
+
+    Raises:
+        RefitError: a file cannot be read.
+    """
+    import pyarrow.parquet as pq
+
+    with opened(context) as store:
+        if (shared := SharedLog.of(context, store)) is None:
+            return 0
+        listed, new = set(shared.names()), 0
+    for path in sorted(context.path(LOG).glob("day=*/v*.parquet")):
+        version = path.name.removeprefix("v").partition("-")[0]
+        if f"{path.parent.name}/{path.name}" in listed or version not in digests:
+            continue
+        rows = pq.read_table(checked(path))
+        if set(rows[DIGEST].unique().to_pylist()) == {digests[version]}:
+            new += append(context, version, rows)
     return new
 
 
@@ -73,20 +114,24 @@ def checked(path: Path) -> Path:
     return path
 
 
-def files(project: Path, version: str, first: date, end: date) -> list[Path]:
-    """The log's files of a version for local days from `first` up to, not including, `end`."""
-    paths = []
-    for path in sorted((project / LOG).glob(f"day=*/v{version}-*.parquet")):
-        if first <= date.fromisoformat(path.parent.name.removeprefix("day=")) < end:
-            paths.append(path)
-    return paths
+def files(context: Context, version: str, first: date, end: date) -> list[Path]:
+    """The log's files of a version for local days from `first` up to, not including, `end`.
+
+    Those of a shared log are copied to the checkout first, where it lacks them.
+    """
+    with opened(context) as store:
+        if shared := SharedLog.of(context, store):
+            return shared.fetch(version, first, end)
+    return [
+        path for path in sorted(context.path(LOG).glob(f"day=*/v{version}-*.parquet")) if first <= day_of(path) < end
+    ]
 
 
 def keys(context: Context, version: str) -> pa.Table:
     """All keys that a version has predicted, as the column `_key`."""
     import pyarrow as pa
 
-    paths = files(context.project, version, date.min, date.max)
+    paths = files(context, version, date.min, date.max)
     nothing = pa.table({KEY: pa.array([], pa.string())})
     return pa.concat_tables([nothing, *(keys_in(path) for path in paths)])
 
@@ -119,6 +164,6 @@ def keys_in(path: Path) -> pa.Table:
 
 def _damaged(path: Path, why: str) -> RefitError:
     return RefitError(
-        f"{path} is damaged or cannot be read ({why}); put it back from a copy, or move it away: its rows are then "
-        "scored again, and what was predicted at first is lost"
+        f"{path} is damaged or cannot be read ({why}); put it back from a copy, or move it away: the log of a team "
+        "is copied again; without one its rows are scored again, and what was predicted at first is lost"
     )

@@ -160,7 +160,7 @@ def observe(
     until = datetime.combine(end, datetime.min.time(), params.project.zone)
     context.progress(f"scoring {first} to {end - timedelta(days=1)}, where not done yet")
     score.between(context, champion, validated, start, until)
-    files = prediction_log.files(context.project, champion.version.version, first, end)
+    files = prediction_log.files(context, champion.version.version, first, end)
     if not files:
         return None
     with connected() as connection:

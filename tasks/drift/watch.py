@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +14,6 @@ from refit.drift.distribution_summaries import distributions
 from refit.drift.performance import Backtest, finite_or_none
 from refit.drift.retrain_decision import DriftEvidence, decide
 from refit.errors import UserError
-from refit.files import artifacts
 from refit.models import run_logging
 from refit.reports.drift import drift_report
 from refit.runtime.context import Context
@@ -30,10 +29,12 @@ from refit.schemas.drift_decision import (
     PerformanceVerdict,
     Separation,
 )
+from refit.storage import drift_decisions
 from refit.storage.prediction_log import PREDICTION
 from refit.storage.snapshots import LATEST
 from registry import tracking as mlflow_runs
 from registry import versions
+from registry.locking import registry_lock
 from registry.tracking import Content
 from tasks.drift import observations
 from tasks.drift.observations import Observed, Reference
@@ -43,8 +44,7 @@ from tasks.score.data_as_of import validated_data_at
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DRIFT = artifacts.REPORTS / "drift"
-DECISIONS = DRIFT / "decisions"
+DECISIONS = drift_decisions.DECISIONS
 SHOWN = 8  # windows that are judged and plotted; the decision uses the newest few
 WORST = 6  # columns of the newest window whose distributions are stored
 
@@ -70,32 +70,35 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
     observed = observations.observe(context, champion, validated, labels, windows, reference) if windows else None
     backtest = performance.backtest(reference.backtest, policy)
     evidence = _gather_evidence(context, champion, reference, policy, backtest, observed, labels, windows, moment)
-    outcome = decide(evidence, policy)
-    judged = [
-        JudgedWindow(first=window.first, end=window.end, inputs=drifted, performance=measured)
-        for (window, drifted), measured in zip(evidence.dated_inputs, evidence.performance, strict=False)
-    ]
-    made = DriftDecision(
-        model=champion.version.model,
-        version=champion.version.version,
-        as_of=moment.replace(microsecond=0),
-        verdict=outcome.verdict,
-        reasons=outcome.reasons,
-        causes=outcome.causes,
-        blocked=outcome.blocked,
-        window=windows[-1] if judged else None,
-        columns=tuple(each.column for each in judged[-1].inputs.columns if each.breached) if judged else (),
-        multivariate=evidence.multivariate,
-        trained_as_of=evidence.trained_as_of.replace(microsecond=0),
-        new_labelled=evidence.new_labelled,
-        windows=tuple(judged),
-        seen_until=reference.end,
-        policy=policy,
-        backtest=tuple(_backtest(backtest, policy)),
-        distributions=tuple(_distributions(reference, observed, evidence)),
-        report=str(drift_report.REPORT),
-    )
-    _store(context, made)
+    distributed = tuple(_distributions(reference, observed, evidence))
+    with run_logging.opened(context) as store, registry_lock(store):  # two machines do not decide on the same drift
+        evidence = replace(evidence, retrained=_retrained(context, champion, moment))
+        outcome = decide(evidence, policy)
+        judged = [
+            JudgedWindow(first=window.first, end=window.end, inputs=drifted, performance=measured)
+            for (window, drifted), measured in zip(evidence.dated_inputs, evidence.performance, strict=False)
+        ]
+        made = DriftDecision(
+            model=champion.version.model,
+            version=champion.version.version,
+            as_of=moment.replace(microsecond=0),
+            verdict=outcome.verdict,
+            reasons=outcome.reasons,
+            causes=outcome.causes,
+            blocked=outcome.blocked,
+            window=windows[-1] if judged else None,
+            columns=tuple(each.column for each in judged[-1].inputs.columns if each.breached) if judged else (),
+            multivariate=evidence.multivariate,
+            trained_as_of=evidence.trained_as_of.replace(microsecond=0),
+            new_labelled=evidence.new_labelled,
+            windows=tuple(judged),
+            seen_until=reference.end,
+            policy=policy,
+            backtest=tuple(_backtest(backtest, policy)),
+            distributions=distributed,
+            report=str(drift_report.REPORT),
+        )
+        drift_decisions.store_decision(context, store, made)
     drift_report.write(context, made, decisions(context))
     _log(context, champion, made)
     return made
@@ -143,7 +146,6 @@ def _gather_evidence(
         inputs=tuple(judged_inputs),
         performance=tuple(judged_performance),
         multivariate=_separation(context, reference, observed, windows[-1]) if observed else None,
-        retrained=_retrained(context, champion, moment),
     )
 
 
@@ -184,24 +186,7 @@ def decisions(context: Context) -> list[DriftDecision]:
     Raises:
         RefitError: a file in the folder is not a decision.
     """
-    return [DriftDecision.read(path) for path in _decision_files(context)]
-
-
-def _decision_files(context: Context, stem: str = "") -> list[Path]:
-    """Return the files of decisions, ordered by `as_of`, then by the order in which they were made."""
-    named = [(*path.stem.partition(".")[::2], path) for path in context.path(DECISIONS).glob(f"{stem}*.json")]
-    return [path for _, _, path in sorted(named, key=lambda each: (each[0], len(each[1]), each[1]))]
-
-
-def _store(context: Context, made: DriftDecision) -> None:
-    """Store a decision next to the others of its `as_of`, because a request for retraining stays valid.
-
-    A decision equal to the last one is not stored twice.
-    """
-    stem = f"{made.as_of:%Y%m%dT%H%M%SZ}"
-    paths = _decision_files(context, stem)
-    if not paths or DriftDecision.read(paths[-1]) != made:
-        made.write(context.path(DECISIONS / f"{stem}{f'.{len(paths) + 1}' if paths else ''}.json"))
+    return drift_decisions.read_all(context)
 
 
 def _backtest(backtest: Backtest, policy: DecisionPolicy) -> Iterator[BacktestWindow]:

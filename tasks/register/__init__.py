@@ -32,7 +32,6 @@ __all__ = [
     "history",
     "ledger_state",
     "ledger_warnings",
-    "move_ledger",
     "needs_rerun",
     "promote",
     "repair",
@@ -164,18 +163,6 @@ def repair(context: Context, *, accept_ledger: str | None = None) -> str:
         check_again(context, store, registered)
         versions.set_alias(store, model, CHAMPION, registered.version)
         return f"{model} version {registered.version} has its alias {CHAMPION} back, as the ledger says since {line.at}"
-
-
-def move_ledger(context: Context) -> str:
-    """Copy the lines of the checkout's own ledger into the database of `registry.ledger_uri`. Returns a message.
-
-    Raises:
-        RefitError: there is nothing to copy, or it cannot be copied; nothing was.
-    """
-    model = context.params.project.name
-    with run_logging.opened(context) as store:
-        lines = champions.move_ledger(store, store.home / "ledger.db", model)
-        return f"{lines} lines about {model} are in the ledger at {Ledger.of(store).location} now"
 
 
 def _accept_ledger(context: Context, store: Store, why: str) -> str:

@@ -10,7 +10,14 @@ from dataclasses import replace
 from refit.errors import RefitError, UserError, machine_fault
 from refit.files.artifacts import digest
 from refit.models import model_cache, verification
-from refit.models.incumbent import check_trusted, downloaded, from_tag, is_stand_in, required_tag
+from refit.models.incumbent import (
+    check_trusted,
+    downloaded,
+    from_tag,
+    is_stand_in,
+    require_ledgers_champion,
+    required_tag,
+)
 from refit.runtime.context import Context, person
 from refit.schemas.artifact import utc_text
 from refit.schemas.gate_decision import Decision
@@ -45,10 +52,13 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
     if (line := ledger.find(key)) or not context.may_promote:
         return _outcome(line, NOT_HERE)
     champions.claim(store, version.model)
+    require_ledgers_champion(context, store)
     objections = _refusals(decision, champion)
-    if not objections and (line := ledger.demotion(version.model, version.version)):
+    model_digest = version.tags.get("refit.model_digest")
+    if not objections and (line := ledger.demotion(version.model, version.version, model_digest)):
+        it = "it" if line.from_version == version.version else f"the same model, version {line.from_version},"
         objections = [
-            f"it was replaced by hand at {line.at} ({'; '.join(line.reasons)}); `refit promote {version.version}` "
+            f"{it} was replaced by hand at {line.at} ({'; '.join(line.reasons)}); `refit promote {version.version}` "
             "puts it back"
         ]
     entry = entry_of(context, version, decision, "promote", key, decision.reasons, before)
@@ -66,11 +76,12 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     """Promote a version on request, if the checks allow it, or against them for the reason `why`."""
     model = version.model
     before = versions.registered(store, model).aliases.get(CHAMPION)
-    if before == version.version:
+    outside = champions.set_outside(store, model)
+    if before == version.version and not outside:
         return f"{model} version {before} is the champion already"
     champion = versions.version(store, model, before) if before else None
     decision = decision_on(version)
-    objections = _refusals(decision, champion)
+    objections = [outside] if outside and before == version.version else _refusals(decision, champion)
     if champion is None:
         try:
             champions.current_champion(store, model)
@@ -88,7 +99,8 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     _verify(context, store, version, entry)
     anchor = _anchor(store, version, before, None if objections else decision)
     champions.set_champion(store, replace(entry, anchor=anchor))
-    return f"{model} version {version.version} is champion" + (f" in place of version {before}" if before else "")
+    instead = f" in place of version {before}" if before not in (None, version.version) else ""
+    return f"{model} version {version.version} is champion{instead}"
 
 
 def roll_back(context: Context, store: Store, target: Version, why: str | None) -> str:

@@ -139,7 +139,7 @@ def _logged(context: Context, champion: Champion, key: str) -> pa.Table | None:
 
     if champion.learner.spec.arrays:
         return None
-    for path in prediction_log.files(context.project, champion.version.version, date.min, date.max):
+    for path in prediction_log.files(context, champion.version.version, date.min, date.max):
         if key in prediction_log.keys_in(path)[prediction_log.KEY].to_pylist():
             row = pq.read_table(path, filters=[(prediction_log.KEY, "=", key)])
             return row.append_column(champion.key, pa.array(row[prediction_log.KEY].combine_chunks()))

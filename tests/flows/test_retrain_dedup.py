@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import drive, states
+from driving import copy_project, drive, states
 
 from flows import retrain_dedup
 from flows.admission import admitted
@@ -15,10 +17,17 @@ from flows.run_options import RunOptions
 from flows.session import session
 from refit.cli import doctor
 from refit.errors import RefitError, UserError
+from refit.runtime import run_file
+from refit.runtime.context import Context
+from refit.storage import drift_answers
 
 
 def window(day: int) -> dict[str, str]:
     return {"first": "2024-10-01T00:00:00Z", "end": f"2024-10-{day:02d}T00:00:00Z"}
+
+
+def answer_of(project: Path) -> object:
+    return drift_answers.newest(Context(project, run_file.params_of(project)))
 
 
 def drift_in(window: dict[str, str], **settings: Any) -> RunOptions:
@@ -116,7 +125,7 @@ def test_a_window_that_no_data_can_have_shown_is_refused_and_later_drift_is_answ
     with pytest.raises(UserError, match=reason) as error, session(project, drift_in(wrong)):
         pass
     assert "\n" not in str(error.value)
-    assert not (project / retrain_dedup.ANSWERS).exists()
+    assert answer_of(project) is None
     assert retrain(project, 20)
 
 
@@ -128,22 +137,23 @@ def test_a_window_is_held_against_the_data_once_more_when_it_is_kept(project: Pa
         session(project, drift_in({"first": "1999-10-01", "end": "1999-11-01"})),
     ):
         hidden.rename(batches)  # the run reads them
-    assert not (project / retrain_dedup.ANSWERS).exists()
+    assert answer_of(project) is None
 
 
 @pytest.mark.parametrize("end", ["9999-12-31T00:00:00Z", "2026-01-01", "no time"])
 def test_an_impossible_answer_that_was_kept_is_shown_by_doctor_and_forgotten_by_the_next_run(
     project: Path, end: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from refit.files.artifacts import write_json
+    from refit.files.artifacts import read_json, write_json
 
     kept = {"window": {"first": "2024-10-01", "end": end}, "flow_run": None, "at": "2024-11-01T00:00:00+00:00"}
-    write_json(project / retrain_dedup.ANSWERS, {"demo": kept, "another": kept})
+    write_json(project / drift_answers.ANSWERS, {"demo": kept, "another": kept})
     (finding,) = [finding for finding in doctor.examine(project) if "answered.json" in finding.what]
     assert (finding.level, finding.advice) == ("warning", "`refit run` forgets it")
     assert retrain(project, 20)
     assert not [finding for finding in doctor.examine(project) if "answered.json" in finding.what]
     assert not retrain(project, 20), "and this one is kept"
+    assert list(read_json(project / drift_answers.ANSWERS)) == ["another"]
 
 
 def test_a_run_as_of_a_time_to_come_is_refused(project: Path) -> None:
@@ -159,7 +169,7 @@ def test_a_run_as_of_a_time_before_its_window_ends_answers_nothing(project: Path
         session(project, drift_in(window(20), as_of="2024-10-05")),
     ):
         pass
-    assert not (project / retrain_dedup.ANSWERS).exists()
+    assert answer_of(project) is None
     with session(project, drift_in(window(20), as_of="2024-10-20")):
         pass
     assert not retrain(project, 20), "and the one that sees it counts"
@@ -167,7 +177,7 @@ def test_a_run_as_of_a_time_before_its_window_ends_answers_nothing(project: Path
 
 def test_answers_that_cannot_be_read_stop_only_the_run_that_answers_drift(project: Path) -> None:
 
-    (project / retrain_dedup.ANSWERS).write_text('["not", "ours"]')
+    (project / drift_answers.ANSWERS).write_text('["not", "ours"]')
     assert [f.level for f in doctor.examine(project) if "answered.json" in f.what] == ["error"]
     with session(project):
         pass
@@ -176,3 +186,32 @@ def test_answers_that_cannot_be_read_stop_only_the_run_that_answers_drift(projec
         session(project, drift_in(window(20))),
     ):
         pass
+
+
+def test_an_answer_that_an_older_refit_recorded_in_the_checkout_holds(project: Path) -> None:
+    from refit.files.artifacts import write_json
+
+    kept = {"window": window(20), "flow_run": None, "at": "2024-11-01T00:00:00+00:00"}
+    write_json(project / drift_answers.ANSWERS, {"demo": kept})
+    assert not retrain(project, 19)
+    assert retrain(project, 21)
+    assert not retrain(project, 21)
+
+
+def test_an_answer_outlives_its_checkout_and_holds_in_every_one_that_shares_the_registry(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'shared/mlflow.db'}")
+    two = copy_project(project, tmp_path / "two")
+    with session(project, drift_in(window(20))):  # a second checkout waits for the first one's end, and says for whom
+        with pytest.raises(RefitError, match=rf"retraining.lock is held by pid {os.getpid()} on "):
+            retrain(two, 20)
+        assert retrain_without_drift(two)
+    shutil.rmtree(project)
+    assert not retrain(two, 20)
+    assert retrain(two, 21)
+
+
+def retrain_without_drift(project: Path) -> bool:
+    with session(project):
+        return True

@@ -105,4 +105,4 @@ def test_a_reader_beside_the_first_writer_finds_nothing_yet_and_makes_no_tables(
     ledger.append(LINE)
     assert Ledger(ledger.url).entries("toy") == [LINE]
     made = sqlite3.connect(tmp_path / "ledger.db").execute("select count(*) from sqlite_master where type = 'table'")
-    assert made.fetchone() == (4,)  # its own three: ledger, pending, identity
+    assert made.fetchone() == (5,)  # its own four: ledger, pending, identity, records

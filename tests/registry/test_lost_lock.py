@@ -17,7 +17,7 @@ from servers import execute, postgresql, postgresql_server  # noqa: F401
 
 from registry import champion, versions
 from registry.client import client
-from registry.ledger import Entry, Ledger
+from registry.ledger import Entry, Ledger, Note
 from registry.locking import registry_lock
 from registry.store import RegistryError, Store
 
@@ -101,6 +101,24 @@ def test_a_lock_that_was_lost_cannot_be_entered_once_more(store: Store) -> None:
         lose_the_lock(store)
         with pytest.raises(RegistryError, match="nothing moves without it"), registry_lock(store):
             pass
+
+
+def test_a_writer_that_loses_its_lock_after_its_line_notes_no_old_head(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = Ledger.finish
+
+    def finish_and_lose(ledger: Ledger, entry: Entry, note: Note) -> str | None:
+        head = finish(ledger, entry, note)
+        promote_elsewhere(store)
+        return head
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Ledger, "finish", finish_and_lose)
+        with pytest.raises(RegistryError, match=r"the ledger's line may be written already \(`refit history`\)"):
+            champion.set_champion(store, SECOND)
+    assert champion.examine_ledger(store, "toy").problem is None
+    champion.set_champion(store, replace(SECOND, key="d", from_version="3", to_version="1"))
 
 
 class Dropping(BaseHTTPRequestHandler):

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from servers import execute, free_port, postgresql, postgresql_server  # noqa: F401
 
-from registry import champion
+from registry import champion, locking
 from registry.client import client
 from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock, require_lock
 from registry.postgresql import engine
+from registry.records import Records
 from registry.store import RegistryError, Store, locate
 
 LINE = Entry("toy:1", "2014-01-01T00:00:00Z", "ann", "manual", "promote", "toy", None, "1", ("better",), "1")
@@ -200,3 +201,93 @@ def test_a_url_that_cannot_be_read_is_one_line_without_any_of_it(tmp_path: Path,
 
 def test_a_registry_in_postgresql_holds_its_ledger_whichever_driver_its_url_names(tmp_path: Path) -> None:
     assert locate(tmp_path, "postgresql+psycopg2://db/mlflow", {}).one_ledger
+
+
+def test_inserting_and_reading_are_all_the_rights_that_the_ledger_needs(store: Store) -> None:
+    Ledger.of(store).append(LINE)
+    assert store.ledger_uri
+    owner, database = store.ledger_uri, store.ledger_uri.rpartition("/")[2]
+    for statement in (
+        "drop role if exists worker",
+        "create role worker login",
+        f"grant connect on database {database} to worker",
+        "grant usage on schema refit to worker",
+        "grant select, insert on refit.ledger, refit.identity to worker",
+        "grant select, insert, update, delete on refit.pending, refit.records to worker",
+    ):
+        execute(owner, statement)
+    try:
+        worker = replace(store, ledger_uri=owner.replace("//refit@", "//worker@"))
+        second = replace(LINE, key="toy:2", from_version="1", to_version="2")
+        with registry_lock(worker):
+            Ledger.of(worker).begin(second)
+            Ledger.of(worker).finish(second)
+            Records(worker, "toy").put("answer", "newest", "{}")
+        assert Ledger.of(store).entries("toy") == [LINE, second]
+        execute(owner, "revoke insert on refit.ledger from worker")
+        with pytest.raises(
+            RegistryError, match=r"permission denied.*grant this user what docs/team.md lists"
+        ) as caught:
+            Ledger.of(worker).append(replace(LINE, key="toy:3"))
+        assert "reachable" not in str(caught.value)
+        execute(owner, "revoke select on refit.ledger from worker")
+        with pytest.raises(RegistryError, match=r"permission denied.*; nothing was read: grant this user"):
+            Ledger.of(worker).entries("toy")
+    finally:
+        execute(owner, "drop owned by worker")
+        execute(owner, "drop role worker")
+
+
+def test_a_connection_that_a_pooler_gave_to_another_is_noticed_before_anything_moves(store: Store) -> None:
+    assert store.ledger_uri
+    with registry_lock(store):
+        held = locking._held[store.lock_name]
+        assert held is not None
+        with engine(store.ledger_uri).connect() as another:
+            own, held._connection = held._connection, another
+            with pytest.raises(RegistryError, match=r"is not this connection's any more; nothing moves .*pooler"):
+                require_lock(store)
+            held._connection = own
+        require_lock(store)
+
+
+def test_two_registries_whose_projects_have_one_name_do_not_share_a_ledger(store: Store, empty_registry: Path) -> None:
+    stores = []
+    for name in ("one", "two"):
+        (store.home / name).mkdir()
+        file = store.home / name / "mlflow.db"
+        file.write_bytes(empty_registry.read_bytes())
+        stores.append(replace(store, uri=f"sqlite:///{file}", home=file.parent))
+        client(stores[-1]).create_registered_model("toy")
+        client(stores[-1]).create_model_version("toy", store.home.as_uri())
+    one, two = stores
+    with sqlite3.connect(two.home / "mlflow.db") as connection:
+        connection.execute("update experiments set creation_time = creation_time + 1")
+    champion.set_champion(one, LINE)
+    seen = r"the ledger of toy is that of another registry, created at .*need two names"
+    for use in (
+        lambda: champion.set_champion(two, replace(LINE, key="b")),
+        lambda: champion.current_champion(two, "toy"),
+        lambda: champion.record(two, replace(LINE, key="b", action="refuse")),
+    ):
+        with pytest.raises(RegistryError, match=seen):
+            use()
+    assert "another registry" in champion.warnings(two, "toy")[0]
+    assert champion.warnings(one, "toy") == []
+    assert Ledger.of(one).entries("toy") == [LINE]
+    moved = replace(one, uri=f"sqlite:///{(store.home / 'one').rename(store.home / 'moved') / 'mlflow.db'}")
+    champion.record(moved, replace(LINE, key="c", action="refuse"))  # a database that is moved is the same one
+
+
+def test_a_ledger_that_an_older_refit_made_in_postgresql_gets_the_tables_that_it_lacks(store: Store) -> None:
+    Ledger.of(store).append(LINE)
+    assert store.ledger_uri
+    execute(store.ledger_uri, "drop table refit.records")
+    assert Ledger.of(store).entries("toy") == [LINE]
+    assert Records(store, "toy").read("answer") == {}
+    Records(store, "toy").put("answer", "newest", "{}")
+    Records(store, "toy").put("answer", "newest", "{1}")
+    assert Records(store, "toy").read("answer") == {"newest": "{1}"}
+    assert Records(store, "another").read("answer") == {}
+    Records(store, "toy").forget("answer", ["newest"])
+    assert Records(store, "toy").read("answer") == {}

@@ -96,7 +96,7 @@ import sqlalchemy.dialects.sqlite
 from registry.ledger import Entry, Ledger
 from registry.store import RegistryError, Store
 ledger = Ledger.of(Store("http://x", Path(sys.argv[1])))
-ledger._engine.dispose()
+ledger.database._engine.dispose()
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 line = Entry("2", "2014", "ann", "m", "refuse", "toy", None, "1", ())
 for use in (lambda: ledger.entries("toy"), lambda: ledger.append(line)):

@@ -13,6 +13,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,42 @@ def test_two_retrainings_at_once_leave_one_in_charge_and_the_other_says_so(check
                     f"error: comparand.json names version 1, the registry version {now}; `refit run` writes it again\n"
                 )
         assert [status for status, _ in ended].count(0) == 1 + len(beaten)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("same_process")
+@pytest.mark.parametrize("trials", [1, MANY])
+def test_a_rollback_at_the_time_of_two_retrainings_holds_and_every_move_leads_on_from_the_one_before(
+    checkouts: Checkouts, trials: int
+) -> None:
+    def retrain(number: int, seed: int) -> None:
+        checkout = checkouts[number]
+        checkout.judged(seed)
+        register.run(checkout.context)
+
+    def roll_back() -> None:
+        refit("rollback", "--to", "1", "--why", "it misjudges", "--project", str(checkouts.folder / "checkout2"))
+
+    for trial in range(trials):
+        checkouts.reset()
+        assert at_once([lambda: register.run(checkouts[1].context)], checkouts.folder) == [(0, "")]
+        ended = at_once(
+            [roll_back, *(lambda n=n, s=trial * 2 + n: retrain(n, 200 + s) for n in (1, 3))], checkouts.folder
+        )
+        said = " ".join(" ".join(each.split()) for _, each in ended)
+        assert "Traceback" not in said
+        assert ended[0][0] == 0, ended
+        assert all(
+            status == 0 or "comparand.json names version" in each or "is the champion now" in each
+            for status, each in ended[1:]
+        ), ended
+        first = checkouts[1]
+        moves = [line for line in first.told if line[0] != "refuse"]
+        assert all(after[1] == before[2] for before, after in pairwise(moves)), moves
+        assert moves[-1][2] == first.aliases["champion"]
+        (rolled_back,) = [place for place, move in enumerate(moves) if move[0] == "rollback"]
+        undone = moves[rolled_back][1]
+        assert moves[rolled_back][2] == "1"
+        assert undone not in [move[2] for move in moves[rolled_back:]], "no run undoes what a person decided"
+        assert Ledger.of(first.store).examine().problem is None
+        assert Ledger.of(first.store).pending("toy") is None

@@ -12,7 +12,7 @@ import pytest
 
 from refit.cli.inspection import print_champion
 from refit.errors import RefitError, UserError
-from refit.models import verification
+from refit.models import incumbent, verification
 from registry.client import client
 from tasks import register
 
@@ -178,3 +178,43 @@ def test_where_the_alias_is_gone_an_older_version_needs_a_reason_to_be_promoted(
     assert "champion" not in project.aliases
     assert register.promote(project.context, "1", why="2 failed") == "toy version 1 is champion"
     assert project.told[-1] == ("overrule", None, "1")
+
+
+def test_no_run_replaces_a_champion_whose_alias_was_set_outside_of_refit(project: Any) -> None:
+    project.registered(0)
+    project.registered(1, promote=False)
+    client(project.store).set_registered_model_alias("toy", "champion", "2")
+    project.trained(2)
+    seen = r"version 2 of toy has the alias champion, but by the ledger version 1 is .* until then no run promotes"
+    incumbent.refresh(project.context)  # with a warning
+    project.evaluated()
+    told = project.told
+    with pytest.raises(RefitError, match=seen):
+        register.run(project.context)
+    assert project.told == told, "nothing is decided: once the alias is right, the same run goes on"
+
+    with pytest.raises(UserError, match="version 2 of toy may not be promoted: version 2 of toy has the alias"):
+        register.promote(project.context, "2")
+    assert register.promote(project.context, "2", why="it is the new one") == "toy version 2 is champion"
+    assert project.told[-1] == ("overrule", "2", "2")
+    register.run(project.context)
+    assert project.told[-1] == ("promote", "2", "3")
+
+    client(project.store).set_registered_model_alias("toy", "champion", "1")
+    assert "version 3 is champion in place of version 1" in register.promote(project.context, "3", why="undone")
+    assert register.promote(project.context, "3") == "toy version 3 is the champion already"
+
+
+def test_a_model_that_a_person_replaced_does_not_come_back_under_another_number(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    register.rollback(project.context, why="it fails on Mondays")
+    demoted = project.version("2")
+    client(project.store).delete_model_version("toy", "2")  # as `refit gc` does after ten more
+    project.judged(1)
+    register.run(project.context)
+    assert project.receipt["version"] == "3"
+    assert project.receipt["model_digest"] == demoted.tags["refit.model_digest"]
+    assert project.aliases["champion"] == "1"
+    assert "the same model, version 2, was replaced by hand at" in project.receipt["outcome"]["reasons"][0]
+    assert "version 3 is champion" in register.promote(project.context, "3", why="Mondays are over")
