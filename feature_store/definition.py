@@ -249,7 +249,7 @@ class FeatureSet(Definition):
     description: str = ""
 
     @model_serializer(mode="wrap")
-    def _as_before(self, written: Callable[[FeatureSet], dict[str, Any]]) -> dict[str, Any]:
+    def _as_before(self, written: Callable[[FeatureSet], dict[str, object]]) -> dict[str, object]:
         """Omit models where there are none, as before the field existed, so that stored models keep their digest."""
         return {name: value for name, value in written(self).items() if name != "models" or value}
 

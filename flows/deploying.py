@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -25,6 +25,7 @@ from refit.runtime.terminal import say
 
 Pull = Literal["git", "image", "folder"]
 PULLS: tuple[Pull, ...] = get_args(Pull)
+PullStep = dict[str, dict[str, str]]  # of `prefect.yaml`: the function that a worker calls, with its arguments
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Origin:
     commit: str
     folder: str
 
-    def step(self, secret: str | None) -> dict[str, Any]:
+    def step(self, secret: str | None) -> PullStep:
         """Return the pull step; `secret` names the Prefect Secret block with an access token."""
         token = {"access_token": f"{{{{ prefect.blocks.secret.{secret} }}}}"} if secret else {}
         arguments = {"repository": self.repository, "commit": self.commit, "project": self.folder}
@@ -61,7 +62,7 @@ def deploy(
     deployments.require(project)
     environment = _server()
     params = run_file.params_of(project)
-    steps: list[dict[str, Any]] = []
+    steps: list[PullStep] = []
     if pull != "folder":
         state_outside(project, params)
         steps = [origin_of(project, repository).step(secret) if pull == "git" else {IMAGE: {}}]
@@ -78,7 +79,7 @@ def deploy(
     return [f"{_flow(entry)}/{entry['name']}" for entry in content["deployments"]]
 
 
-def remote(declared: YamlTree, *, model: str, pool: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
+def remote(declared: YamlTree, *, model: str, pool: str, steps: list[PullStep]) -> YamlTree:
     """Return `prefect.yaml` for a server with other projects: names begin with the model's, and runs with `steps`.
 
     Raises:
@@ -149,7 +150,7 @@ def _server() -> dict[str, str]:
     return settings
 
 
-def _renamed(trigger: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+def _renamed(trigger: YamlTree, names: Mapping[str, str]) -> YamlTree:
     """Return a trigger that follows deployments by their names on the server."""
     related = trigger.get("match_related") or []
     entries = [
@@ -165,5 +166,5 @@ def _listed(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else names
 
 
-def _flow(entry: Mapping[str, Any]) -> str:
+def _flow(entry: YamlTree) -> str:
     return str(entry["entrypoint"]).rpartition(":")[2].replace("_", "-")
