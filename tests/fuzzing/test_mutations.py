@@ -34,11 +34,11 @@ from refit.files import artifacts
 from refit.learners import safe
 from refit.runtime import run_file
 from refit.runtime.context import Context
-from refit.schemas.answered_drift import DataWindow
+from refit.schemas.answered_drift import Answer, DataWindow, write_answers
 from refit.schemas.snapshot import Snapshot
 from refit.sources import sources
 from refit.sources.source_files import SourceFile
-from refit.storage import batches, quarantine
+from refit.storage import batches, drift_answers, quarantine
 from tasks import ingest
 from tasks.score.input_rows import read_rows
 
@@ -198,7 +198,8 @@ def project(tmp_path: Path, root: Path) -> Path:
     release = {**batch, "rows": [3], "why": "it is right", "who": "me", "when": "2020-01-01T00:00:00Z"}
     artifacts.write_json(tmp_path / "released.json", {"released": [release]})
     window = DataWindow(first="2013-01-01", end="2013-01-08")
-    retrain_dedup.record(tmp_path, parse(PARAMS), window, flow_run="x", now=NOW)
+    answer = Answer(window=window, flow_run="x", at=NOW.isoformat(timespec="seconds"))
+    write_answers(tmp_path / drift_answers.ANSWERS, {parse(PARAMS).project.name: answer})  # as an older Refit did
     up = {"name": "mlflow", "pid": 1, "since": 1.0, "mark": "x", "port": 5000, "log": str(tmp_path / ".refit/x.log")}
     artifacts.write_json(tmp_path / ".refit/up.json", [up])
     refusals = [quarantine.Refusal(row, "a.csv", "id", "x", "is no integer", "{}", "cast") for row in range(9)]
