@@ -12,7 +12,16 @@ from pathlib import Path
 from types import MappingProxyType
 
 from flows.services import credentials
-from flows.services.processes import LOOPBACK, Started, end, listen_from, python, start, wait_until_it_answers
+from flows.services.processes import (
+    LOOPBACK,
+    Started,
+    end,
+    listen_from,
+    listen_on,
+    python,
+    start,
+    wait_until_it_answers,
+)
 from flows.services.service_state import MLFLOW, PREFECT, address, api
 from refit.errors import Terminated
 from refit.files.artifacts import STATE
@@ -34,8 +43,8 @@ _TITLES = {
 }
 
 
-def serve_uis(project: Path) -> None:
-    """Start both UIs, print their addresses, and stop them on Ctrl-C.
+def serve_uis(project: Path, *, prefect_port: int | None = None, mlflow_port: int | None = None) -> None:
+    """Start both UIs on the ports, or the first free ones; print their addresses, and stop them on Ctrl-C.
 
     Raises:
         RefitError: a server ended before it answered; the message names its log.
@@ -43,8 +52,8 @@ def serve_uis(project: Path) -> None:
     started_at, servers = time.monotonic(), list[Started]()
     is_new = not credentials.is_made(project)
     try:
-        for name, first in FIRST_PORT.items():
-            with listen_from(first) as listening:
+        for name, port in ((PREFECT, prefect_port), (MLFLOW, mlflow_port)):
+            with listen_on(name, port) if port else listen_from(FIRST_PORT[name]) as listening:
                 servers.append(start_server(project, name, listening, STATE / f"{name}-server.log"))
         for server in servers:
             wait_until_it_answers(server)

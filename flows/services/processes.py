@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 
 from flows.services.guard import IDENTITY, proof
-from refit.errors import RefitError
+from refit.errors import RefitError, UserError
 
 LOOPBACK = "127.0.0.1"
 MARK = "REFIT_STARTED"  # an environment variable that all descendants inherit, including orphans and other sessions
@@ -143,6 +143,17 @@ def listen(port: int) -> socket.socket | None:
         return socket.create_server((LOOPBACK, port), backlog=100)
     except OSError:
         return None
+
+
+def listen_on(name: str, port: int) -> socket.socket:
+    """Listen on the port that was named for a server.
+
+    Raises:
+        UserError: it is in use.
+    """
+    if (listening := listen(port)) is None:
+        raise UserError(f"port {port} is in use on {LOOPBACK}; name another with --{name}-port, or leave it out")
+    return listening
 
 
 def listen_from(first_port: int) -> socket.socket:

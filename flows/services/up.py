@@ -14,7 +14,7 @@ from pathlib import Path
 from flows import deployments
 from flows.services import credentials
 from flows.services.ports import ENVIRONMENT, FIRST_PORT, format_server, print_secret, start_server, until_interrupted
-from flows.services.processes import LOOPBACK, Started, end, listen, listen_from, start, wait_until_it_answers
+from flows.services.processes import Started, end, listen_from, listen_on, start, wait_until_it_answers
 from flows.services.service_state import (
     MLFLOW,
     PREFECT,
@@ -119,9 +119,7 @@ def _port(name: str, requested: int | None, current: Started | None, earlier: St
         return None
     if requested is None:
         return listen_from((earlier and earlier.port) or FIRST_PORT[name])
-    if (listening := listen(requested)) is None:
-        raise UserError(f"port {requested} is in use on {LOOPBACK}; name another with --{name}-port, or leave it out")
-    return listening
+    return listen_on(name, requested)
 
 
 def _start_worker(project: Path, environment: Mapping[str, str]) -> Started:

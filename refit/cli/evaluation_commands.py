@@ -14,9 +14,11 @@ app = typer.Typer()
 
 @app.command()
 def replay(
-    start: Annotated[str, typer.Option("--from", help="date or time at which the replay begins")],
-    end: Annotated[str, typer.Option("--to", help="date or time at which it ends")],
     project: Project = HERE,
+    start: Annotated[
+        str | None, typer.Option("--from", help="date or time at which it begins; default: half of what was ingested")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", help="at which it ends; default: where the data end")] = None,
     every: Annotated[str | None, typer.Option("--every", help="day, week or month; default: ingest.period")] = None,
     policies: Annotated[
         str, typer.Option("--policies", help="comma-separated; settings of `drift` after colons: drift:breached=1")

@@ -33,13 +33,21 @@ app = typer.Typer(
     name="refit",
     help="Keeps models current: none becomes champion unless shown to be no worse than a stated margin allows.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     callback=with_version,
 )
-for _commands in (pipeline_commands, evaluation_commands, project_commands, service_commands, registry_commands):
-    app.add_typer(_commands.app)
-app.add_typer(quarantine_commands.app, name="quarantine")
+_PANELS = {
+    "Train, score and watch": pipeline_commands.app,
+    "Try something, and leave the champion alone": evaluation_commands.app,
+    "Models and their champion": registry_commands.app,
+    "Projects": project_commands.app,
+    "Servers": service_commands.app,
+}
+for _panel, _commands in _PANELS.items():
+    for _command in _commands.registered_commands:
+        _command.rich_help_panel = _panel
+    app.add_typer(_commands)
+app.add_typer(quarantine_commands.app, name="quarantine", rich_help_panel="Projects")
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from typer.exceptions import TyperException
 from refit.errors import UserError
 from refit.files.permissions import close, tighten
 from refit.files.yaml_files import read_value
-from refit.runtime.terminal import say
+from refit.runtime import terminal
+from refit.runtime.terminal import print_json, say
 from registry.secrets import redacted
 
 if TYPE_CHECKING:
@@ -45,7 +46,15 @@ def _show_version(requested: bool) -> None:
         raise typer.Exit
 
 
+def _be_quiet(requested: bool) -> None:
+    terminal.QUIET = requested
+
+
 def with_version(
+    quiet: Annotated[
+        bool,
+        typer.Option("--quiet", "-q", callback=_be_quiet, help="no progress and no summary; errors and --json alone"),
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_show_version, help="show Refit's version and exit")
     ] = False,
@@ -84,6 +93,11 @@ def assignments(texts: list[str]) -> Overrides:
             raise UserError(f"--set {text}: expected section.key=value, e.g. --set train.seed=1")
         settings[path.strip()] = read_value(value)
     return settings
+
+
+def print_outcome(sentence: str, *, as_json: bool) -> None:
+    """Print what a command did."""
+    print_json({"outcome": sentence}) if as_json else say(sentence)
 
 
 def json_object(option: str, text: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -54,12 +55,22 @@ def init(
     timezone: Annotated[
         str, typer.Option("--timezone", help="whose days, weeks and months are meant, as Europe/Berlin")
     ] = "UTC",
+    from_example: Annotated[
+        str | None, typer.Option("--from-example", help="copy an example of Refit's repository, such as churn")
+    ] = None,
+    git: Annotated[bool, typer.Option(help="make a git repository, unless DIR lies in one")] = True,
     debug: Debug = False,
 ) -> None:
     """Make a new project that runs at once."""
-    from refit.new_project import project_folder
+    from refit.new_project import example_copy, project_folder, repository
     from refit.new_project.table_reading import Hints
 
     ahead = project_folder.steps_ahead(horizons) if horizons else ()
     hints = Hints(encoding, tuple(time_format or ()), positive, split, tuple(missing or ()), timezone)
-    project_folder.create(folder, csv=csv, time=time, label=label, key=tuple(key or ()), horizons=ahead, hints=hints)
+    with (
+        example_copy.copied(from_example, folder) if from_example else nullcontext(),
+        repository.made(folder, wanted=git),
+    ):
+        project_folder.create(
+            folder, csv=csv, time=time, label=label, key=tuple(key or ()), horizons=ahead, hints=hints
+        )

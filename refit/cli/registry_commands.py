@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from refit.cli.options import HERE, AsJson, Debug, Project, Wait, Why, project_at
+from refit.cli.options import HERE, AsJson, Debug, Project, Wait, Why, print_outcome, project_at
 from refit.errors import UserError
 from refit.runtime.terminal import print_json, say
 
@@ -55,7 +55,10 @@ def explain(
 ) -> None:
     """Why a version is, or is not, champion; or, with --row, which features pushed a prediction up and down."""
     if (version is None) == (row is None):
-        raise UserError("name a version, or give --row KEY (or FILE.csv) of what the champion predicts")
+        raise UserError(
+            "say what to explain: `refit explain VERSION` says why a version is, or is not, champion (`refit history` "
+            "lists them); `refit explain --row KEY`, or --row FILE.csv, which features pushed a prediction up and down"
+        )
     if row is None:
         from refit.cli import inspection
 
@@ -103,12 +106,13 @@ def promote(
     project: Project = HERE,
     why: Why = None,
     wait: Wait = 0,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Promote a version through the gate's checks; `--why` overrules the gate, on the record."""
     from refit.cli import running
 
-    say(running.promote(project_at(project), version, why=why, wait_seconds=wait))
+    print_outcome(running.promote(project_at(project), version, why=why, wait_seconds=wait), as_json=as_json)
 
 
 @app.command()
@@ -119,12 +123,13 @@ def rollback(
     project: Project = HERE,
     why: Why = None,
     wait: Wait = 0,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make an earlier version champion again, once its stored model has proved to be what it was."""
     from refit.cli import running
 
-    say(running.rollback(project_at(project), to, why=why, wait_seconds=wait))
+    print_outcome(running.rollback(project_at(project), to, why=why, wait_seconds=wait), as_json=as_json)
 
 
 @app.command()
@@ -172,13 +177,14 @@ def export(
 def sign(
     version: Annotated[str | None, typer.Argument(help="model version; default: the champion")] = None,
     project: Project = HERE,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Sign a version that was registered before `registry.signing` was set."""
     from flows import session
     from refit.models import export as exporting
 
-    say(exporting.sign(session.context_of(project_at(project)), version))
+    print_outcome(exporting.sign(session.context_of(project_at(project)), version), as_json=as_json)
 
 
 @app.command()
@@ -192,6 +198,7 @@ def repair(
     ] = False,
     why: Why = None,
     wait: Wait = 0,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Put the champion that the ledger names back, where its alias or its version was deleted in MLflow."""
@@ -204,9 +211,12 @@ def repair(
     if move_ledger and accept_ledger:
         raise UserError("--move-ledger and --accept-ledger are two repairs: give one of them")
     if move_ledger:
-        say(running.move_ledger(project_at(project), wait_seconds=wait))
+        print_outcome(running.move_ledger(project_at(project), wait_seconds=wait), as_json=as_json)
         return
-    say(running.repair(project_at(project), accept_ledger=why if accept_ledger else None, wait_seconds=wait))
+    print_outcome(
+        running.repair(project_at(project), accept_ledger=why if accept_ledger else None, wait_seconds=wait),
+        as_json=as_json,
+    )
 
 
 @app.command()

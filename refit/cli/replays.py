@@ -10,14 +10,35 @@ from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
 from flows.progress_display import screen, show_progress
-from refit.config import nearest
-from refit.config.windows import Period
+from refit.config import Params, nearest
+from refit.config.windows import Period, period_start, shift
 from refit.errors import UserError
+from refit.files.artifacts import SNAPSHOT
 from refit.problems import metric_named
 from refit.runtime import lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.replay_result import Gain, PolicyResult, ReplayResult, WindowResult
+from refit.schemas.snapshot import Snapshot
+from refit.storage.snapshots import label_source
+
+
+def _period(project: Path, params: Params, every: Period, start: str | None, end: str | None) -> tuple[str, str]:
+    """The later half of what the last run had, in whole periods, where `start` or `end` is not given.
+
+    Raises:
+        RefitError: nothing was ingested yet.
+    """
+    snapshot, zone = Snapshot.read(project / SNAPSHOT), params.project.zone
+    source = label_source(params)
+    batches = [each for each in snapshot.batches if each.source == source and each.first and each.last]
+    if not batches:
+        raise UserError("the last run ingested no dated rows; name the time to replay: --from DATE --to DATE")
+    first, last = min(each.first for each in batches if each.first), max(each.last for each in batches if each.last)
+    ends = period_start(min(snapshot.as_of, shift(period_start(last, every, zone), 1, every)), every, zone)
+    begins = period_start(first + (last - first) / 2, every, zone)
+    return start or begins.date().isoformat(), end or ends.date().isoformat()
+
 
 MOST_WINDOWS = 16  # printed; the report has all
 
@@ -25,8 +46,8 @@ MOST_WINDOWS = 16  # printed; the report has all
 def replay(
     project: Path,
     *,
-    start: str,
-    end: str,
+    start: str | None,
+    end: str | None,
     every: str | None,
     policies: str,
     metric: str | None,
@@ -52,6 +73,8 @@ def replay(
     from refit.reports import replay_report
 
     _require("--metric", metric, metrics_of(params.task))
+    if start is None or end is None:
+        start, end = _period(project, params, cast(Period, every), start, end)
     request = replaying.ReplayOptions(
         start,
         end,

@@ -323,7 +323,9 @@ Rows: {describe_rows(reading, f"raw/{table}")}.
     refit run        # six stages, then a summary; again: unchanged
     refit show       # which version is champion, and why
     refit status     # what would run now
-    refit up         # by itself from now on: prefect.yaml says what and when
+    refit ui         # MLflow and Prefect in the browser, until Ctrl-C
+    git add -A && git commit -m "New project"    # `refit up` and `dvc exp` use committed code
+    refit up         # by itself from now on: prefect.yaml says what and when; Ctrl-C ends it
 
 - More data: put the next file next to it in `raw/` and `refit run`.
 - Other learners, another gate: edit `params.yaml`; unknown keys are errors that name the nearest known one.

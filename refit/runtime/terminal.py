@@ -23,11 +23,14 @@ from registry.secrets import redacted
 __all__ = ["Terminal", "guard_logs", "line", "print_json", "say"]
 
 
+QUIET = False  # `refit --quiet`: consoles print nothing; `say` and `print_json` do
+
+
 class Terminal(Console):
     """rich's console without markup, emoji codes and highlighting, so that no character is a command."""
 
     def __init__(self, *, stderr: bool = False, file: IO[str] | None = None, width: int | None = None) -> None:
-        super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False)
+        super().__init__(stderr=stderr, file=file, width=width, markup=False, emoji=False, highlight=False, quiet=QUIET)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A text on one line; rich calls this for everything that is printed, measured or put into a table."""

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -17,6 +18,9 @@ from refit.runtime.context import Context
 from refit.schemas.artifact import Part, utc_text
 from refit.schemas.releases import Release, Releases
 from refit.schemas.snapshot import Snapshot, SnapshotBatch
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 COLUMNS = ("_row", "file", "column", "value", "reason", "row", "check")
 
@@ -52,17 +56,22 @@ def path_of(source: str, batch: str) -> Path:
 
 def write(path: Path, refusals: Sequence[Refusal]) -> None:
     """Write the refusals of a batch, ordered by row."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
+
+    with artifacts.atomic(path) as scratch:
+        pq.write_table(table_of(refusals), scratch)
+
+
+def table_of(refusals: Sequence[Refusal]) -> pa.Table:
+    """A table of refusals, ordered by row."""
+    import pyarrow as pa
 
     ordered = sorted(refusals, key=lambda refusal: refusal.row)
     names = ("row", "file", "column", "value", "reason", "raw", "check")
-    table = pa.table(
+    return pa.table(
         [pa.array([getattr(r, name) for r in ordered], pa.int64() if name == "row" else pa.string()) for name in names],
         names=list(COLUMNS),
     )
-    with artifacts.atomic(path) as scratch:
-        pq.write_table(table, scratch)
 
 
 def read(path: Path) -> list[Refusal]:

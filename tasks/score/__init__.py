@@ -381,10 +381,17 @@ def _write(path: Path, table: pa.Table) -> None:
 
 
 def _write_refusals(target: Path, requested: RowsToScore) -> Path | None:
-    """Write the refused rows of a file next to its predictions; those of a batch are in the quarantine already."""
+    """Write the refused rows of a file next to its predictions, as CSV too if those are CSV.
+
+    Those of a batch are in the quarantine already.
+    """
     path = target.with_name(f"{target.stem}.quarantined.parquet")
+    as_csv = path.with_suffix(".csv") if target.suffix == ".csv" else None
     if not requested.refusals:
-        path.unlink(missing_ok=True)
+        for each in filter(None, (path, as_csv)):
+            each.unlink(missing_ok=True)
         return None
     quarantine.write(path, requested.refusals)
+    if as_csv:
+        _write(as_csv, quarantine.table_of(requested.refusals))
     return path

@@ -99,6 +99,8 @@ def test_every_row_of_a_file_is_scored_or_quarantined_with_a_reason(project: Pat
     assert refused[4] == "is no integer"
     assert refused[7] == "has no event time"
     assert "repeats another row" in refused[8]
+    as_csv = pyarrow.csv.read_csv(tmp_path / "scores.quarantined.csv")
+    assert dict(zip(as_csv["_row"].to_pylist(), as_csv["reason"].to_pylist(), strict=True)) == refused
     assert told.notes == ("new.csv has no column churned: taken as missing",)
 
 

@@ -1,0 +1,74 @@
+"""`refit init`: the git repository of a new project, and projects copied from an example."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from commands import refit_in
+
+
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_new_project_is_a_git_repository_that_ignores_what_runs_write(tmp_path: Path) -> None:
+    done = refit_in(tmp_path, "init", "demo")
+    assert done.returncode == 0, done.stderr
+    assert "git add -A && git commit" in done.stdout
+    assert git(tmp_path / "demo", "rev-parse", "--show-toplevel") == str(tmp_path / "demo")
+    tracked = git(tmp_path / "demo", "ls-files", "--others", "--cached", "--exclude-standard").split("\n")
+    assert {"params.yaml", "dvc.yaml", "README.md", "raw/subscriptions.csv", ".dvc/config"} <= set(tracked)
+    assert not {"run.yaml", "comparand.json", "warm_start.json"} & set(tracked)
+    assert not [name for name in tracked if name.startswith((".refit/", "data/", ".dvc/tmp", ".dvc/cache"))]
+    assert "no_scm" not in (tmp_path / "demo/.dvc/config").read_text()
+
+
+def test_a_project_within_a_repository_gets_none_of_its_own(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet")
+    assert refit_in(tmp_path, "init", "demo").returncode == 0
+    assert not (tmp_path / "demo/.git").exists()
+
+
+def test_no_git_leaves_a_project_without_a_repository(tmp_path: Path) -> None:
+    done = refit_in(tmp_path, "init", "demo", "--no-git")
+    assert (done.returncode, "git commit" in done.stdout) == (0, False)
+    assert not (tmp_path / "demo/.git").exists()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_project_that_cannot_be_made_leaves_no_repository(is_there: bool, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text("a\n")
+    if is_there:
+        (tmp_path / "demo").mkdir()
+    assert refit_in(tmp_path, "init", "demo", "--csv", "bad.csv", "--label", "a").returncode == 2
+    assert (tmp_path / "demo").exists() == is_there
+    assert not is_there or list((tmp_path / "demo").iterdir()) == []
+
+
+def test_an_example_becomes_a_project_whose_readme_is_true_there(root: Path, tmp_path: Path) -> None:
+    done = refit_in(tmp_path, "init", "mine", "--from-example", "churn")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "mine/params.yaml").read_bytes() == (root / "examples/churn/params.yaml").read_bytes()
+    assert {"dvc.yaml", "prefect.yaml", "stand_in.py", ".gitignore"} <= {
+        each.name for each in (tmp_path / "mine").iterdir()
+    }
+    readme = (tmp_path / "mine/README.md").read_text()
+    assert "refit run\n" in readme
+    assert "--project" not in readme
+    assert refit_in(tmp_path / "mine", "status").returncode == 0
+
+
+def test_an_unknown_example_is_an_error_with_the_nearest_name_and_makes_nothing(tmp_path: Path) -> None:
+    done = refit_in(tmp_path, "init", "mine", "--from-example", "chrun")
+    assert done.returncode == 2
+    assert "no such example; did you mean 'churn'?" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_example_replaces_no_file_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("mine\n")
+    assert refit_in(tmp_path, "init", ".", "--from-example", "churn").returncode == 2
+    assert [each.name for each in tmp_path.iterdir()] == ["README.md"]
