@@ -1,22 +1,33 @@
-"""The library below steps and flows, and Refit's public function for other programs: `refit.load`.
+"""The library below steps and flows, and Refit's functions for other programs: `refit.load`, `refit.run` and others.
 
 Importing it sets variables that libraries read when they load: no analytics, and OpenMP threads that wait passively.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from refit.learners.pyfunc import TableModel
 
-__all__ = ["load"]
+_API = ("check_drift", "compare", "explain", "history", "run", "score", "show", "status")  # of `refit.api`
+__all__ = ["load", *_API]
+
+
+def __getattr__(name: str) -> Callable[..., Any]:
+    """A function of `refit.api`, which is imported only when one is used."""
+    if name not in _API:
+        raise AttributeError(f"module 'refit' has no attribute {name!r}")
+    function: Callable[..., Any] = getattr(importlib.import_module("refit.api"), name)
+    return function
+
 
 for _switch, _off in {
     "DO_NOT_TRACK": "1",

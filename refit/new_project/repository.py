@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from refit.plain_text import one_line
 from refit.runtime import provenance
 from refit.runtime.terminal import say
 
@@ -27,15 +28,23 @@ def made(folder: Path, *, wanted: bool) -> Iterator[None]:
     top = folder if not is_new else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _git(folder, "init", "--quiet")
+        initialised = _initialise(folder)
         yield
     except BaseException:
         shutil.rmtree(top / ".git" if top else folder, ignore_errors=True)
         raise
-    say("  git     a new repository; `refit up` runs committed code only: git add -A && git commit -m 'New project'")
+    if initialised:
+        say(
+            "  git     a new repository; `refit up` runs committed code only: git add -A && git commit -m 'New project'"
+        )
 
 
-def _git(folder: Path, *arguments: str) -> None:
-    subprocess.run(
-        ["git", *arguments], cwd=folder, env=provenance.git_environment(), capture_output=True, check=True, timeout=60
-    )
+def _initialise(folder: Path) -> bool:
+    """Run `git init`; if git fails, say why on standard error, and leave nothing of it."""
+    command = ["git", "init", "--quiet"]
+    done = subprocess.run(command, cwd=folder, env=provenance.git_environment(), capture_output=True, check=False)
+    if done.returncode:
+        shutil.rmtree(folder / ".git", ignore_errors=True)
+        why = one_line(done.stderr.decode(errors="backslashreplace").strip())
+        say(f"warning: no git repository: {why}", stderr=True)
+    return done.returncode == 0

@@ -1,0 +1,38 @@
+"""Compares two registered versions by what was measured when each was judged."""
+
+from __future__ import annotations
+
+from refit.errors import UserError
+from refit.models import run_logging
+from refit.models.incumbent import TEST_TAG
+from refit.runtime.context import Context
+from registry import versions
+
+
+def compared(
+    context: Context, first: str, second: str
+) -> tuple[tuple[str, str], tuple[str, str], dict[str, tuple[float | None, float | None]], bool]:
+    """The versions, their learners, their test metrics by name, and whether the test rows were the same.
+
+    Raises:
+        UserError: there is no such version.
+    """
+    model = context.params.project.name
+    with run_logging.opened(context) as store:
+        both = [versions.version(store, model, number) for number in (first, second)]
+    for number, of in zip((first, second), both, strict=True):
+        if of is None:
+            raise UserError(f"{model} has no version {number!r}; `refit history` names those that were judged")
+    before, after = (of for of in both if of is not None)
+    measured = [
+        {name: value for name, value in content.items() if isinstance(value, float)}
+        for of in (before, after)
+        for content in [versions.json_object(of, "the tag refit.metrics", of.tags.get("refit.metrics", "{}"))]
+    ]
+    names = sorted(name for name in {*measured[0], *measured[1]} if not name.endswith(("_lower", "_upper")))
+    return (
+        (before.version, after.version),
+        (before.tags.get("refit.learner", "?"), after.tags.get("refit.learner", "?")),
+        {name: (measured[0].get(name), measured[1].get(name)) for name in names},
+        before.tags.get(TEST_TAG) is not None and before.tags.get(TEST_TAG) == after.tags.get(TEST_TAG),
+    )

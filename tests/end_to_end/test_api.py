@@ -1,0 +1,55 @@
+"""Refit's functions for notebooks, used as a notebook would: a script that imports `refit` alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import refit
+from refit import api
+from refit.errors import UserError
+
+
+def test_importing_refit_imports_no_heavy_library(root: Path) -> None:
+    code = (
+        "import refit, sys; print(sorted({'prefect', 'mlflow', 'pandas', 'numpy', 'dvc', 'typer'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert done.stdout.strip() == "[]"
+
+
+def test_each_function_is_one_of_the_package(project: Path) -> None:
+    assert {getattr(refit, name) for name in refit._API} <= {getattr(api, name) for name in api.__all__}
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        refit.trian  # noqa: B018
+
+
+def test_a_notebook_runs_shows_scores_compares_and_explains(project: Path) -> None:
+    summary = refit.run(project)
+    assert {each.state for each in summary.stages.values()} == {"unchanged"}
+    assert "version 1 is champion" in repr(summary)
+    assert summary._repr_html_().startswith("<pre>")
+    assert refit.status(project) == {}
+    champion = refit.show(project)
+    assert champion.version == "1"
+    assert "version 1" in champion._repr_html_()
+    assert [entry.action for entry in refit.history(project).value] == ["promote"]
+    report = refit.score("2024-10", project)
+    assert Path(report.out).is_file()
+    assert f"{report.rows.scored:,}" in repr(report)
+    comparison = refit.compare("1", "1", project)
+    assert comparison.same_test
+    assert comparison.metrics["roc_auc"][0] == comparison.metrics["roc_auc"][1]
+    assert "roc_auc" in repr(comparison)
+    assert refit.check_drift(project).verdict in ("ok", "warn", "retrain")
+    with pytest.raises(UserError, match="has no version '9'"):
+        refit.compare("1", "9", project)
+
+
+def test_texts_of_data_are_escaped_in_a_notebook() -> None:
+    assert api.Result(None, "<script>alert(1)</script>")._repr_html_() == (
+        "<pre>&lt;script&gt;alert(1)&lt;/script&gt;</pre>"
+    )
