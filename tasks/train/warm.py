@@ -55,9 +55,12 @@ def go_on(
             )
     development = Development(new, (fold,))
     trial = scored([fit_fold(spec, development, fold, context.progress, before=before)], development, context.params)
-    learner = make(spec)
-    rows = last_rows(learner, _newer(train.with_late(), validation, since), new)
-    fit_rows(learner, rows, before=before, iterations=trial.report.iterations, progress=context.progress)
+    if spec.problem.played:  # the policy of the best check is the candidate
+        learner, rows = trial.learner, new
+    else:
+        learner = make(spec)
+        rows = last_rows(learner, _newer(train.with_late(), validation, since), new)
+        fit_rows(learner, rows, before=before, iterations=trial.report.iterations, progress=context.progress)
     ready = with_intervals(trial.finish.on(learner), trial, development, context.params, context.progress)
     return Trained(ready, trial, [trial], len(rows), last)
 

@@ -6,7 +6,7 @@ import time
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import ConfigDict
@@ -21,6 +21,7 @@ from refit.learners.contract import (
     FitReport,
     Floats,
     Labels,
+    Learner,
     Spec,
     check_labels,
     describe,
@@ -65,7 +66,7 @@ class Policy:
 
     @property
     def declaration(self) -> Declaration:
-        return Declaration(("reinforcement",), labels=False, sequences=True, safe_format="safetensors")
+        return Declaration(("reinforcement",), warm_start=True, labels=False, sequences=True, safe_format="safetensors")
 
     def fit(
         self,
@@ -76,9 +77,36 @@ class Policy:
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        from refit.learners.networks.policies.training import TrainingControl, require_actions, trained
-
         check_labels(label, self.spec)
+        return self._play(train, None, validation, iterations, progress)
+
+    def resume(
+        self,
+        before: Learner,
+        train: pa.Table,
+        label: Labels,
+        *,
+        validation: tuple[pa.Table, Labels] | None = None,
+        iterations: int | None = None,
+        progress: Progress = silent,
+    ) -> FitReport:
+        """Go on from the layers of a policy; what its algorithm knew besides, such as values, is learned again.
+
+        With `validation` the policy stays as it was if no check is better.
+        """
+        assert isinstance(before, Policy)
+        return self._play(train, before, validation, iterations, progress)
+
+    def _play(
+        self,
+        train: pa.Table,
+        before: Policy | None,
+        validation: tuple[pa.Table, Labels] | None,
+        iterations: int | None,
+        progress: Progress,
+    ) -> FitReport:
+        from refit.learners.networks.policies.training import Start, TrainingControl, require_actions, trained
+
         own, gain = self._settings.own, metric_named(self.spec.metric).gain
         curve: list[CurvePoint] = []
         best: PolicyNetwork | None = None
@@ -109,8 +137,11 @@ class Policy:
                 score = f", {self.spec.metric} {curve[-1].validation:.4g} on validation" if curve else ""
                 progress(f"training {self.spec.name}, steps{score}", steps, own.steps)
 
+            start = None if before is None else Start(before._fitted, int(before.digest()[:8], 16))
+            if start is not None:
+                check(start.network, 0)
             control = TrainingControl(check, iterations, show)
-            last = trained(self.spec.problem, episodes, self._settings, self.spec.seed, control)
+            last = trained(self.spec.problem, episodes, self._settings, self.spec.seed, control, start)
         self._network = best or last
         return FitReport(curve[taken].iteration if curve else iterations or own.steps, tuple(curve))
 
@@ -124,12 +155,6 @@ class Policy:
             around.on_epoch(EpochReport(name, seed, len(curve), checks, None, None, round(seconds, 3), **scores))
         if around.judge is not None:
             around.judge(curve, own.steps)
-
-    def resume(self, *args: Any, **named: Any) -> FitReport:
-        raise UserError(
-            f"learner {self.spec.name!r} (policy) cannot go on from what it has learned: a stored policy holds what it "
-            "does, and not what its algorithm knew besides; set train.warm_start: null"
-        )
 
     def predict(self, table: pa.Table) -> Floats:
         if self._network is None:

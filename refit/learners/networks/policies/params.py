@@ -120,6 +120,7 @@ DECIDED = {
     "tensorboard_log": "MLflow has the learning curve",
     **dict.fromkeys(UNSUPPORTED, "it is not supported"),
 }
+NULLABLE = ("clip_range_vf", "target_kl")  # of the algorithms' arguments: null is their default
 ALONE = ("dqn", "sac")  # learn from one episode at a time
 
 
@@ -172,13 +173,15 @@ def settings_of(params: Mapping[str, object], kind: str, where: str) -> PolicySe
     if where:
         algorithm_class(own.algorithm)
         valid = ALGORITHMS[own.algorithm].model_fields
-        for name in others:
+        for name, value in others.items():
             address = f"{where}.params.{name}"
             if name in DECIDED:
                 raise UserError(f"learner {kind!r}: {name} is not set here, {DECIDED[name]} ({address})")
             if name not in valid:
                 near = nearest(name, [*names, *valid])
                 raise UserError(f"learner {kind!r} has no argument {name!r} with {own.algorithm}{near} ({address})")
+            if value is None and name not in NULLABLE:
+                raise UserError(f"learner {kind!r}: {name} is null; leave it out for the library's default ({address})")
         checked(ALGORITHMS[own.algorithm], kind, others, where)
         if own.environments > 1 and own.algorithm in ALONE:
             raise UserError(

@@ -13,6 +13,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
@@ -50,13 +51,21 @@ class TrainingControl:
     progress: Callable[[int], None] = field(default=lambda steps: None)
 
 
+@dataclass(frozen=True)
+class Start:
+    """The policy that a training goes on from."""
+
+    network: PolicyNetwork
+    number: int  # of the policy: other episodes are played than those that it was trained in
+
+
 class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
     """An environment in which each episode has the features of a row, drawn by chance, and a seed that no row has."""
 
-    def __init__(self, problem: Problem, episodes: Sequence[Episode], seed: int, index: int) -> None:
+    def __init__(self, problem: Problem, episodes: Sequence[Episode], seeds: Sequence[int], index: int) -> None:
         super().__init__(make_env(problem))
         self._name = str(problem.options.environment)
-        self._random = np.random.default_rng([TRAINING, seed, index])
+        self._random = np.random.default_rng([TRAINING, seeds[0], index, *seeds[1:]])
         self._episodes = [episode for episode in episodes if episode.values]  # without values all are the same
         self._seen = self.env.observation_space
         self.observation_space = spaces.Box(-np.inf, np.inf, (spaces.flatdim(self._seen),), np.float32)
@@ -116,24 +125,31 @@ class _Checks(BaseCallback):
 
 
 def trained(
-    problem: Problem, episodes: Sequence[Episode], settings: PolicySettings, seed: int, control: TrainingControl
+    problem: Problem,
+    episodes: Sequence[Episode],
+    settings: PolicySettings,
+    seed: int,
+    control: TrainingControl,
+    start: Start | None = None,
 ) -> PolicyNetwork:
-    """The policy after all steps of a training, or those up to `control.stop_at`.
+    """The policy after all steps of a training, or those up to `control.stop_at`; from random weights or `start`.
 
     Raises:
         UserError: the environment fails, an argument is invalid, or the training diverges.
     """
-    own = settings.own
+    own, seeds = settings.own, [seed] if start is None else [seed, start.number]
     with _own_random_state(), deterministic(seed, own.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that steps are no multiple of a batch
         makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
-            partial(TrainingEpisodes, problem, episodes, seed, index) for index in range(own.environments)
+            partial(TrainingEpisodes, problem, episodes, seeds, index) for index in range(own.environments)
         ]
         environments: Any = DummyVecEnv(makers)
         if own.normalize:
             environments = VecNormalize(environments, gamma=settings.algorithm.get("gamma", 0.99))
         try:
             model = _algorithm(environments, settings, seed)
+            if start is not None:
+                _take_over(start.network, model, settings)
             checks = _Checks(settings, control)
             model.learn(own.steps, callback=checks)
             if checks.policy is not None:
@@ -195,21 +211,61 @@ def require_actions(algorithm: str, environment: Any, name: str, where: str) -> 
         )
 
 
+def _take_over(network: PolicyNetwork, model: Any, settings: PolicySettings) -> None:
+    """Give a model the layers of a policy, and what the policy knows of the scale of observations.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    fresh = network_of(model, settings)
+    shapes = [{name: array.shape for name, array in each.arrays.items()} for each in (fresh, network)]
+    if fresh.form != network.form or shapes[0] != shapes[1]:
+        raise UserError(
+            f"learner 'policy' goes on from a policy with {_words(network)}, and the params ask for {_words(fresh)}: "
+            "set algorithm, hidden, activation, normalize and the environment as they were, or train.warm_start: null"
+        )
+    with torch.no_grad():
+        for index, layer in enumerate(_layers(model, settings)):
+            layer.weight.copy_(torch.from_numpy(network.arrays[f"layer{index}.weight"]))
+            layer.bias.copy_(torch.from_numpy(network.arrays[f"layer{index}.bias"]))
+    if settings.own.algorithm == "dqn":
+        model.policy.q_net_target.load_state_dict(model.policy.q_net.state_dict())
+    if settings.own.normalize:
+        seen = model.get_vec_normalize_env().obs_rms
+        seen.mean = network.arrays["observation.mean"].astype(np.float64)
+        seen.var = network.arrays["observation.variance"].astype(np.float64)
+        seen.count = float(settings.own.steps)
+
+
+def _words(network: PolicyNetwork) -> str:
+    """What a policy is, in words."""
+    form = network.form
+    widths = [len(network.arrays[f"layer{index}.bias"]) for index in range(form.layers)]
+    scaled = ", normalized" if form.normalized else ""
+    return f"layers of {' x '.join(map(str, [form.observations, *widths]))} ({form.activation}, {form.head}{scaled})"
+
+
+def _layers(model: Any, settings: PolicySettings) -> list[nn.Linear]:
+    """The layers of a model that choose actions, from observations on."""
+    policy = model.policy
+    if settings.own.algorithm == "dqn":
+        modules = [*policy.q_net.q_net]
+    elif settings.own.algorithm == "sac":
+        modules = [*policy.actor.latent_pi, policy.actor.mu]
+    else:
+        modules = [*policy.mlp_extractor.policy_net, policy.action_net]
+    return [module for module in modules if isinstance(module, nn.Linear)]
+
+
 def network_of(model: Any, settings: PolicySettings) -> PolicyNetwork:
     """A copy of the part of a model that chooses actions.
 
     Raises:
         UserError: a weight is not finite.
     """
-    own, policy = settings.own, model.policy
-    if own.algorithm == "dqn":
-        modules, head = [*policy.q_net.q_net], "choice"
-    elif own.algorithm == "sac":
-        modules, head = [*policy.actor.latent_pi, policy.actor.mu], "squashed"
-    else:
-        is_choice = isinstance(model.action_space, spaces.Discrete)
-        modules, head = [*policy.mlp_extractor.policy_net, policy.action_net], "choice" if is_choice else "clipped"
-    linear = [module for module in modules if isinstance(module, nn.Linear)]
+    own, linear = settings.own, _layers(model, settings)
+    is_choice = isinstance(model.action_space, spaces.Discrete)
+    head = "squashed" if own.algorithm == "sac" else "choice" if is_choice else "clipped"
     arrays = {}
     for index, layer in enumerate(linear):
         arrays[f"layer{index}.weight"] = layer.weight.detach().numpy().astype(np.float32).copy()

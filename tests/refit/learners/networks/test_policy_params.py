@@ -17,6 +17,7 @@ pytest.importorskip("stable_baselines3", reason="needs the extra [rl]")
     ("params", "message"),
     [
         ({"gamma": "x"}, r"'policy': input should be a valid number; found 'x' \(.*\.params\.gamma\)"),
+        ({"gamma": None}, r"gamma is null; leave it out for the library's default \(.*\.params\.gamma\)"),
         ({"gamma": 1.5}, r"less than or equal to 1; found 1.5 \(.*\.params\.gamma\)"),
         ({"learning_rate": 0}, r"greater than 0; found 0 \(.*learning_rate\)"),
         ({"learning_rate": float("nan")}, r"finite number; found nan \(.*learning_rate\)"),
