@@ -224,14 +224,14 @@ def test_a_circle_is_refused(toy: Any) -> None:
         folder_of(context, "toy", newest)
 
 
-def uses(toy: Any, model: str, digest: str) -> None:
+def uses(toy: Any, model: str, digest: str, version: str = "1") -> None:
     """Let the candidate take a feature from a version of another model."""
     from refit.files import artifacts
 
     features = read_json(toy.folder / FEATURE_SET)
-    version = ModelVersion(since=SEEN, version="1", model_digest=digest, manifest="0" * 64)
+    used = ModelVersion(since=SEEN, version=version, model_digest=digest, manifest="0" * 64)
     view = {"name": model, "features": [{"name": f"{model}_x", "column": "x"}]}
-    features["definitions"]["feature_set"]["models"] = [view | {"versions": [version.model_dump(mode="json")]}]
+    features["definitions"]["feature_set"]["models"] = [view | {"versions": [used.model_dump(mode="json")]}]
     for path in (toy.folder / FEATURE_SET, toy.folder / artifacts.CANDIDATE / FEATURE_SET.name):
         write_json(path, features)
     artifacts.write_manifest(toy.folder / artifacts.CANDIDATE)
@@ -239,21 +239,20 @@ def uses(toy: Any, model: str, digest: str) -> None:
 
 def test_gc_keeps_and_lineage_names_a_version_that_computes_features_of_another_model(toy: Any) -> None:
     toy.judged(3)
-    digest = toy.version("1").tags["refit.model_digest"]
-    uses(toy, "toy", digest)  # any model of this registry will do
+    digest = toy.version("2").tags["refit.model_digest"]
+    uses(toy, "toy", digest, version="2")  # any model of this registry will do
     register.run(toy.context)
-    assert toy.version("3").tags[f"{USES}.toy.1"] == digest
-    params = toy.context.params.model_copy(
-        update={"retention": toy.context.params.retention.model_copy(update={"versions": 1})}
-    )
+    assert toy.version("3").tags[f"{USES}.toy.2"] == digest
+    toy.registered(4)
+    assert toy.aliases == {"champion": "4", "challenger": "4", "previous": "3"}
+    retention = toy.context.params.retention.model_copy(update={"versions": 1})
+    params = toy.context.params.model_copy(update={"retention": retention})
     every = versions.tagged_by_client(toy.store, "toy", {})
-    assert _staying(replace(toy.context, params=params), toy.store, every)["1"] in (
-        "it computes features of version 3 of toy",
-        "anchor",
-    )
+    staying = _staying(replace(toy.context, params=params), toy.store, every)
+    assert staying["2"] == "it computes features of version 3 of toy"
     [other] = lineage.lineage(toy.context, "3").feature_models
-    [user] = lineage.lineage(toy.context, "1").used_by
+    [user] = lineage.lineage(toy.context, "2").used_by
     assert (str(other), str(user)) == (
-        f"version 1 of toy, model {digest[:12]}",
+        f"version 2 of toy, model {digest[:12]}",
         f"version 3 of toy, model {toy.version('3').tags['refit.model_digest'][:12]}",
     )
