@@ -20,6 +20,9 @@ def run(
     as_of: AsOf = "latest",
     set_: Sets = None,
     force: Annotated[bool, typer.Option("--force", help="run every stage, changed or not")] = False,
+    judge_only: Annotated[
+        bool, typer.Option("--judge-only", help="end before `register`: say what the gate decides, register nothing")
+    ] = False,
     wait: Wait = 0,
     as_json: AsJson = False,
     debug: Debug = False,
@@ -30,6 +33,16 @@ def run(
 
     folder = project_at(project)
     options = RunOptions(as_of=as_of, overrides=assignments(set_ or []), force=force, wait_seconds=wait)
+    if judge_only:
+        from flows import judging
+
+        decision = judging.judge(folder, options)
+        if as_json:
+            print_json(decision.to_json())
+            return
+        for line in judging.lines(folder, decision):
+            say(line)
+        return
     summary = running.run(folder, options, quiet=as_json)
     if as_json:
         print_json(summary.to_json())

@@ -21,12 +21,13 @@ from refit.config import STAGES, parse
 from refit.errors import UserError
 from refit.files.artifacts import atomic
 from refit.files.yaml_files import YamlTree, read_yaml
+from refit.new_project import ci_files
 from refit.new_project.description import describe_rows, describe_task, print_result
 from refit.new_project.first_look import look
 from refit.new_project.given_params import describe_completed, raw_paths
 from refit.new_project.new_params import params_of
 from refit.new_project.table_reading import Hints, TableReading, read_table
-from refit.runtime import dvc_runner
+from refit.runtime import dvc_runner, provenance
 from refit.runtime.stage_code import SECTIONS
 
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
@@ -35,6 +36,7 @@ EXAMPLE = "subscriptions.csv"
 _PROJECT_ENTRIES = (
     *("raw", "params.yaml", "dvc.yaml", str(PREFECT_YAML), ".gitignore", "README.md", ".dvc", ".dvcignore"),
     *("run.yaml", "data", "models", "reports", ".refit"),
+    *(".github", ".gitlab-ci.yml", "infra"),
 )
 
 
@@ -93,6 +95,8 @@ def create(
         _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
         _write_stages(folder, ("raw",))
         _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
+        if provenance.repository(folder) in (None, folder.resolve()):
+            ci_files.write(folder)
         if not (folder / "README.md").exists():
             _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
         _write_gitignore(folder / ".gitignore")

@@ -1,0 +1,46 @@
+"""A run that ends before `register`: it says what the gate would decide, and the team's registry stays as it is."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from flows.run_options import RunOptions
+from flows.session import session
+from refit.config import STAGES
+from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD
+from refit.schemas.evaluation import Evaluation
+from refit.schemas.gate_decision import Decision
+from tasks.stages import run_remembered
+
+JUDGED = STAGES[: STAGES.index("register")]
+
+
+def judge(project: Path, options: RunOptions) -> Decision:
+    """Run all stages but `register`, and return the gate's decision on the candidate. Nothing is registered.
+
+    Raises:
+        UserError: the settings are invalid.
+        RefitError: a stage failed, or another run holds the project.
+    """
+    with session(project, options) as run:
+        for stage in JUDGED:
+            started = time.monotonic()
+            with run.stage(stage):
+                outcome = run_remembered(stage, run.context(), force=run.force)
+            run.ended(stage, outcome, time.monotonic() - started)
+    return Decision.read(project / DECISION)
+
+
+def lines(project: Path, decision: Decision) -> list[str]:
+    """Return what was judged, in plain lines."""
+    evaluation = Evaluation.read(project / EVALUATION)
+    metrics = evaluation.metrics["candidate"]
+    return [
+        f"{'would be promoted' if decision.promote else 'would be refused'}, against "
+        f"{decision.incumbent if decision.incumbent.version else 'the baseline alone, since there is no champion'}",
+        *(f"  {reason}" for reason in decision.reasons),
+        *(f"{name:<20} {measured.value:.4g}" for name, measured in metrics.items() if measured.value is not None),
+        f"card                 {MODEL_CARD}",
+        "nothing was registered",
+    ]

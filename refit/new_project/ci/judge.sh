@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# On a pull request: what would this change do? Runs the pipeline and the gate, registers nothing, moves nothing.
+# Leaves reports/pull_request.md (metrics against BASE, the gate's decision) and reports/model_card.html.
+#   infra/ci/judge.sh [BASE]      default: origin/main
+set -euo pipefail
+base=${1:-origin/main}
+remote=$(dvc config core.remote || true)
+if [ -n "$remote" ]; then dvc pull --run-cache --allow-missing --quiet || echo "warning: DVC's remote lacks data; it is made again"; fi
+judged=$(refit run --judge-only)
+{
+  echo "### Refit: the candidate of this change"
+  echo
+  echo '```'
+  echo "$judged"
+  echo '```'
+  echo
+  echo "Metrics against \`$base\`:"
+  echo
+  dvc metrics diff --md "$base" 2>/dev/null || echo "(\`$base\` has no metrics in its dvc.lock, or DVC's remote lacks them)"
+} >reports/pull_request.md
+cat reports/pull_request.md

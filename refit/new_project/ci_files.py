@@ -1,0 +1,31 @@
+"""A project's files for CI: GitHub's and GitLab's workflow, and the scripts that both only call."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from refit.files.artifacts import atomic
+
+_SCRIPTS = ("judge.sh", "promote.sh", "drift.sh")
+TARGETS = {
+    **{f"infra/ci/{name}": name for name in _SCRIPTS},
+    ".github/workflows/refit.yml": "github.yml",
+    ".gitlab-ci.yml": "gitlab.yml",
+}
+INSTALL = "pip install 'refit[server]'"
+
+
+def write(folder: Path) -> None:
+    """Add the files that are not there yet; those of a repository belong at its top."""
+    for target, name in TARGETS.items():
+        if not os.path.lexists(folder / target):
+            with atomic(folder / target) as scratch:
+                scratch.write_text(content(name, INSTALL), encoding="utf-8")
+            (folder / target).chmod(0o755 if name in _SCRIPTS else 0o644)
+
+
+def content(name: str, install: str) -> str:
+    """Return a file with the command that installs Refit."""
+    text = (Path(__file__).parent / "ci" / name).read_text(encoding="utf-8")
+    return text.replace("- run: <install>", f"- run: {install}").replace("- <install>", f"- {install}")

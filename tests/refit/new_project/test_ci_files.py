@@ -1,0 +1,103 @@
+"""The scripts of CI, run as a workflow would run them: in a clone, with a team's registry, before and after a merge."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from driving import later_months
+
+from refit.new_project import ci_files
+from registry import versions
+from registry.store import locate
+
+BIN = Path(sys.executable).parent
+
+
+def test_the_reference_project_has_the_scripts_that_a_new_project_gets(root: Path, finished: Path) -> None:
+    for target, name in ci_files.TARGETS.items():
+        new = (finished / target).read_text()
+        assert new == ci_files.content(name, ci_files.INSTALL)
+        (install,) = {
+            line.strip("- ").removeprefix("run: ") for line in _differences((root / target).read_text(), new)
+        } or {""}
+        assert not install or install.startswith("make setup"), "only the command that installs Refit differs"
+        if target.endswith(".sh"):
+            assert os.access(finished / target, os.X_OK)
+
+
+def _differences(one: str, other: str) -> list[str]:
+    return [line for line, there in zip(one.splitlines(), other.splitlines(), strict=True) if line != there]
+
+
+@pytest.mark.parametrize("name", ["github.yml", "gitlab.yml"])
+def test_the_workflows_only_call_scripts_that_are_there(name: str) -> None:
+    text = ci_files.content(name, ci_files.INSTALL)
+    jobs = yaml.safe_load(text)
+    jobs = jobs.get("jobs", jobs)
+    for job in ("judge", "promote", "drift"):
+        called = re.findall(r"infra/ci/(\w+\.sh)", yaml.safe_dump(jobs[job]))
+        assert called == [f"{job}.sh"]
+        assert f"infra/ci/{job}.sh" in ci_files.TARGETS
+
+
+def test_a_project_in_a_folder_of_a_repository_gets_no_workflow_of_its_own(tmp_path: Path) -> None:
+    from refit.new_project.project_folder import create
+
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    create(tmp_path / "churn", csv=None, time=None, label=None, key=())
+    assert not (tmp_path / "churn/.github").exists()
+    assert not (tmp_path / "churn/infra").exists()
+
+
+@pytest.mark.slow
+def test_a_pull_request_is_judged_and_registers_nothing_and_main_promotes(finished: Path, tmp_path: Path) -> None:
+    project, registry = tmp_path / "main", f"sqlite:///{tmp_path / 'team/mlflow.db'}"
+    made = ("data", "models", "reports", ".refit", "dvc.lock", "run.yaml", "comparand.json", "warm_start.json")
+    shutil.copytree(finished, project, symlinks=True, ignore=shutil.ignore_patterns(*made, "__pycache__"))
+    (tmp_path / "team").mkdir()
+    (project / ".dvc/config").write_text(
+        f"[core]\n    remote = shared\n['remote \"shared\"']\n    url = {tmp_path / 'dvc'}\n"
+    )
+    store = locate(project, registry, {})
+
+    def script(folder: Path, *command: str, status: int = 0) -> str:
+        environ = {**os.environ, "MLFLOW_TRACKING_URI": registry, "PATH": f"{BIN}:{os.environ['PATH']}"}
+        done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout
+
+    def git(folder: Path, *arguments: str) -> None:
+        script(folder, "git", "-c", "user.name=a", "-c", "user.email=a@example.org", *arguments)
+
+    git(project, "init", "-q", "-b", "main")
+    git(project, "add", "-A")
+    git(project, "commit", "-q", "-m", "A project")
+    script(project, "infra/ci/promote.sh")
+    assert versions.registered(store, "demo").aliases["champion"] == "1"
+    git(project, "add", "-A")
+    git(project, "commit", "-q", "-m", "What main was made from")
+
+    change = tmp_path / "change"
+    git(tmp_path, "clone", "-q", str(project), str(change))
+    later_months(change, turned=False)
+    git(change, "add", "-A")
+    git(change, "commit", "-q", "-m", "Two months more")
+    said = script(change, "infra/ci/judge.sh", "origin/main")
+    assert (change / "reports/pull_request.md").read_text() in said
+    assert "against version 1" in said
+    assert "nothing was registered" in said
+    assert "| reports/metrics.json |" in said, "dvc metrics diff --md"
+    assert (change / "reports/model_card.html").is_file()
+    assert versions.registered(store, "demo").aliases == {"champion": "1", "challenger": "1"}
+    assert versions.version(store, "demo", "2") is None
+
+    script(change, "infra/ci/promote.sh")
+    assert versions.version(store, "demo", "2") is not None
+    assert '"verdict"' in script(change, "infra/ci/drift.sh")
