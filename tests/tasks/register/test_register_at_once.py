@@ -274,7 +274,7 @@ def test_a_rollback_at_the_time_of_two_retrainings_holds_and_every_move_leads_on
 
     for trial in range(trials):
         checkouts.reset()
-        assert at_once([lambda: register.run(checkouts[1].context)], checkouts.folder) == [(0, "")]
+        assert at_once([lambda: register.run(checkouts[4].context)], checkouts.folder) == [(0, "")]
         ended = at_once(
             [roll_back, *(lambda n=n, s=trial * 2 + n: retrain(n, 200 + s) for n in (1, 3))], checkouts.folder
         )
