@@ -36,14 +36,12 @@ def with_metrics(raw: YamlTree) -> YamlTree:
 
 
 def _gate_metric(raw: YamlTree, task: str, of_training: Any) -> Any:
-    """The default metric of the gate: that of training, or with labels one that compares models trained apart."""
+    """The default metric of the gate: that of training, or one that judges by labels where a problem may have some."""
     featurize = raw.get("featurize")
     label = featurize.get("label") if isinstance(featurize, Mapping) else None
-    metrics = kind_of(task).metrics
-    compared = [each.name for each in metrics if each.comparable and each.between_trainings]
-    apart = [each.name for each in metrics if not each.between_trainings]
+    by_label = [each.name for each in kind_of(task).metrics if each.comparable and each.by_label]
     labelled = isinstance(label, Mapping) and label.get("column") is not None
-    return compared[0] if labelled and of_training in apart else of_training
+    return by_label[0] if labelled and by_label and of_training not in by_label else of_training
 
 
 def _without_label(raw: YamlTree) -> YamlTree:

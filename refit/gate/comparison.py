@@ -38,10 +38,8 @@ def gain(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike)
     The gain is nan if the metric is undefined, for instance with one class only; nothing is raised.
     """
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
-    sign = metric_named(metric).sign
     with np.errstate(invalid="ignore"):
-        left = LeftOut(sign * (ours.value - theirs.value), sign * (ours.without - theirs.without), ours.clusters)
-        return jackknife(left)
+        return jackknife(ours.minus(theirs, metric_named(metric).sign))
 
 
 def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike) -> Estimate:
@@ -51,16 +49,18 @@ def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent:
     AUC of 0.6, but half of what is missing at 0.98. Not finite if the opponent is already perfect.
     """
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = 1 - _distance(metric, ours) / _distance(metric, theirs)
-    shares = np.where(np.isfinite(shares), shares, np.nan)
-    return jackknife(LeftOut(float(shares[0]), shares[1:], ours.clusters))
+    perfect = metric_named(metric).perfect
 
+    def shares(left: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            reduced = 1 - np.abs(perfect - np.asarray(left)) / np.abs(perfect - np.asarray(other))
+        return np.where(np.isfinite(reduced), reduced, np.nan)
 
-def _distance(metric: str, left: LeftOut) -> NDArray[np.float64]:
-    """Distances from a perfect metric: of all rows, then without each cluster."""
-    values = np.concatenate([[left.value], left.without])
-    return np.abs(metric_named(metric).perfect - values)
+    redrawn = None
+    if ours.redrawn is not None and theirs.redrawn is not None:
+        redrawn = shares(ours.redrawn, theirs.redrawn)
+    value, without = float(shares(ours.value, theirs.value)), shares(ours.without, theirs.without)
+    return jackknife(LeftOut(value, without, ours.clusters, redrawn))
 
 
 def single(metric: str, sample: Sample, scores: ArrayLike) -> Estimate:

@@ -19,6 +19,7 @@ from refit.schemas.gate_decision import GainComparison, GateCheck, GateVerdict
 
 __all__ = ["Evidence", "GateOpponent", "Slice", "decide"]
 
+MONTE_CARLO_SHARE = 0.25  # of a margin, or of the distance from it: the largest error by random points
 SHOWN_NAMES = 5  # of the parts that are too small to be judged
 
 
@@ -119,12 +120,6 @@ def _conditions(evidence: Evidence, policy: GateParams) -> Iterator[GateCheck]:
         "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
     )
     yield evidence.labels
-    if not (metric := metric_named(policy.metric)).between_trainings:
-        sentence = (
-            f"models trained apart are not compared by the {metric.words}, which each training estimates by points of "
-            "its own: set evaluate.gate.metric to one that judges by labels, or decide by hand (`refit promote`)"
-        )
-        yield _check("metric", False, sentence)
     if evidence.stand_in == "candidate":
         sentence = "the candidate was made from a GENERATED stand-in, the champion from real data: it stays"
         yield _check("real", False, sentence)
@@ -222,6 +217,7 @@ def _compare(against: str, version: str | None, gain: Estimate, needed: float, p
         upper=upper if is_finite else None,
         must_exceed=needed,
         passed=is_finite and bool(lower > needed),
+        monte_carlo_error=gain.monte_carlo_error if is_finite and gain.monte_carlo_error else None,
     )
 
 
@@ -229,6 +225,20 @@ def _verdicts(evidence: Evidence, policy: GateParams, compared: tuple[GainCompar
     for each in compared:
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
         yield _verdict(f"gain over {each.against}", each, who, _why(each, evidence), policy)
+        yield from _by_points(each, who)
+
+
+def _by_points(each: GainComparison, against: str) -> Iterator[GateCheck]:
+    """Check that random points which estimate a metric decide nothing, where it has such points."""
+    if each.monte_carlo_error is None or each.estimate is None:
+        return
+    most = MONTE_CARLO_SHARE * max(abs(each.must_exceed), abs(each.estimate - each.must_exceed))
+    sentence = (
+        f"the difference from {against} is known to ± {each.monte_carlo_error:.2g} by the random points that estimate "
+        f"it (one standard error), at most {most:.2g} is allowed: {MONTE_CARLO_SHARE:g} of the margin, or of the "
+        "distance from it; fewer columns or a wider margin help"
+    )
+    yield _check(f"points: {each.against}", each.monte_carlo_error <= most, sentence)
 
 
 def _verdict(name: str, each: GainComparison, against: str, problem: str, policy: GateParams) -> GateCheck:
@@ -279,7 +289,11 @@ def _closest(slices: tuple[GainComparison, ...]) -> Iterator[str]:
 
 def _why(each: GainComparison, evidence: Evidence) -> str:
     opponent = {"champion": evidence.champion, "anchor": evidence.anchor}.get(each.against)
-    return f": {opponent.problem}" if opponent and opponent.problem else ""
+    if opponent and opponent.problem:
+        return f": {opponent.problem}"
+    gain = opponent.gain if opponent else evidence.over_baseline
+    unknown = gain is not None and _finite(gain.value) and math.isnan(gain.monte_carlo_error)
+    return ": too few random points lie where rows do to estimate it; leave out columns" if unknown else ""
 
 
 def _notes(evidence: Evidence, policy: GateParams) -> Iterator[str]:

@@ -26,7 +26,7 @@ from refit.learners.contract import (
 )
 from refit.learners.encoding import Encoding
 from refit.learners.imports import build_object
-from refit.metrics.level_sets import Volumes, proposal, sampling_error
+from refit.metrics.level_sets import Volumes, proposal
 from refit.metrics.scaling import Scaling
 from refit.problems.anomaly import BUDGET
 from refit.runtime.context import Progress, silent
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WEIGHTS, VOLUMES = "detector.skops", "volumes.safetensors"
-LARGE_ERROR = 0.1  # of a mean log volume, from which a fit warns
 OWN = "budget"  # an argument of ours: the share of the rows that is called an anomaly
 
 
@@ -107,13 +106,7 @@ class Detector:
         self._volumes = Volumes.of(scores, weights, float(np.log(self._scaling.deviations).sum()))
         budget = float(str(self.spec.params.get(OWN, BUDGET)))
         self._limit = float(np.quantile(of_points, 1 - budget))
-        said = [first_line(each.message) for each in caught]
-        if (spread := sampling_error(scores, weights, of_points)) > LARGE_ERROR:
-            said.append(
-                f"the mean log volume is known to ± {spread:.1f} (one standard error, of the points that estimate it): "
-                "do not choose between detectors that are closer"
-            )
-        return FitReport(warnings=tuple(dict.fromkeys(said)))
+        return FitReport(warnings=tuple(dict.fromkeys(first_line(each.message) for each in caught)))
 
     def resume(self, *args: Any, **named: Any) -> FitReport:
         raise cannot_resume(self.spec)

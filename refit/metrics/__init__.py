@@ -26,8 +26,7 @@ class Metric:
     higher_is_better: bool
     span: Span = LOSS  # the range of its values
     comparable: bool = True  # False: it depends on a model's own threshold or bins, so models are not compared by it
-    # False: each training estimates it by points of its own, so that models trained apart are not promoted by it.
-    between_trainings: bool = True
+    by_label: bool = False  # it judges by labels, in a problem that may have none
     in_label_units: bool = False  # then no default margin fits every project
 
     @property

@@ -33,6 +33,7 @@ class Estimate:
     value: float
     standard_error: float
     clusters: float
+    monte_carlo_error: float = 0.0  # the part of the standard error that comes from randomly drawn points, not rows
 
     def lower(self, alpha: float) -> float:
         """The one-sided lower bound, wrong with probability `alpha`."""
@@ -125,16 +126,33 @@ class LeftOut:
     value: float
     without: NDArray[np.float64]
     clusters: float
+    redrawn: NDArray[np.float64] | None = None  # without each part of the random points that it is estimated by, if any
+
+    def minus(self, other: LeftOut, sign: float = 1.0) -> LeftOut:
+        """The difference from another statistic of the same rows, clusters and points, times a sign."""
+        value, without = sign * (self.value - other.value), sign * (self.without - other.without)
+        redrawn = None if self.redrawn is None or other.redrawn is None else sign * (self.redrawn - other.redrawn)
+        return LeftOut(value, without, self.clusters, redrawn)
 
 
 def jackknife(left: LeftOut) -> Estimate:
-    """The estimate and standard error of a statistic known with all rows and without each cluster."""
-    count = len(left.without)
-    if count < 2:
-        return Estimate(left.value, math.nan, left.clusters)
+    """The estimate and standard error of a statistic known with all rows and without each cluster.
+
+    Where random points estimate it, their error, by the jackknife over parts of them, is part of the standard error.
+    """
+    error = _spread(left.without, left.value)
+    if left.redrawn is None:
+        return Estimate(left.value, error, left.clusters)
+    by_points = _spread(left.redrawn, left.value)
+    return Estimate(left.value, math.hypot(error, by_points), left.clusters, by_points)
+
+
+def _spread(without: NDArray[np.float64], value: float) -> float:
+    """The jackknife's standard error; nan if there is nothing to compare."""
+    if (count := len(without)) < 2:
+        return math.nan
     with np.errstate(invalid="ignore"):  # an infinite value, such as mape with a label of 0, has no error
-        variance = (count - 1) / count * float(((left.without - left.value) ** 2).sum())
-    return Estimate(left.value, math.sqrt(variance), left.clusters)
+        return math.sqrt((count - 1) / count * float(((without - value) ** 2).sum()))
 
 
 def sums_without(columns: Sequence[NDArray[Any]], clusters: Clusters) -> tuple[Floats, Floats]:

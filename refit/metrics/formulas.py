@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from refit.errors import RefitError
 from refit.metrics import ranks
 from refit.metrics.clusters import Clusters, Floats, LeftOut, sums_without
+from refit.metrics.mass_volume import ExcessMass, MassVolume
 
 __all__ = [
     "BINARY",
@@ -88,7 +89,7 @@ class OfPart:
         return self.inner.left_out(labels, predicted[:, self.column], threshold, clusters)
 
 
-Formula = OfSums | OfRanks | OfPart
+Formula = OfSums | OfRanks | OfPart | MassVolume | ExcessMass
 
 
 def checked(label: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[Any], Floats]:

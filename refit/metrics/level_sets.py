@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-__all__ = ["Volumes", "ball", "proposal", "sampling_error"]
+__all__ = ["Volumes", "ball", "proposal"]
 
 POINTS, KERNELS = 8_000, 400
-PARTS = 20  # of the points, for the error of an estimate
 WIDTHS = (0.1, 0.3, 1.0, 3.0)  # of the kernels, in standard deviations of the columns
 MARGIN = 0.05  # of the range of each column, on both sides
 
@@ -44,20 +43,6 @@ class Volumes:
         """(rows,) log of the volume of what is no more anomalous than each score; never less than the smallest."""
         place = np.searchsorted(self.scores, scores, side="right") - 1
         return np.asarray(self.log_volumes[np.maximum(place, 0)], dtype=np.float64)
-
-
-def sampling_error(scores: Floats, log_weights: Floats, rows: Floats) -> float:
-    """The standard error of the mean log volume of some rows that comes from the points: the jackknife over parts.
-
-    Args:
-        scores: of the points of a `proposal`.
-        rows: scores of the rows.
-    """
-    part = np.arange(len(scores)) % PARTS
-    without = np.array(
-        [Volumes.of(scores[part != each], log_weights[part != each], 0.0).log_of(rows).mean() for each in range(PARTS)]
-    )
-    return float(np.sqrt((PARTS - 1) * without.var()))
 
 
 def proposal(points: Floats, seed: int = 0) -> tuple[Floats, Floats]:

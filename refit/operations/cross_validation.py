@@ -113,14 +113,17 @@ def _outer(context: Context, specs: Sequence[Spec], whole: LabelledRows, fold: F
     began = time.monotonic()
     trained = from_scratch(list(specs), *_compared_on(inside, context.params), context, size_curves=False)
     seconds = time.monotonic() - began
-    features = inside.rows.select(list(specs[0].features))
+    names = list(specs[0].features)
+    features = inside.rows.select(names)
     naive = target.naive(inside.label, context.params.train.metric, features)
     return Outer(
         learner=trained.learner.spec.name,
         params=trained.learner.spec.params,
         threshold=trained.learner.threshold,
         predicted=predict(trained.learner, outside),
-        baseline=target.guess_for(outside.rows, naive),
+        baseline=target.judged(
+            lambda rows: target.guess_for(rows, naive), outside.rows, target.reference(outside.rows.select(names))
+        ),
         intervals=_intervals(trained.learner, outside),
         rows=len(inside),
         seconds=round(seconds, 3),

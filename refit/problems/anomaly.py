@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from refit.metrics import SHARE, Metric
 from refit.problems.binary import Binary
 from refit.problems.contract import LabelSql
-from refit.problems.unlabelled import OfFeatures, Unlabelled, needs_rows, numbers_of
+from refit.problems.unlabelled import OfFeatures, Unlabelled, needs_rows, numbers_of, rows_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
     from pydantic import JsonValue
 
     from refit.metrics.formulas import Formula
+    from refit.metrics.mass_volume import ReferencePoints
     from refit.problems.contract import Floats, Labels, Naive
 
 BUDGET = 0.01  # default share of the rows that is called an anomaly
+MOST_COLUMNS = 50  # of rows whose volumes are estimated by points
 LEVELS = 101  # quantiles of the naive distances that are stored
 
 
@@ -26,10 +30,9 @@ LEVELS = 101  # quantiles of the naive distances that are stored
 class Anomaly(OfFeatures):
     """A prediction is a row's score, the volume of all that is no more unusual, and whether it is within the budget.
 
-    The learners of one training are chosen without labels by the mean log volume, in the units of the features: the
-    mean of the mass-volume curve's logarithm over all shares of the rows. It is estimated by points in the range of the
-    training rows, so models of two trainings are not compared by it, but by ROC AUC or average precision, which need a
-    label of 0 and 1 (1: an anomaly). No fit sees a label.
+    Models are compared without labels by the volumes of their level sets, estimated by one set of points in the range
+    of the rows that they are judged on: the mean log volume that holds nine rows in ten or more, or the excess mass.
+    With a label of 0 and 1 (1: an anomaly) they can be compared by ROC AUC or average precision. No fit sees a label.
     """
 
     name: ClassVar[str] = "anomaly"
@@ -39,8 +42,9 @@ class Anomaly(OfFeatures):
     parts: ClassVar[tuple[str, ...]] = ("score", "log_volume", "flagged")
     explained_part: ClassVar[str] = "score"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("log_volume", "mean log volume", False, (-math.inf, math.inf), between_trainings=False),
-        *(each for each in Binary.metrics if each.name in ("roc_auc", "average_precision")),
+        Metric("log_volume", "mean log volume", False, (-math.inf, math.inf)),
+        Metric("excess_mass", "excess mass", True, SHARE),
+        *(replace(each, by_label=True) for each in Binary.metrics if each.name in ("roc_auc", "average_precision")),
         Metric("flagged", "share called an anomaly", True, SHARE, comparable=False),
         Metric("precision_at_budget", "precision within the budget", True, SHARE, comparable=False),
         Metric("recall_at_budget", "recall within the budget", True, SHARE, comparable=False),
@@ -117,10 +121,28 @@ class Anomaly(OfFeatures):
             volumes = np.minimum(volumes, naive["log_range"])
         return np.column_stack([distances, volumes, distances > naive["budget"]])
 
+    def reference(self, rows: pa.Table) -> tuple[ReferencePoints, pa.Table] | None:
+        """Points in the range of the rows, as rows; None for pictures or more than `MOST_COLUMNS` columns."""
+        from refit.metrics.mass_volume import ReferencePoints
+
+        numbers = numbers_of(rows)
+        if numbers.shape[1] > MOST_COLUMNS or (points := ReferencePoints.of(numbers)) is None:
+            return None
+        table = rows_of(points.points, rows)
+        return None if table is None else (points, table)
+
+    def judged(self, predict: Callable[[pa.Table], Floats], rows: pa.Table, reference: Any) -> Floats:
+        predicted = predict(rows)
+        if reference is None:
+            return predicted
+        points, table = reference
+        return cast("Floats", points.judged(predicted, predict(table)[:, 0]))
+
     def formula(self, metric: str) -> Formula:
         import numpy as np
 
         from refit.metrics.formulas import BINARY, OfPart, OfSums
+        from refit.metrics.mass_volume import ExcessMass, MassVolume
 
         def at_budget(labels: Labels, predicted: Floats, _: float) -> Any:
             return labels * predicted[:, 2], predicted[:, 2], np.asarray(labels, dtype=np.float64)
@@ -131,7 +153,11 @@ class Anomaly(OfFeatures):
             return OfSums(at_budget, lambda sums: sums[0] / sums[1])
         if metric == "recall_at_budget":
             return OfSums(at_budget, lambda sums: sums[0] / sums[2])
-        return {each: self.mean_of(each) for each in ("log_volume", "flagged")}[metric]
+        if metric == "log_volume":
+            return MassVolume()
+        if metric == "excess_mass":
+            return ExcessMass()
+        return {"flagged": self.mean_of("flagged")}[metric]
 
 
 def _distances(numbers: Floats, mean: Floats, deviations: Floats) -> Floats:

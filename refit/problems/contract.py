@@ -7,7 +7,7 @@ means, and how a model's predictions for it are judged, only its problem knows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -183,6 +183,26 @@ class Problem(ABC):
     @abstractmethod
     def invalid_predictions(self, predicted: Floats) -> NDArray[np.bool_]:
         """(rows,) mask of the predictions that are invalid for this problem."""
+
+    def reference(self, rows: pa.Table) -> Any:
+        """What the metrics of all models on some rows need to have in common; None if there is no such thing.
+
+        Args:
+            rows: the features of the rows.
+        """
+        return None
+
+    def judged(self, predict: Callable[[pa.Table], Floats], rows: pa.Table, reference: Any) -> Floats:
+        """A model's predictions of rows as the metrics take them: `parts` may be followed by other columns.
+
+        Args:
+            reference: of these rows' features (`reference`), the same for all models.
+        """
+        return predict(rows)
+
+    def reported(self, judged: Floats) -> Floats:
+        """The predictions themselves of those that `judged` returned."""
+        return judged[:, : len(self.parts)] if self.parts else judged
 
     def check_predictions(self, predicted: Floats, rows: int) -> str:
         """What is wrong with predictions; empty if they are valid."""

@@ -121,6 +121,29 @@ def _values(column: pa.ChunkedArray) -> Floats | None:
     return result
 
 
+def rows_of(numbers: Floats, like: pa.Table) -> pa.Table | None:
+    """Rows of the same columns with the given numbers; None if a column is neither a number nor a vector.
+
+    >>> import numpy as np, pyarrow as pa
+    >>> rows_of(np.array([[0.5, 1.0, 2.0]]), pa.table({"x": [1], "v": [[0.0, 2.0]]})).to_pylist()
+    [{'x': 0.5, 'v': [1.0, 2.0]}]
+    """
+    import pyarrow as pa
+
+    columns, start = {}, 0
+    for name, kind in zip(like.column_names, like.schema.types, strict=True):
+        width = numbers_of(like.select([name])).shape[1]
+        part = numbers[:, start : start + width]
+        if not pa.types.is_nested(kind) and width == 1:
+            columns[name] = pa.array(part[:, 0])
+        elif pa.types.is_nested(kind) and not pa.types.is_nested(kind.value_type) and width:
+            columns[name] = pa.array(part.tolist(), kind)
+        else:
+            return None
+        start += width
+    return pa.table(columns)
+
+
 def unusable(rows: pa.Table) -> str:
     """The reason why the features of rows say nothing; empty if they do.
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from refit.config.evaluate import GateParams
 from refit.files.artifacts import digest
-from refit.schemas.artifact import Artifact, Part, UtcTime
+from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 from refit.schemas.incumbent import Incumbent
 from refit.schemas.measured import Measured
 
@@ -35,6 +35,7 @@ class GainComparison(Part):
     upper: float | None
     must_exceed: float
     passed: bool
+    monte_carlo_error: float | None = omitted(None)  # of the estimate, by the random points behind it, if there are any
 
 
 class GateVerdict(Part):

@@ -192,9 +192,15 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
     If the features of a registered model can no longer be computed, the candidate is refused, but no error is raised:
     otherwise no successor could ever be registered.
     """
+    target = test.problem
+    reference = target.reference(test.table.select(list(given.learner.spec.features)))
+
+    def predicted(name: str, learner: Learner, rows: pa.Table) -> Floats:
+        return target.judged(lambda part: _predictions(name, learner, part, target), rows, reference)
+
     p = {
-        "candidate": _predictions("the candidate", given.learner, test.table, test.problem),
-        "baseline": test.problem.guess_for(test.table, given.training.baseline),
+        "candidate": predicted("the candidate", given.learner, test.table),
+        "baseline": target.judged(lambda rows: target.guess_for(rows, given.training.baseline), test.table, reference),
     }
     thresholds, problems = {"candidate": given.learner.threshold, "baseline": HALF}, {}
     for role, model in models.items():
@@ -212,7 +218,7 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
             problems[role] = f"its features cannot be computed for these rows ({error})"
             continue
         try:
-            p[role] = _predictions(model.name, judged_by(model.learner, given.learner.spec), table, test.problem)
+            p[role] = predicted(model.name, judged_by(model.learner, given.learner.spec), table)
         except UserError as error:
             if not test.problem.played:
                 raise
@@ -367,13 +373,14 @@ def _write_predictions(path: Path, given: EvaluationInputs, test: Holdout, score
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    champion = scored.p.get("champion")
+    reported = {role: test.problem.reported(p) for role, p in scored.p.items()}
+    champion = reported.get("champion")
     columns = {
         free(given.features.key, artifacts.JUDGED): test.table.column(given.features.key),
         "event_time": test.table.column("event_time"),
         "label": test.table.column("label"),
-        "candidate": as_column(aligned(scored.p["candidate"], test.problem.classes, given.learner.spec.classes)),
-        "baseline": as_column(scored.p["baseline"]),
+        "candidate": as_column(aligned(reported["candidate"], test.problem.classes, given.learner.spec.classes)),
+        "baseline": as_column(reported["baseline"]),
         "champion": pa.nulls(test.rows, pa.float64()) if champion is None else as_column(champion),
     }
     if scored.bands:

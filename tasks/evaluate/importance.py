@@ -55,9 +55,14 @@ def permutation_importance(
 
     original = Original(table)
 
+    reference = test.problem.reference(table.select(list(learner.spec.features)))
+
     def predicted(rows: pa.Table, shuffled: Sequence[str] = ()) -> Floats:
+        def aligned_ones(part: pa.Table) -> Floats:
+            return aligned(learner.predict(part), learner.spec.classes, test.problem.classes)
+
         with original.changed(rows, shuffled):
-            return aligned(learner.predict(rows), learner.spec.classes, test.problem.classes)
+            return test.problem.judged(aligned_ones, rows, reference)
 
     intact = predicted(table)
     view_of = {feature: group for group, features in groups.items() for feature in features}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,9 @@ from tasks.train.calibration_and_threshold import Finish, finish_from, pooled
 from tasks.train.effort import Effort, largest, measured
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Indices, LabelledRows
 from tasks.train.verdict import verdict
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SIZE_SHARES = (0.1, 0.3)  # of the most recent rows of the training window; the main fit uses all of them
 
@@ -136,7 +139,7 @@ def scored(fits: Sequence[FoldFit], development: Development, params: Params) ->
         validation=_means(by_fold),
         by_fold=by_fold,
         unseen=development.unseen,
-        predicted=pooled(development, predicted),
+        predicted=learner.spec.problem.reported(pooled(development, predicted)),
         finish=finish,
         cost=fit_cost(fits, development),
         not_chosen=learner.unsafe_reason(),
@@ -213,13 +216,18 @@ def _size_curve(
 
 
 def predict(learner: Learner, window: LabelledRows) -> Floats:
-    """Return valid predictions, or raise an error that names the learner."""
-    predicted = learner.predict(window.rows)
-    if problem := learner.spec.problem.check_predictions(predicted, len(window)):
-        raise RefitError(
-            f"learner {learner.spec.name!r} predicted {problem}; change its params, or disable it in train.learners"
-        )
-    return predicted
+    """Return valid predictions as the metrics take them, or raise an error that names the learner."""
+    target = learner.spec.problem
+
+    def valid(rows: pa.Table) -> Floats:
+        predicted = learner.predict(rows)
+        if problem := target.check_predictions(predicted, rows.num_rows):
+            raise RefitError(
+                f"learner {learner.spec.name!r} predicted {problem}; change its params, or disable it in train.learners"
+            )
+        return predicted
+
+    return target.judged(valid, window.rows, target.reference(window.rows.select(list(learner.spec.features))))
 
 
 def require_finite(metric: str, *scores: float) -> None:

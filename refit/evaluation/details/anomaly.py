@@ -12,6 +12,7 @@ from pydantic import ConfigDict
 from refit.evaluation.details import Measures
 from refit.evaluation.holdout import Holdout, tidy
 from refit.evaluation.scored import Scored
+from refit.metrics.mass_volume import log_volumes
 from refit.schemas.artifact import Part
 from refit.schemas.evaluation import Details, Facts
 
@@ -58,7 +59,7 @@ def details(test: Holdout, scored: Scored, confidence: float) -> AnomalyDetails:
     return AnomalyDetails(
         masses=MASSES,
         log_volumes={
-            name: tuple(tidy(value) for value in np.quantile(p[:, 1], MASSES)) for name, p in scored.p.items()
+            name: tuple(tidy(value) for value in np.quantile(log_volumes(p), MASSES)) for name, p in scored.p.items()
         },
         budgets={name: _budgets(test.labels, p[:, 0]) for name, p in scored.p.items()} if known else {},
     )

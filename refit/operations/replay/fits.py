@@ -247,7 +247,8 @@ class Fits:
             return cached
         self._context.progress(f"predicting {rows:,} later rows")
         learner: Learner = learners.load(folder / MODEL, trusted_types=self._context.params.registry.trusted_types)
-        predicted = predict(learner, LabelledRows(self._history.table.slice(start), np.zeros(rows, np.int64)))
+        later = LabelledRows(self._history.table.slice(start), np.zeros(rows, np.int64))
+        predicted = learner.spec.problem.reported(predict(learner, later))
         with atomic(path) as scratch, scratch.open("wb") as file:
             np.savez(file, predicted)
         return predicted

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from refit import learners
 from refit.errors import RefitError, UserError
 from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout, holdout
@@ -17,7 +18,7 @@ from refit.evaluation.scored import Scored
 from refit.gate.promotion import decide
 from refit.operations.replay import policies
 from refit.operations.replay.drift_checks import Watch
-from refit.operations.replay.fits import Fit, Fits
+from refit.operations.replay.fits import MODEL, Fit, Fits
 from refit.operations.replay.history import Floats, History
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
@@ -159,8 +160,11 @@ class Simulator:
             model=params.project.name, **entry, anchor=_entry(anchor) if anchor else None, looks=looks
         )
         others = {"champion": champion, "anchor": anchor}
-        p = {"candidate": fit.p(fit.tested), "baseline": test.problem.guess_for(test.table, fit.record.naive)}
-        p |= {role: _predicted(others[role], fit) for role in incumbent.opponents}
+        p = {"candidate": self._predicted(fit, fit, test)}
+        p["baseline"] = test.problem.judged(
+            lambda rows: test.problem.guess_for(rows, fit.record.naive), test.table, self._reference(test)
+        )
+        p |= {role: self._predicted(others[role], fit, test) for role in incumbent.opponents}
         values = test.problem.scores(test.labels, p["candidate"], fit.record.threshold)
         collected = evidence(
             test,
@@ -172,6 +176,17 @@ class Simulator:
             gate=gate,
         )
         return decide(collected, gate)
+
+    def _reference(self, test: Holdout) -> Any:
+        return test.problem.reference(test.table.select(list(self.history.features.features)))
+
+    def _predicted(self, model: Fit | None, fit: Fit, test: Holdout) -> Floats:
+        """A model's predictions of the rows that a fit is tested on, as the metrics take them."""
+        assert model is not None
+        if (reference := self._reference(test)) is None:
+            return model.p(fit.tested)
+        learner = learners.load(model.folder / MODEL, trusted_types=self.context.params.registry.trusted_types)
+        return test.problem.judged(learner.predict, test.table, reference)
 
     def _budgets(self, fit: Fit) -> dict[str, float]:
         """Values for the gate's ceilings other than errors."""
@@ -195,8 +210,3 @@ class Simulator:
 def _entry(fit: Fit) -> RegisteredModel:
     """A model as an opponent; its version is the time of its training."""
     return RegisteredModel(version=utc_text(fit.as_of), model_digest=fit.record.model_digest, seen_until=fit.seen_until)
-
-
-def _predicted(opponent: Fit | None, fit: Fit) -> Floats:
-    assert opponent is not None
-    return opponent.p(fit.tested)

@@ -128,14 +128,6 @@ def test_volumes_of_many_columns_do_not_overflow() -> None:
     assert np.isfinite(Volumes.of(drawn[:, 0], weights, 0.0).log_volumes).all()
 
 
-def test_a_fit_says_how_far_chance_moves_its_log_volume_if_it_is_much() -> None:
-    random = np.random.default_rng(0)
-    table = pa.table({name: random.normal(size=600) for name in "abcdefghijkl"})
-    spec = Spec("it", "sklearn.ensemble.IsolationForest", tuple("abcdefghijkl"), task="anomaly")
-    (said,) = make(spec).fit(table, np.zeros(600, dtype=np.int64)).warnings
-    assert "the mean log volume is known to ±" in said
-
-
 @pytest.mark.parametrize(
     ("kind", "params", "said"),
     [
