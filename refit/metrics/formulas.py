@@ -89,7 +89,28 @@ class OfPart:
         return self.inner.left_out(labels, predicted[:, self.column], threshold, clusters)
 
 
-Formula = OfSums | OfRanks | OfPart | MassVolume | ExcessMass
+@dataclass(frozen=True)
+class OfKnown:
+    """A formula of the rows that have a label, where others have nan; nan without such a row."""
+
+    inner: Formula
+
+    def value(self, labels: Labels, predicted: Floats, threshold: float) -> float:
+        rows = ~np.isnan(labels)
+        return self.inner.value(labels[rows], predicted[rows], threshold) if rows.any() else np.nan
+
+    def left_out(self, labels: Labels, predicted: Floats, threshold: float, clusters: Clusters) -> LeftOut:
+        rows = ~np.isnan(labels)
+        if rows.all():
+            return self.inner.left_out(labels, predicted, threshold, clusters)
+        if not rows.any():
+            return LeftOut(np.nan, np.full(clusters.count, np.nan), 0.0)
+        present, codes = np.unique(clusters.codes[rows], return_inverse=True)
+        own = Clusters(codes.astype(np.int64), len(present))
+        return self.inner.left_out(labels[rows], predicted[rows], threshold, own)
+
+
+Formula = OfSums | OfRanks | OfPart | OfKnown | MassVolume | ExcessMass
 
 
 def checked(label: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[Any], Floats]:

@@ -14,7 +14,9 @@ from refit.problems.unlabelled import OfFeatures, Unlabelled, needs_rows, number
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
     from pydantic import JsonValue
 
     from refit.metrics.formulas import Formula
@@ -56,18 +58,36 @@ class Anomaly(OfFeatures):
         return Binary().label_sql(column) if column else Unlabelled.label_sql(self, column)
 
     def labels(self, column: pa.ChunkedArray) -> Labels:
-        return Binary().labels(column)
+        """(rows,) 0 and 1; nan for a row that nobody has judged."""
+        import numpy as np
+        import pyarrow.compute as pc
+
+        if not column.null_count:
+            return Binary().labels(column)
+        return np.asarray(pc.fill_null(column.cast("double"), np.nan).to_numpy(), dtype=np.float64)
+
+    def to_column(self, labels: Labels) -> pa.Array:
+        import pyarrow as pa
+
+        return pa.array(labels, pa.int64(), from_pandas=True)
 
     def describe_labels(self, column: pa.ChunkedArray) -> dict[str, JsonValue]:
         return Binary().describe_labels(column)
 
     def invalid_labels(self, labels: Labels) -> str:
-        return Binary().invalid_labels(labels)
+        return Binary().invalid_labels(labels[known(labels)])
+
+    def strata(self, labels: Labels) -> Labels:
+        import numpy as np
+
+        return np.where(known(labels), labels, -1)
 
     def has_variation(self, labels: Labels) -> tuple[bool, str]:
-        positive = int(labels.sum())
-        known = f"{positive:,} of {len(labels):,} test rows are known to be anomalies"
-        return True, known if positive else f"{len(labels):,} test rows, which need no label"
+        judged = labels[known(labels)]
+        positive, unknown = int(judged.sum()), len(labels) - len(judged)
+        words = f"{positive:,} of {len(judged):,} test rows are known to be anomalies"
+        others = f"; {unknown:,} others have no label" if unknown else ""
+        return True, words + others if positive else f"{len(labels):,} test rows, which need no label"
 
     def predicted_values(self, predicted: Floats) -> pa.Array:
         import pyarrow as pa
@@ -141,23 +161,30 @@ class Anomaly(OfFeatures):
     def formula(self, metric: str) -> Formula:
         import numpy as np
 
-        from refit.metrics.formulas import BINARY, OfPart, OfSums
+        from refit.metrics.formulas import BINARY, OfKnown, OfPart, OfSums
         from refit.metrics.mass_volume import ExcessMass, MassVolume
 
         def at_budget(labels: Labels, predicted: Floats, _: float) -> Any:
             return labels * predicted[:, 2], predicted[:, 2], np.asarray(labels, dtype=np.float64)
 
         if metric in ("roc_auc", "average_precision"):
-            return OfPart(BINARY[metric], 0)
+            return OfKnown(OfPart(BINARY[metric], 0))
         if metric == "precision_at_budget":
-            return OfSums(at_budget, lambda sums: sums[0] / sums[1])
+            return OfKnown(OfSums(at_budget, lambda sums: sums[0] / sums[1]))
         if metric == "recall_at_budget":
-            return OfSums(at_budget, lambda sums: sums[0] / sums[2])
+            return OfKnown(OfSums(at_budget, lambda sums: sums[0] / sums[2]))
         if metric == "log_volume":
             return MassVolume()
         if metric == "excess_mass":
             return ExcessMass()
         return {"flagged": self.mean_of("flagged")}[metric]
+
+
+def known(labels: Labels) -> NDArray[np.bool_]:
+    """(rows,) whether there is a label."""
+    import numpy as np
+
+    return np.asarray(labels == labels, dtype=np.bool_)  # nan equals nothing
 
 
 def _distances(numbers: Floats, mean: Floats, deviations: Floats) -> Floats:

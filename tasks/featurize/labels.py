@@ -30,7 +30,8 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
 
     `known` rows have a label by as_of; for `none` the outcome is known but is not a label (a cancelled flight);
     `pending` rows have no known outcome yet. With `featurize.label.use_unlabelled` the table also holds the rows that
-    `_unlabelled` selects, with `keep_late` those of `_late`.
+    `_unlabelled` selects, with `keep_late` those of `_late`. In a problem whose labels only judge, it holds all rows:
+    otherwise the label would choose what a model learns from.
 
     Raises:
         UserError: labels are invalid for the task or constant; a key is not unique; a window has no rows; a row is
@@ -44,10 +45,12 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         f"create temp table {CANDIDATES} as select *, {_window(warehouse, definitions, params)} as {_WINDOW} "
         f"from {rows} where {_WINDOW} is not null"
     )
-    chosen = f"select * from {CANDIDATES} where {_LABEL} is not null and not {_WINDOW} like '% {LATE}'"
+    optional = problem_of(params.train.task).optional_label  # then a row without a label is a row like any other
+    labelled = "true" if optional else f"{_LABEL} is not null"
+    chosen = f"select * from {CANDIDATES} where {labelled} and not {_WINDOW} like '% {LATE}'"
     if params.featurize.label.keep_late:
         chosen += f" union all by name {_late(warehouse, params)}"
-    if params.featurize.label.use_unlabelled:
+    if params.featurize.label.use_unlabelled and not optional:
         chosen += f" union all by name {_unlabelled(warehouse, definitions, params)}"
     warehouse.connection.execute(
         f"create temp table {CHOSEN} as select * from ({chosen}) order by event_time, {quote(key)}"
@@ -179,7 +182,9 @@ def _window(warehouse: Warehouse, definitions: Definitions, params: Params) -> s
         inside += f" and event_time >= {sql_time(span.start)}" if span.start else ""
         if span.opens:
             until = span.until(timedelta(hours=params.featurize.label.delay_hours))
-            late = f"(event_time >= {sql_time(until)} or {_KNOWN_AT} > {sql_time(span.opens)})"
+            late = f"event_time >= {sql_time(until)}"
+            if not problem_of(params.train.task).optional_label:
+                late = f"({late} or {_KNOWN_AT} > {sql_time(span.opens)})"
             cases.append(f"when {inside} and {late} then '{span.name} {LATE}'")
         cases.append(f"when {inside} then '{span.name}'")
     return f"case {' '.join(cases)} end"

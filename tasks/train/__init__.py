@@ -225,7 +225,8 @@ def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> 
     wanted = ["event_time", features.key, "window", "label", *features.extra_columns, *features.features]
     try:
         there = set(pq.read_schema(path).names)
-        wanted += [name for name in (PREDICTED_AT, KNOWN_AT) if name in there]  # older tables lack the second
+        known_at = () if target.optional_label else (KNOWN_AT,)  # folds in time take rows whatever is known of them
+        wanted += [name for name in (PREDICTED_AT, *known_at) if name in there]  # older tables lack the second
         table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None

@@ -13,6 +13,7 @@ from refit.evaluation.details import Measures
 from refit.evaluation.holdout import Holdout, tidy
 from refit.evaluation.scored import Scored
 from refit.metrics.mass_volume import log_volumes
+from refit.problems.anomaly import known
 from refit.schemas.artifact import Part
 from refit.schemas.evaluation import Details, Facts
 
@@ -51,17 +52,18 @@ class AnomalyFacts(Facts):
 
 
 def facts(labels: NDArray[Any], predicted: Floats) -> AnomalyFacts:
-    return AnomalyFacts(flagged=tidy(predicted[:, 2].mean()), positive=int(labels.sum()))
+    return AnomalyFacts(flagged=tidy(predicted[:, 2].mean()), positive=int(labels[known(labels)].sum()))
 
 
 def details(test: Holdout, scored: Scored, confidence: float) -> AnomalyDetails:
-    known = bool(test.labels.any())
+    judged = known(test.labels)
+    labels = test.labels[judged]
     return AnomalyDetails(
         masses=MASSES,
         log_volumes={
             name: tuple(tidy(value) for value in np.quantile(log_volumes(p), MASSES)) for name, p in scored.p.items()
         },
-        budgets={name: _budgets(test.labels, p[:, 0]) for name, p in scored.p.items()} if known else {},
+        budgets={name: _budgets(labels, p[judged, 0]) for name, p in scored.p.items()} if labels.any() else {},
     )
 
 
