@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.errors import RefitError, UserError, first_line
+from refit.errors import UserError, first_line
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, safe
 from refit.learners.blas import one_blas_thread
@@ -26,9 +26,8 @@ from refit.learners.contract import (
     could_not_fit,
     describe,
 )
-from refit.learners.encoding import Encoding
-from refit.learners.imports import build_object
 from refit.learners.meta_learner import matching
+from refit.learners.of_numbers import OfNumbers
 from refit.metrics.mixtures import FLOOR, Mixture
 from refit.metrics.scaling import Scaling
 from refit.problems.clustering import NOISE
@@ -42,7 +41,7 @@ ARRAYS = "segments.safetensors"
 LOG = "log"  # an argument of ours: features whose logarithm is clustered, as shell patterns
 
 
-class Clusterer:
+class Clusterer(OfNumbers):
     """Scales numbers, lets an estimator divide the training rows, and keeps what new rows need.
 
     A mixture assigns a row to its likeliest component, every other clustering to the nearest centre, as k-means does.
@@ -51,12 +50,11 @@ class Clusterer:
     densities; the estimator itself gets the mean. The estimator is not stored.
     """
 
+    SORT, OWN = "cluster", LOG
+
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self._configure(spec)
-        arguments = {name: value for name, value in spec.params.items() if name != LOG}
-        self._estimator = build_object(
-            spec.kind, arguments, seed=spec.seed, where=where, sort="cluster", source=spec.source
-        )
+        self._estimator = self._built(where)
         if not hasattr(self._estimator, "fit_predict"):
             raise UserError(
                 f"learner {spec.kind!r} divides no rows into clusters (it has no fit_predict); train.task is "
@@ -65,9 +63,7 @@ class Clusterer:
         self._logs(where)
 
     def _configure(self, spec: Spec) -> None:
-        self.spec = spec
-        self.threshold = 0.5
-        self._encoding = Encoding(spec.coded, {}, arrays=spec.arrays)
+        super()._configure(spec)
         self._mixture: Mixture | None = None
 
     @property
@@ -98,13 +94,15 @@ class Clusterer:
         numbers = self._encoding.matrix(train)
         self._scaling = Scaling.of(numbers, self._logs())
         points = np.nan_to_num(self._scaling.scaled(numbers), nan=0.0)
-        with warnings.catch_warnings(record=True) as caught, one_blas_thread():
-            warnings.simplefilter("always")
+        with self._gathered() as messages:
             self._keep(*self._divided(points), points)
-        messages = [first_line(each.message) for each in caught]
+        if self.spec.metric == "negative_log_likelihood":
+            messages += self._few_valued(
+                numbers, "likelihood can be won by segments of them alone: choose by silhouette"
+            )
         if self.segments.max() == self.segments.min():
             messages.append("it found a single segment: all rows are alike to it")
-        return FitReport(warnings=tuple(dict.fromkeys(messages)))
+        return self._report(messages)
 
     def _divided(self, points: Floats) -> tuple[Any, NDArray[np.int64]]:
         """The estimator fitted to scaled points, and the group that it put each in."""
@@ -166,7 +164,7 @@ class Clusterer:
 
     def predict(self, table: pa.Table) -> Floats:
         if self._mixture is None:
-            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+            raise self._not_fitted()
         numbers = self._encoding.matrix(table)
         if not len(numbers):
             return np.empty(self.spec.problem.shape(0))
@@ -215,9 +213,7 @@ class Clusterer:
 
     @classmethod
     def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Clusterer:
-        learner = cls.__new__(cls)  # `__init__` would import the class that the description names
-        learner._configure(spec)
-        learner.threshold = description.threshold
+        learner = cls._blank(description, spec)
         own, arrays = description.own(ClusteringLearner), safe.load_arrays(folder / ARRAYS)
         learner._likeliest, learner.segments = own.likeliest, np.array(own.segments, dtype=np.int64)
         learner._mixture = Mixture(arrays["weights"], arrays["means"], arrays["covariances"])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refit.errors import RefitError, UserError, first_line
+from refit.errors import UserError, first_line
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, project_files, safe
 from refit.learners.blas import one_blas_thread
@@ -19,13 +18,11 @@ from refit.learners.contract import (
     Floats,
     Labels,
     Spec,
-    cannot_resume,
     check_labels,
     could_not_fit,
     describe,
 )
-from refit.learners.encoding import Encoding
-from refit.learners.imports import build_object
+from refit.learners.of_numbers import OfNumbers
 from refit.metrics.level_sets import Volumes, proposal
 from refit.metrics.scaling import Scaling
 from refit.problems.anomaly import BUDGET
@@ -36,21 +33,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WEIGHTS, VOLUMES = "detector.skops", "volumes.safetensors"
-OWN = "budget"  # an argument of ours: the share of the rows that is called an anomaly
 
 
-class Detector:
+class Detector(OfNumbers):
     """Scales numbers, fits a detector to them without their label, and calls the budgeted share of rows anomalies.
 
     A missing value is taken for the mean. Higher scores are more anomalous.
     """
 
+    SORT, OWN = "outlier", "budget"  # the share of the rows that is called an anomaly
+
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self._configure(spec)
-        arguments = {name: value for name, value in spec.params.items() if name != OWN}
-        self._model = build_object(
-            spec.kind, arguments, seed=spec.seed, where=where, sort="outlier", source=spec.source
-        )
+        self._model = self._built(where)
         if hasattr(self._model, "novelty"):
             self._model.set_params(novelty=True)  # LocalOutlierFactor scores new rows only then
         if not any(hasattr(self._model, name) for name in ("score_samples", "decision_function")):
@@ -58,7 +53,7 @@ class Detector:
                 f"learner {spec.kind!r} scores no rows (it has neither score_samples nor decision_function); "
                 f"train.task is 'anomaly' ({where}.kind)"
             )
-        budget = spec.params.get(OWN, BUDGET)
+        budget = spec.params.get(self.OWN, BUDGET)
         if isinstance(budget, bool) or not isinstance(budget, int | float) or not 0 < budget < 0.5:
             raise UserError(
                 f"learner {spec.name!r}: budget is the share of the rows that can be looked at, above 0 and below 0.5; "
@@ -66,9 +61,7 @@ class Detector:
             )
 
     def _configure(self, spec: Spec) -> None:
-        self.spec = spec
-        self.threshold = 0.5
-        self._encoding = Encoding(spec.coded, {}, arrays=spec.arrays)
+        super()._configure(spec)
         self._volumes: Volumes | None = None
 
     @property
@@ -90,8 +83,7 @@ class Detector:
         numbers = self._encoding.matrix(train)
         self._scaling = Scaling.of(numbers)
         points = np.nan_to_num(self._scaling.scaled(numbers), nan=0.0)
-        with warnings.catch_warnings(record=True) as caught, one_blas_thread():
-            warnings.simplefilter("always")
+        with self._gathered() as messages:
             try:
                 self._model = clone(self._model).fit(points)
                 drawn, weights = proposal(points)  # the same for all detectors of the same rows
@@ -104,12 +96,11 @@ class Detector:
                 "there is nothing to rank them by; change its params, or disable it in train.learners"
             )
         self._volumes = Volumes.of(scores, weights, float(np.log(self._scaling.deviations).sum()))
-        budget = float(str(self.spec.params.get(OWN, BUDGET)))
+        budget = float(str(self.spec.params.get(self.OWN, BUDGET)))
         self._limit = float(np.quantile(of_points, 1 - budget))
-        return FitReport(warnings=tuple(dict.fromkeys(first_line(each.message) for each in caught)))
-
-    def resume(self, *args: Any, **named: Any) -> FitReport:
-        raise cannot_resume(self.spec)
+        if self.spec.metric in ("log_volume", "excess_mass"):
+            messages += self._few_valued(numbers, "volumes say little in them: choose by a metric of labels")
+        return self._report(messages)
 
     def _scores(self, points: Floats) -> Floats:
         if hasattr(self._model, "score_samples"):
@@ -118,7 +109,7 @@ class Detector:
 
     def predict(self, table: pa.Table) -> Floats:
         if self._volumes is None:
-            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+            raise self._not_fitted()
         numbers = self._encoding.matrix(table)
         if not len(numbers):
             return np.empty(self.spec.problem.shape(0))
@@ -138,9 +129,7 @@ class Detector:
 
     @classmethod
     def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Detector:
-        learner = cls.__new__(cls)  # `__init__` would check the params and build a detector again
-        learner._configure(spec)
-        learner.threshold = description.threshold
+        learner = cls._blank(description, spec)
         own, arrays = description.own(AnomalyLearner), safe.load_arrays(folder / VOLUMES)
         learner._scaling, learner._limit = Scaling.of_arrays(arrays), own.limit
         learner._volumes = Volumes(arrays["scores"], arrays["log_volumes"])

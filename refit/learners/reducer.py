@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.errors import RefitError, UserError, first_line
+from refit.errors import UserError, first_line
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, project_files, safe
 from refit.learners.blas import one_blas_thread
@@ -20,13 +19,11 @@ from refit.learners.contract import (
     Floats,
     Labels,
     Spec,
-    cannot_resume,
     check_labels,
     could_not_fit,
     describe,
 )
-from refit.learners.encoding import Encoding
-from refit.learners.imports import build_object
+from refit.learners.of_numbers import OfNumbers
 from refit.metrics.scaling import Scaling
 from refit.problems.reduction import mean_square
 from refit.runtime.context import Progress, silent
@@ -36,14 +33,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WEIGHTS, REFERENCE = "reducer.skops", "reference.safetensors"
-OWN = "scale"  # an argument of ours: whether each column gets a standard deviation of 1
+SCALE = "scale"  # an argument of ours: whether each column gets a standard deviation of 1
 NEIGHBOURS = 5  # of trustworthiness, and of rows that are restored by their neighbours
 CLOSE = 10  # training rows of which one gives a new row its place
 FEW, MANY = 2_000, 20_000  # training rows that are stored: to judge by, and to place new rows by
 AT_ONCE = 512  # rows
 
 
-class Reducer:
+class Reducer(OfNumbers):
     """Scales numbers and lets an estimator place them on few coordinates.
 
     An estimator that can be stored without pickle places new rows itself, and restores them if it can. Any other map of
@@ -52,26 +49,23 @@ class Reducer:
     and it is restored as the mean of its nearest rows on the map. A missing value is taken for the mean.
     """
 
+    SORT, OWN = "transformer", SCALE
+
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
         self._configure(spec)
-        arguments = {name: value for name, value in spec.params.items() if name != OWN}
-        self._model: Any = build_object(
-            spec.kind, arguments, seed=spec.seed, where=where, sort="transformer", source=spec.source
-        )
+        self._model: Any = self._built(where)
         if not hasattr(self._model, "fit_transform"):
             raise UserError(
                 f"learner {spec.kind!r} places no rows (it has no fit_transform); train.task is 'reduction' "
                 f"({where}.kind)"
             )
-        if not isinstance(spec.params.get(OWN, True), bool):
+        if not isinstance(spec.params.get(SCALE, True), bool):
             raise UserError(
-                f"learner {spec.name!r}: scale is true or false; found {spec.params[OWN]!r} ({where}.params.scale)"
+                f"learner {spec.name!r}: scale is true or false; found {spec.params[SCALE]!r} ({where}.params.scale)"
             )
 
     def _configure(self, spec: Spec) -> None:
-        self.spec = spec
-        self.threshold = 0.5
-        self._encoding = Encoding(spec.coded, {}, arrays=spec.arrays)
+        super()._configure(spec)
         self._scaling: Scaling | None = None
 
     @property
@@ -92,14 +86,13 @@ class Reducer:
         check_labels(label, self.spec)
         numbers = self._encoding.matrix(train)
         scaling = Scaling.of(numbers)
-        if not self.spec.params.get(OWN, not self.spec.arrays):
+        if not self.spec.params.get(SCALE, not self.spec.arrays):
             count = numbers.shape[1]  # a missing value is still the mean
             scaling = Scaling(scaling.logs, np.zeros(count), np.ones(count))
         self._means = np.nan_to_num(np.nanmean(numbers, axis=0), nan=0.0)
         self._scaling = scaling
         points = self._points(numbers)
-        with warnings.catch_warnings(record=True) as caught, one_blas_thread():
-            warnings.simplefilter("always")
+        with self._gathered() as messages:
             try:
                 model = clone(self._model)
                 placed = np.asarray(model.fit_transform(points), dtype=np.float64)
@@ -110,6 +103,11 @@ class Reducer:
                 f"learner {self.spec.name!r} ({self.spec.kind}) gave coordinates of shape {placed.shape} for "
                 f"{len(points):,} rows, or some that are not finite: change its params, or disable it"
             )
+        if (varied := int((np.ptp(points, axis=0) > 0).sum())) <= placed.shape[1]:
+            raise UserError(
+                f"learner {self.spec.name!r} ({self.spec.kind}) keeps {placed.shape[1]} coordinates of {varied} "
+                f"columns that vary, which is no reduction: set n_components to {max(varied - 1, 1)} at most"
+            )
         untrusted = safe.untrusted_types(model, project_files.trusted(self.spec))
         self._fitted = model if hasattr(model, "transform") and not untrusted else None
         self._alone = self._fitted is not None and _depends_on_others(self._fitted, points[:8])
@@ -117,12 +115,10 @@ class Reducer:
         random = np.random.default_rng(self.spec.seed)
         count = min(FEW if self._fitted is not None else MANY, len(points))
         kept = random.choice(len(points), count, replace=False)  # in no order, so that the first are like all
+        self.width, self._in_features = placed.shape[1], True
         self._reference = np.ascontiguousarray(points[kept], dtype=np.float32)
         self._placed = np.ascontiguousarray(placed[kept])
-        return FitReport(warnings=tuple(dict.fromkeys(first_line(each.message) for each in caught)))
-
-    def resume(self, *args: Any, **named: Any) -> FitReport:
-        raise cannot_resume(self.spec)
+        return self._report(messages)
 
     def _points(self, numbers: Floats) -> Floats:
         assert self._scaling is not None
@@ -150,7 +146,7 @@ class Reducer:
 
     def predict(self, table: pa.Table) -> Floats:
         if self._scaling is None:
-            raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+            raise self._not_fitted()
         numbers = self._encoding.matrix(table)
         parts = [np.empty(self.spec.problem.shape(0))]
         with one_blas_thread():
@@ -169,13 +165,17 @@ class Reducer:
     def _trust(self, points: Floats, placed: Floats) -> Floats:
         """(rows,) trustworthiness of each row among the stored training rows.
 
-        Source: Venna and Kaski (2001), "Neighborhood preservation in nonlinear projection methods", equation 1, for
-        rows that are not among the others.
+        Distances are in the units of the features, as reconstruction errors are, so that models of different scales are
+        comparable. Source: Venna and Kaski (2001), "Neighborhood preservation in nonlinear projection methods",
+        equation 1, for rows that are not among the others.
         """
-        reference, on_map = self._reference[:FEW], self._placed[:FEW]
+        assert self._scaling is not None
+        reference, on_map = self._reference[:FEW].astype(np.float64), self._placed[:FEW]
+        if self._in_features:
+            points, reference = self._scaling.original(points), self._scaling.original(reference)
         count, k = len(reference), min(NEIGHBOURS, max(1, len(reference) // 4))
         near, _ = _nearest(placed, on_map, k)
-        distances = _squares(points, reference.astype(np.float64))
+        distances = _squares(points, reference)
         own = np.take_along_axis(distances, near, axis=1)
         ranks = np.stack([(distances < own[:, [each]]).sum(axis=1) + 1 for each in range(k)], axis=1)
         penalty = np.maximum(ranks - k, 0).sum(axis=1)
@@ -189,7 +189,10 @@ class Reducer:
         safe.save_arrays(self._arrays(), folder / REFERENCE)
         project_files.store_code(self.spec, folder)
         own = ReductionLearner(
-            weights=WEIGHTS if self._fitted is not None else None, restores=self._restores, alone=self._alone
+            weights=WEIGHTS if self._fitted is not None else None,
+            restores=self._restores,
+            alone=self._alone,
+            in_features=self._in_features,
         )
         describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
@@ -201,12 +204,11 @@ class Reducer:
 
     @classmethod
     def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> Reducer:
-        learner = cls.__new__(cls)  # `__init__` would check the params and build an estimator again
-        learner._configure(spec)
-        learner.threshold = description.threshold
+        learner = cls._blank(description, spec)
         own, arrays = description.own(ReductionLearner), safe.load_arrays(folder / REFERENCE)
         learner._scaling = Scaling.of_arrays(arrays)
         learner._reference, learner._placed = arrays["reference"], arrays["placed"]
+        learner.width, learner._in_features = arrays["placed"].shape[1], own.in_features
         learner._means, learner._restores, learner._alone = arrays["column_means"], own.restores, own.alone
         learner._fitted = safe.load_skops(folder / own.weights, project_files.trusted(spec)) if own.weights else None
         return learner

@@ -50,7 +50,8 @@ class Scaling:
         [[-7.0]]
         """
         values = scaled * self.deviations + self.means
-        return np.where(self.logs, np.sign(values) * np.expm1(np.abs(values)), values)
+        powers = np.expm1(np.abs(values), where=self.logs, out=np.zeros_like(values))
+        return np.where(self.logs, np.sign(values) * powers, values)
 
     def log_stretch(self, numbers: Floats) -> Floats:
         """(rows,) what has to be added to the negative log of a density of scaled numbers for one of the numbers.

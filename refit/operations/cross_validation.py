@@ -115,7 +115,7 @@ def _outer(context: Context, specs: Sequence[Spec], whole: LabelledRows, fold: F
     seconds = time.monotonic() - began
     names = list(specs[0].features)
     features = inside.rows.select(names)
-    naive = target.naive(inside.label, context.params.train.metric, features)
+    naive = target.opponent(trained.learner, inside.label, context.params.train.metric, features)
     return Outer(
         learner=trained.learner.spec.name,
         params=trained.learner.spec.params,

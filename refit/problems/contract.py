@@ -232,6 +232,15 @@ class Problem(ABC):
             rows: the features of these labels' rows, for a guess that needs them; None if they are not at hand.
         """
 
+    def opponent(self, learner: object, labels: Labels, metric: str, rows: pa.Table) -> Naive:
+        """The naive guess that a candidate has to beat; by default the same for all.
+
+        Args:
+            learner: the candidate.
+            rows: the features of these labels' rows.
+        """
+        return self.naive(labels, metric, rows)
+
     @abstractmethod
     def guess(self, naive: Naive, rows: int) -> Floats:
         """The naive guess as predictions for a number of rows."""

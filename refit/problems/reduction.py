@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from refit.metrics.formulas import OfSums
     from refit.problems.contract import Floats, Labels, Naive
 
+LINEAR = tuple(f"sklearn.decomposition.{name}" for name in ("PCA", "IncrementalPCA", "TruncatedSVD"))
+
 
 @dataclass(frozen=True)
 class Reduction(OfFeatures):
@@ -52,16 +54,41 @@ class Reduction(OfFeatures):
             raise needs_rows(self.name)
         return {"columns": list(rows.column_names), "mean": np.nanmean(numbers_of(rows), axis=0).tolist()}
 
+    def opponent(self, learner: object, labels: Labels, metric: str, rows: pa.Table) -> Naive:
+        """The principal components of the candidate's width, which lose less than the mean; of a linear one, the mean.
+
+        A linear reduction is compared with the mean alone: it cannot be better than principal components.
+        """
+        naive = self.naive(labels, metric, rows)
+        width, kind = getattr(learner, "width", 0), getattr(getattr(learner, "spec", None), "kind", "")
+        if not width or kind in LINEAR:
+            return naive
+        return {**naive, "components": _components(numbers_of(rows), width).tolist()}
+
     def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
         import numpy as np
 
         apart = numbers_of(table.select(list(naive["columns"]))) - np.array(naive["mean"])
-        error = mean_square(apart)
-        nowhere = np.zeros(len(error))
-        return np.column_stack([error, np.full(len(error), 0.5), nowhere, nowhere])
+        components = np.array(naive.get("components") or np.zeros((0, apart.shape[1])))
+        placed = np.where(np.isnan(apart), 0.0, apart) @ components.T
+        error = mean_square(apart - placed @ components)
+        where = np.zeros((len(error), 2))
+        where[:, : min(2, placed.shape[1])] = placed[:, :2]
+        return np.column_stack([error, np.full(len(error), 0.5), where])
 
     def formula(self, metric: str) -> OfSums:
         return {each.name: self.mean_of(each.name) for each in self.metrics}[metric]
+
+
+def _components(numbers: Floats, width: int) -> Floats:
+    """(width, columns) the first principal components; a missing value is the mean."""
+    import numpy as np
+
+    apart = np.nan_to_num(numbers - np.nanmean(numbers, axis=0), nan=0.0)
+    _, vectors = np.linalg.eigh(apart.T @ apart)  # the smallest first
+    components = vectors[:, ::-1][:, :width].T
+    largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
+    return np.asarray((components * np.sign(largest)[:, None]).round(12))  # the last bits differ between machines
 
 
 def mean_square(apart: Floats) -> Floats:

@@ -73,6 +73,9 @@ class ReductionLearner(Part):
     weights: str | None  # the file of the fitted estimator; None if rows are placed by their neighbours
     alone: bool  # the estimator places one row at a time, as rows would affect each other
     restores: bool  # the estimator gives columns back, else neighbours on the map do
+    in_features: bool = omitted(
+        False
+    )  # neighbours are in the units of the features; of older models in their own scale
 
 
 class TransformedLearner(Part):

@@ -208,9 +208,7 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
             problems[role] = f"it was made for task {task!r}, the candidate for {test.problem.task!r}"
             continue
         if test.problem.of_features and not model.features.makes_the_same(given.features):
-            problems[role] = (
-                "its features are others, and the loss is one of features: compare by hand, `refit promote`"
-            )
+            problems[role] = "its features are others, and so is the loss of them: compare by hand, `refit promote`"
             continue
         try:
             table = _own_rows(context, given, test, model)
@@ -373,15 +371,14 @@ def _write_predictions(path: Path, given: EvaluationInputs, test: Holdout, score
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    reported = {role: test.problem.reported(p) for role, p in scored.p.items()}
-    champion = reported.get("champion")
+    p = {role: test.problem.reported(judged) for role, judged in scored.p.items()}
     columns = {
         free(given.features.key, artifacts.JUDGED): test.table.column(given.features.key),
         "event_time": test.table.column("event_time"),
         "label": test.table.column("label"),
-        "candidate": as_column(aligned(reported["candidate"], test.problem.classes, given.learner.spec.classes)),
-        "baseline": as_column(reported["baseline"]),
-        "champion": pa.nulls(test.rows, pa.float64()) if champion is None else as_column(champion),
+        "candidate": as_column(aligned(p["candidate"], test.problem.classes, given.learner.spec.classes)),
+        "baseline": as_column(p["baseline"]),
+        "champion": as_column(p["champion"]) if "champion" in p else pa.nulls(test.rows, pa.float64()),
     }
     if scored.bands:
         columns |= {"low": scored.bands.reported[:, 0], "high": scored.bands.reported[:, 1]}

@@ -117,7 +117,7 @@ def _train(context: Context) -> None:
         seen_until=features.windows.validation.seen_until,
         split=features.split,
         inputs=inputs,
-        baseline=target.naive(both, params.train.metric, _features(learner, train, validation)),
+        baseline=target.opponent(learner, both, params.train.metric, _features(learner, train, validation)),
         rows=TrainingRows(train=len(train), validation=len(validation)),
         refit_rows=trained.rows,
         started_from=start,

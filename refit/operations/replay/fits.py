@@ -198,7 +198,7 @@ class Fits:
                 learner=trained.best.learner.spec.name,
                 model_digest=trained.learner.digest(),
                 threshold=trained.learner.threshold,
-                naive=self._history.problem.naive(labels, metric, features),
+                naive=self._history.problem.opponent(trained.learner, labels, metric, features),
                 rows=trained.rows,
                 seconds=round(seconds, 3),
                 cpu_seconds=round(cpu_seconds, 3),

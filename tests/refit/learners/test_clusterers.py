@@ -217,3 +217,12 @@ def test_a_scaling_is_undone_and_constants_keep_their_unit() -> None:
     again = Scaling.of_arrays(scaling.arrays())
     np.testing.assert_array_equal(again.scaled(numbers), scaling.scaled(numbers))
     assert scaling.scaled(numbers)[:, 2].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_fit_names_columns_of_few_values_by_which_likelihood_is_won() -> None:
+    flag = np.random.default_rng(0).integers(0, 2, 300)
+    table = pa.table({"x": points()["x"], "flag": flag})
+    for metric, warned in (("negative_log_likelihood", True), ("silhouette", False)):
+        learner = make(Spec("it", "sklearn.cluster.KMeans", ("x", "flag"), metric=metric, task="clustering"))
+        said = learner.fit(table, np.zeros(300, dtype=np.int64)).warnings
+        assert any("columns of few values have no density: flag (2)" in each for each in said) == warned

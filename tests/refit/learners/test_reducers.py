@@ -78,7 +78,8 @@ def test_pca_loses_what_scikit_learn_says_in_the_units_of_the_features() -> None
     ours = fitted("sklearn.decomposition.PCA", n_components=1, scale=False).predict(rows)
     np.testing.assert_allclose(ours[:, 0], lost, rtol=1e-9)
     assert (ours[:, 3] == 0).all()
-    scaled = fitted("sklearn.decomposition.PCA", n_components=6).predict(rows)
+    twice = rows.set_column(5, "x5", rows["x0"])  # five dimensions in six columns
+    scaled = fitted("sklearn.decomposition.PCA", twice, n_components=5).predict(twice)
     np.testing.assert_allclose(scaled[:, 0], 0, atol=1e-20)
 
 
@@ -115,6 +116,12 @@ def test_a_missing_value_is_the_mean_and_costs_nothing() -> None:
     [
         ("refit.learners.networks.autoencoder.Autoencoder", {"epochs": 0}, "epochs is a positive number; found 0"),
         ("sklearn.decomposition.PCA", {"n_components": 20}, "n_components=20 must be between 0 and"),
+        (
+            "sklearn.decomposition.PCA",
+            {"n_components": 6},
+            "6 coordinates of 6 columns that vary, which is no reduction",
+        ),
+        ("sklearn.preprocessing.StandardScaler", {}, "set n_components to 5 at most"),
         ("sklearn.decomposition.NMF", {"n_components": 2}, "Negative values in data"),
         ("sklearn.decomposition.PCAA", {}, "did you mean 'sklearn.decomposition.PCA'"),
         ("sklearn.linear_model.Ridge", {}, "places no rows"),
@@ -138,3 +145,43 @@ def test_a_new_row_of_a_map_lies_in_the_midst_of_its_neighbours_and_never_betwee
     (place,) = learner.coordinates(new)
     assert place.max() < 2
     assert (places == place).all(axis=1).any()
+
+
+@pytest.mark.filterwarnings("error")
+def test_neighbours_are_those_in_the_units_of_the_features_whatever_a_model_scales() -> None:
+    rows = points(300)
+    units = rows.set_column(0, "x0", pa.array(rows["x0"].to_numpy() * 1000))
+    trusted = []
+    for scale in (True, False):
+        learner = fitted("sklearn.decomposition.PCA", units, n_components=1, scale=scale)
+        original = learner._scaling.original
+        learner._placed = original(learner._reference.astype(float))[:, 1:2]
+        learner._place = lambda points, original=original: original(points)[:, 1:2]  # one map for both
+        trusted.append(learner.predict(units)[:, 1])
+    np.testing.assert_allclose(*trusted, atol=0.01)
+
+
+def test_a_map_stored_before_distances_were_in_the_features_units_gives_the_same_predictions(tmp_path: Path) -> None:
+    learner = fitted("sklearn.decomposition.PCA", n_components=1)
+    learner._in_features = False
+    before, new = learner.predict(points(50, seed=1)), points(50, seed=1)
+    learner.save(tmp_path)
+    assert "in_features" not in (tmp_path / "model.json").read_text()  # as such a file is
+    np.testing.assert_array_equal(load(tmp_path).predict(new), before)
+
+
+def test_the_opponent_of_a_map_is_the_principal_components_of_its_width() -> None:
+    from sklearn.decomposition import PCA
+
+    rows, new = points(), points(80, seed=1)
+    label = np.zeros(200, dtype=np.int64)
+    curved = fitted("sklearn.decomposition.KernelPCA", n_components=1)
+    naive = Reduction().opponent(curved, label, "reconstruction_error", rows)
+    x, y = (np.column_stack([table[name].to_numpy() for name in NAMES]) for table in (rows, new))
+    plain = PCA(1).fit(x)
+    lost = ((y - plain.inverse_transform(plain.transform(y))) ** 2).mean(axis=1)
+    np.testing.assert_allclose(Reduction().guess_for(new, naive)[:, 0], lost, rtol=1e-6)
+    of_mean = Reduction().naive(label, "reconstruction_error", rows)
+    assert lost.mean() < Reduction().guess_for(new, of_mean)[:, 0].mean()
+    linear = fitted("sklearn.decomposition.PCA", n_components=1)
+    assert Reduction().opponent(linear, label, "reconstruction_error", rows) == of_mean  # which it cannot beat
