@@ -13,7 +13,10 @@ TARGETS = {
     ".github/workflows/refit.yml": "github.yml",
     ".gitlab-ci.yml": "gitlab.yml",
 }
-INSTALL = "pip install 'refit[server]'"
+# No package index has Refit, and a stranger's package of that name must not run with a pipeline's secrets.
+INSTALL = (
+    'pip install "refit[server] @ ${REFIT:?set the CI variable REFIT to the URL of a wheel of Refit, or git+https}"'
+)
 
 
 def write(folder: Path) -> None:

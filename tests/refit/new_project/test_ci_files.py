@@ -47,6 +47,18 @@ def test_the_workflows_only_call_scripts_that_are_there(name: str) -> None:
         assert f"infra/ci/{job}.sh" in ci_files.TARGETS
 
 
+def test_a_pipeline_stops_where_nothing_says_where_refit_comes_from(tmp_path: Path) -> None:
+    (tmp_path / "pip").write_text('#!/bin/sh\necho "$@"\n')
+    (tmp_path / "pip").chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", ci_files.INSTALL], env=path, capture_output=True, text=True, check=False)
+    assert done.returncode
+    assert "set the CI variable REFIT" in done.stderr
+    given = {**path, "REFIT": "git+https://example.org/refit"}
+    done = subprocess.run(["sh", "-c", ci_files.INSTALL], env=given, capture_output=True, text=True, check=True)
+    assert done.stdout == "install refit[server] @ git+https://example.org/refit\n"
+
+
 def test_a_project_in_a_folder_of_a_repository_gets_no_workflow_of_its_own(tmp_path: Path) -> None:
     from refit.new_project.project_folder import create
 
