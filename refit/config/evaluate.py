@@ -24,6 +24,7 @@ class GateParams(Section):
         gt=0,
         lt=1,
         description="share of alpha for the first candidate on a test window; later ones share the rest",
+        exclude_if=lambda value: value == 0.8,  # not in the decisions of older versions
     )
     max_loss: float = Field(0.005, ge=0, description="metric units that a successor may lose")
     min_gain: float = Field(0.0, ge=0, description="metric units that a superior model must gain")
@@ -40,8 +41,8 @@ class GateParams(Section):
     def spent(self, looks: int) -> float:
         """The part of `alpha` for a candidate whose test window has judged `looks` others before.
 
-        The first look spends `first_look` of it, and look k + 1 the part 6 / (pi k)^2 of what remains. All parts together
-        are `alpha`, for any number of looks: by Bonferroni's inequality one window promotes wrongly with probability
+        The first look spends `first_look` of it, and look k + 1 the part 6 / (pi k)^2 of what remains. All parts
+        together are `alpha`, for any number of looks: by Bonferroni's inequality one window promotes wrongly with probability
         `alpha` at most, however much the candidates are alike (alpha spending; Foster and Stine 2008, JRSS B 70(2)).
 
         >>> [round(GateParams().spent(looks), 5) for looks in range(4)]
