@@ -42,8 +42,9 @@ class GateParams(Section):
         """The part of `alpha` for a candidate whose test window has judged `looks` others before.
 
         The first look spends `first_look` of it, and look k + 1 the part 6 / (pi k)^2 of what remains. All parts
-        together are `alpha`, for any number of looks: by Bonferroni's inequality one window promotes wrongly with probability
-        `alpha` at most, however much the candidates are alike (alpha spending; Foster and Stine 2008, JRSS B 70(2)).
+        together are `alpha`, for any number of looks: by Bonferroni's inequality one window promotes wrongly with
+        probability `alpha` at most, however much the candidates are alike (alpha spending; Foster and Stine 2008, JRSS
+        B 70(2)).
 
         >>> [round(GateParams().spent(looks), 5) for looks in range(4)]
         [0.04, 0.00608, 0.00152, 0.00068]
