@@ -286,7 +286,7 @@ def test_a_time_limit_is_no_end_what_would_follow_counts() -> None:
     settings = settings_of(
         {"gamma": 0.5, "n_steps": 100, "learning_rate": 0.05, "batch_size": 50, "hidden": [4]}, "policy", "x"
     )
-    model = _algorithm(DummyVecEnv([lambda: TrainingEpisodes(problem, [], 0, 0)]), settings, 0)
+    model = _algorithm(DummyVecEnv([lambda: TrainingEpisodes(problem, [], [0], 0)]), settings, 0)
     model.learn(1000)
     with torch.no_grad():
         worth = model.policy.predict_values(torch.tensor([[3.0], [5.0], [8.0]])).numpy()
