@@ -8,6 +8,7 @@ no project, the deployment's pull step brings one (`flows.checkouts`), and asks 
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,14 +30,25 @@ if TYPE_CHECKING:
 CLONE, IMAGE = "flows.checkouts.clone", "flows.checkouts.image"  # the pull steps of `refit deploy`
 FLOWS = ("flows.continuous_training", "flows.drift_watch", "flows.batch_scoring")
 _SET_FOLDER = "prefect.deployments.steps.set_working_directory"
+_ARGUMENTS: Mapping[str, set[str]] = {
+    CLONE: {"repository", "commit", "project"},
+    IMAGE: set(),
+    _SET_FOLDER: {"directory"},
+}
+_COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")  # whole, so that git takes it for nothing else
+_NO_CALL: tuple[str, Mapping[str, str]] = ("", {})
 
 
-def refusal(deployment: DeploymentResponse | None, project: Path, declared: YamlTree) -> str | None:
+def refusal(
+    deployment: DeploymentResponse | None, project: Path, declared: YamlTree, *, brought: bool = False
+) -> str | None:
     """Return why a run of a deployment may not start; None if `prefect.yaml` declares the deployment.
 
     Args:
         deployment: as the server has it; None for a run without a deployment.
         declared: the content of `prefect.yaml`.
+        brought: whether the deployment's own pull step has brought the project. A project that was there first is not
+            left for a clone: the clone would be asked whether it may run itself.
     """
     if deployment is None:
         return "it belongs to no deployment"
@@ -46,11 +58,10 @@ def refusal(deployment: DeploymentResponse | None, project: Path, declared: Yaml
     if not entries:
         return f"deployment {deployment.name} would run {deployment.entrypoint}, which {PREFECT_YAML} does not declare"
     (entry, *_), steps = entries, deployment.pull_steps or []
-    ours = len(steps) == 1 and not {CLONE, IMAGE}.isdisjoint(steps[0])
-    if steps in (declared.get("pull"), entry.get("pull")):
-        ours = True
-    if not ours and not all(_stays_in(project, step) for step in steps):
-        return f"deployment {deployment.name} has steps that {PREFECT_YAML} does not declare"
+    if steps not in (declared.get("pull"), entry.get("pull")) and not all(_stays_in(project, step) for step in steps):
+        (function, _), *others = [*map(_call, steps)]
+        if others or function not in (IMAGE, CLONE if brought else IMAGE):
+            return f"deployment {deployment.name} has steps that {PREFECT_YAML} does not declare"
     if deployment.path not in (None, "", ".", str(project)):
         return f"deployment {deployment.name} would take its code from {deployment.path}"
     if _project_of(deployment.parameters) != _project_of(entry.get("parameters") or {}):
@@ -68,19 +79,35 @@ def refusal_without_project(entrypoint: str | None, steps: Sequence[YamlTree]) -
     """
     if str(entrypoint).partition(":")[0] not in FLOWS:
         return f"it would run {entrypoint}, which is no flow of Refit"
-    if len(steps) != 1 or len(steps[0]) != 1 or not {CLONE, IMAGE} & steps[0].keys():
+    (function, arguments), *others = [*map(_call, steps)] or [_NO_CALL]
+    if others or function not in (CLONE, IMAGE):
         return "it has steps other than those of `refit deploy`"
-    allowed, (arguments,) = os.environ.get("REFIT_REPOSITORY"), steps[0].values()
-    repository = (arguments or {}).get("repository")
+    allowed, repository = os.environ.get("REFIT_REPOSITORY"), arguments.get("repository")
     if allowed and repository not in (None, allowed):
         return f"it would clone {repository}, and this worker is for {allowed} only (REFIT_REPOSITORY)"
     return None
 
 
+def _call(step: YamlTree) -> tuple[str, Mapping[str, str]]:
+    """Return the function that a pull step calls, and its arguments; no function unless both are as we write them.
+
+    Prefect calls the last of several functions, and installs what a further argument `requires` names.
+    """
+    (function, arguments), *others = step.items() or [_NO_CALL]
+    arguments = {} if arguments is None else arguments
+    if others or function not in _ARGUMENTS or not isinstance(arguments, Mapping):
+        return _NO_CALL
+    needed = arguments.keys() - ({"access_token"} if function == CLONE else set())
+    if needed != _ARGUMENTS[function] or not all(isinstance(v, str) for v in arguments.values()):
+        return _NO_CALL
+    if function == CLONE and (not _COMMIT.fullmatch(arguments["commit"]) or arguments["repository"].startswith("-")):
+        return _NO_CALL
+    return function, arguments
+
+
 def _stays_in(project: Path, step: YamlTree) -> bool:
-    (name, arguments), *others = step.items()
-    folder = (arguments or {}).get("directory")
-    return not others and name == _SET_FOLDER and isinstance(folder, str) and Path(folder).resolve() == project
+    function, arguments = _call(step)
+    return function == _SET_FOLDER and Path(arguments["directory"]).resolve() == project
 
 
 def _project_of(parameters: Mapping[str, object]) -> Any:
@@ -88,13 +115,16 @@ def _project_of(parameters: Mapping[str, object]) -> Any:
 
 
 def require_declared(project: Path) -> None:
-    """Refuse this process's flow run unless the project's `prefect.yaml` declares its deployment.
+    """Refuse this process's flow run unless the project that its pull step brought declares its deployment.
 
     Raises:
         UserError: it does not.
     """
     _, deployment = _this_run()
-    if reason := refusal(deployment, project, read_yaml(project / PREFECT_YAML)):
+    reason = refusal(deployment, project, read_yaml(project / PREFECT_YAML), brought=True)
+    if deployment and not reason:
+        reason = refusal_without_project(deployment.entrypoint, deployment.pull_steps or [])
+    if reason:
         raise UserError(f"refused: {reason}")
 
 

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from flows import deployments
-from flows.deployed_run import refusal
+from flows.deployed_run import CLONE, IMAGE, refusal
 
 DECLARED = yaml.safe_load(deployments.prefect_yaml("demo", "UTC"))
+CLONED = {"repository": "https://example.org/r.git", "commit": "0" * 40, "project": "."}
 
 
 def stored(project: Path, **changed: Any) -> Any:
@@ -31,6 +32,8 @@ def stored(project: Path, **changed: Any) -> Any:
 def test_a_deployment_as_prefect_yaml_declares_it_may_run(tmp_path: Path) -> None:
     assert refusal(stored(tmp_path), tmp_path, DECLARED) is None
     assert refusal(stored(tmp_path, pull_steps=None), tmp_path, DECLARED) is None
+    assert refusal(stored(tmp_path, pull_steps=[{IMAGE: {}}]), tmp_path, DECLARED) is None
+    assert refusal(stored(tmp_path, pull_steps=[{CLONE: CLONED}]), tmp_path, DECLARED, brought=True) is None
     own = [{"prefect.deployments.steps.git_clone": {"repository": "https://example.org/r.git"}}]
     assert refusal(stored(tmp_path, pull_steps=own), tmp_path, DECLARED | {"pull": own}) is None
 
@@ -48,12 +51,24 @@ def test_a_deployment_as_prefect_yaml_declares_it_may_run(tmp_path: Path) -> Non
         {"pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": "/tmp"}}]},
         {"pull_steps": [{"prefect.deployments.steps.set_working_directory": {"directory": ["/tmp"]}}]},
         {"pull_steps": [{"prefect.deployments.steps.set_working_directory": None}]},
+        {"pull_steps": [{CLONE: CLONED}]},
+        {"pull_steps": [{IMAGE: {"requires": "evil"}}]},
+        {"pull_steps": [{IMAGE: {}, "prefect.deployments.steps.run_shell_script": {"script": "true"}}]},
+        {"pull_steps": [{IMAGE: {}}, {IMAGE: {}}]},
+        {"pull_steps": [{}]},
         {"parameters": {"project": "/tmp"}},
     ],
     ids=str,
 )
 def test_a_deployment_that_was_changed_on_the_server_may_not(tmp_path: Path, changed: dict[str, Any]) -> None:
     assert refusal(stored(tmp_path, **changed), tmp_path, DECLARED)
+
+
+def test_no_step_installs_packages_first(tmp_path: Path) -> None:
+    stay = {"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path), "requires": "evil"}}
+    assert refusal(stored(tmp_path, pull_steps=[stay]), tmp_path, DECLARED)
+    cloned = {CLONE: {**CLONED, "requires": "evil"}}
+    assert refusal(stored(tmp_path, pull_steps=[cloned]), tmp_path, DECLARED, brought=True)
 
 
 def test_a_run_of_no_deployment_may_not(tmp_path: Path) -> None:

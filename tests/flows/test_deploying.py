@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from flows import checkouts, deploying, deployments
-from flows.deployed_run import CLONE, refusal, refusal_without_project
+from flows.deployed_run import CLONE, IMAGE, refusal, refusal_without_project
 from refit.config import Params
 from refit.errors import UserError
 
@@ -90,10 +90,11 @@ def test_what_is_deployed_may_run_where_prefect_yaml_declares_it(tmp_path: Path)
             pull_steps=content["pull"],
             parameters=entry["parameters"],
         )
-        assert refusal(known, tmp_path, DECLARED) is None
+        assert refusal(known, tmp_path, DECLARED, brought=True) is None
+        assert refusal(known, tmp_path, DECLARED), "a folder that has a project is not left for a clone"
         assert refusal_without_project(known.entrypoint, known.pull_steps) is None
         known.name = f"other.{entry['name']}"
-        assert refusal(known, tmp_path, DECLARED)
+        assert refusal(known, tmp_path, DECLARED, brought=True)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,12 @@ def test_what_is_deployed_may_run_where_prefect_yaml_declares_it(tmp_path: Path)
         ("flows.checkouts:clone", [STEP]),
         (None, [STEP]),
         ("flows.drift_watch:drift_watch", []),
+        ("flows.drift_watch:drift_watch", [{}]),
+        ("flows.drift_watch:drift_watch", [{CLONE: {**STEP[CLONE], "requires": "evil"}}]),
+        ("flows.drift_watch:drift_watch", [{CLONE: {**STEP[CLONE], "commit": "--upload-pack=evil"}}]),
+        ("flows.drift_watch:drift_watch", [{CLONE: {**STEP[CLONE], "repository": "--upload-pack=evil"}}]),
+        ("flows.drift_watch:drift_watch", [{IMAGE: {"requires": "evil"}}]),
+        ("flows.drift_watch:drift_watch", [{"prefect.deployments.steps.set_working_directory": {"directory": "."}}]),
         ("flows.drift_watch:drift_watch", [STEP, {"prefect.deployments.steps.run_shell_script": {"script": "true"}}]),
         ("flows.drift_watch:drift_watch", [{**STEP, "prefect.deployments.steps.run_shell_script": {"script": "true"}}]),
     ],
