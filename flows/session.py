@@ -118,6 +118,8 @@ def session(project: str | Path, options: RunOptions | None = None) -> Iterator[
     params = check(root, options)
     if window is not None and options.as_of != LATEST:
         retrain_dedup.require_seen(window, moment_of(options.as_of, params))
+    if remark := project_requirements.unchecked(root):
+        display(remark)
     provenance.repository(root)  # a failure of git is better reported now than after a training
     if not options.allow_uncommitted:
         _refuse_uncommitted(root, display)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import re
 import tomllib
 from collections.abc import Iterator
 from importlib import metadata
@@ -11,16 +13,20 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from refit.errors import RefitError, UserError
 
-__all__ = ["RECORD", "check_recorded", "installed"]
+__all__ = ["RECORD", "check_recorded", "installed", "unchecked"]
 
 RECORD = "requirements.txt"  # in the folder `provenance` of a stored version: NAME==VERSION, as it was trained with
 _INSTALL = "uv pip install -r requirements.txt, or what the project's pyproject.toml asks for"
+_SECRET = re.compile(r"//[^/@\s]*@")  # the user and password of a URL
+_OPTIONS = re.compile(r"(?<=\S)\s+--[a-z].*$")  # of one requirement, such as --hash
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tar.bz2", ".tgz")
 
 
 def installed(project: Path) -> list[str]:
     """The releases of the packages in the project's `requirements.txt`, or else its `pyproject.toml`: `NAME==VERSION`.
 
-    Refit's own repository, which is a project too, has none beyond Refit's.
+    Refit's own repository, which is a project too, has none beyond Refit's. What names no package is passed over
+    (`unchecked`).
 
     Raises:
         UserError: one is not installed in a release that the file allows, or a line is no requirement.
@@ -70,9 +76,8 @@ def _version(package: str) -> str | None:
 
 def _requirements(project: Path) -> Iterator[tuple[Requirement, str]]:
     if (path := project / "requirements.txt").is_file():
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            text = line.partition(" #")[0].strip()
-            if text and not text.startswith(("#", "-")):  # an option of pip, such as -r or --index-url
+        for number, text in _lines(path):
+            if not (text.startswith("-") or _names_no_package(text)):
                 yield _parse(text, f"requirements.txt, line {number},"), f"requirements.txt, line {number},"
     elif (path := project / "pyproject.toml").is_file():
         try:
@@ -82,6 +87,50 @@ def _requirements(project: Path) -> Iterator[tuple[Requirement, str]]:
         if own.get("name") != "refit":
             for text in own.get("dependencies", ()):
                 yield _parse(text, "pyproject.toml"), "pyproject.toml"
+
+
+def unchecked(project: Path) -> str | None:
+    """One line that names what pip would install from `requirements.txt` and `installed` cannot check; None if nothing.
+
+    These are other files, folders, wheels and repositories: the line does not say which package it is.
+    """
+    path = project / "requirements.txt"
+    lines = [
+        f"line {number} ({_SECRET.sub('//', text)})"
+        for number, text in (_lines(path) if path.is_file() else ())
+        if _names_no_package(text) or re.match(r"(-r|-e|--requirement|--editable)\b", text)
+    ]
+    if not lines:
+        return None
+    return (
+        f"requirements.txt: {', '.join(lines)}: no package is named, so none is checked or recorded with a model; "
+        "write NAME @ URL, or name the package on a line of its own"
+    )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines as pip reads them, numbered: continued ones joined, without comments and options such as `--hash`."""
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    first, joined = 0, ""
+    lines = data.decode(encoding, errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        first = first or number
+        goes_on = line.endswith("\\") and not line.lstrip().startswith("#") and number < len(lines)
+        joined += " " + line.rstrip("\\")
+        if goes_on:
+            continue
+        if text := _OPTIONS.sub("", re.sub(r"\s#.*$", "", joined).strip()):
+            yield first, text
+        first, joined = 0, ""
+
+
+def _names_no_package(text: str) -> bool:
+    """Whether a line is a URL, or the path of a folder or of an archive, or known only to the environment."""
+    if re.match(r"-|\w[\w.-]*\s*(\[[^]]*\])?\s*@", text):  # an option, or NAME @ URL
+        return False
+    what = text.partition(";")[0].split("[")[0].strip()
+    return what.startswith(".") or what.endswith(_ARCHIVES) or any(each in what for each in ("/", "\\", "${"))
 
 
 def _parse(text: str, where: str) -> Requirement:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from refit.errors import RefitError, UserError
-from refit.runtime.project_requirements import RECORD, check_recorded, installed
+from refit.runtime.project_requirements import RECORD, check_recorded, installed, unchecked
 
 DUCKDB = f"duckdb=={metadata.version('duckdb')}"
 
@@ -17,12 +17,37 @@ DUCKDB = f"duckdb=={metadata.version('duckdb')}"
     ("name", "text"),
     [
         ("requirements.txt", "# ours\n--index-url https://example.org\n-r more.txt\n\nDuckDB>=1  # a database\n"),
+        (
+            "requirements.txt",
+            f"{DUCKDB} \\\n    --hash=sha256:{'0' * 64} \\\n    --hash=sha256:{'1' * 64}\n    # via own.in\n",
+        ),
+        ("requirements.txt", "duckdb @ https://example.org/duckdb-9.whl\n"),
+        (
+            "requirements.txt",
+            "\ufeffgit+https://example.org/own@v1#egg=own\nduckdb\n./own.whl\nown-1-py3-none-any.whl\n",
+        ),
         ("requirements.txt", "duckdb\nno-such-package; python_version < '3'\n"),
         ("pyproject.toml", '[project]\nname = "churn"\ndependencies = ["duckdb>=1"]\n'),
     ],
 )
 def test_the_installed_releases_of_what_a_project_asks_for_are_recorded(name: str, text: str, tmp_path: Path) -> None:
     (tmp_path / name).write_text(text)
+    assert [line.lower() for line in installed(tmp_path)] == [DUCKDB]
+
+
+def test_lines_that_name_no_package_are_passed_over_with_one_line_that_shows_no_password(tmp_path: Path) -> None:
+    assert unchecked(tmp_path) is None
+    file = tmp_path / "requirements.txt"
+    file.write_text("--index-url https://a.org/b\nduckdb @ https://a.org/c.whl\nduckdb>=1; python_version > '3.0'\n")
+    assert unchecked(tmp_path) is None
+    file.write_text("duckdb\n-r more.txt\n# a comment\ngit+https://user:secret@a.org/own@v1\n-e .\n")
+    assert (unchecked(tmp_path) or "").startswith(
+        "requirements.txt: line 2 (-r more.txt), line 4 (git+https://a.org/own@v1), line 5 (-e .): no package is named"
+    )
+
+
+def test_a_file_that_powershell_wrote_is_read(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("duckdb\r\n", encoding="utf-16")
     assert [line.lower() for line in installed(tmp_path)] == [DUCKDB]
 
 
