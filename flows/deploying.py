@@ -115,14 +115,25 @@ def origin_of(project: Path, repository: str | None = None) -> Origin:
     url = repository or _git(top, "remote", "get-url", "origin")
     if url is None:
         raise UserError(f"{top} has no remote `origin`; name the repository by --repository URL")
-    if (parts := urlsplit(url)).password or (parts.scheme == "https" and parts.username):
+    if _has_secret(url):
         raise UserError(
-            "the repository's URL contains a user or a token, which everybody with access to Prefect would see; leave "
-            "it out, store the token in a Prefect Secret block, and name that by --git-secret"
+            "the repository's URL contains a user, a token or a query, which everybody with access to Prefect would "
+            "see; leave it out, store the token in a Prefect Secret block, and name that by --git-secret"
         )
-    if repository is None and not _git(top, "branch", "--remotes", "--contains", commit):
+    if repository is None and not _git(top, "branch", "--remotes", "--contains", commit, "--list", "origin/*"):
         raise UserError(f"commit {commit[:12]} is not in {url} as far as this clone knows; `git push` it first")
     return Origin(url, commit, project.resolve().relative_to(top.resolve()).as_posix())
+
+
+def _has_secret(url: str) -> bool:
+    """Whether a URL may contain a token; the user of SSH is none.
+
+    >>> [_has_secret(url) for url in ("ssh://git@host/r.git", "http://TOKEN@host/r.git", "https://host/r?token=T")]
+    [False, True, True]
+    """
+    parts = urlsplit(url)
+    user = parts.username if "ssh" not in parts.scheme else None
+    return bool(parts.scheme and (user or parts.password or parts.query or parts.fragment))
 
 
 def _git(top: Path, *arguments: str) -> str | None:

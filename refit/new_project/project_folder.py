@@ -32,6 +32,7 @@ from refit.runtime.stage_code import SECTIONS
 
 IGNORED = ".refit/\nrun.yaml\ncomparand.json\nwarm_start.json\n/data/\n/models/\n/reports/\n/dvc_plots/\n"
 EXAMPLE = "subscriptions.csv"
+_OWN_DATA, _GENERATED = "/raw/\n", f"/raw/*\n!/raw/{EXAMPLE}\n"  # git is no place for what people have said and done
 # All that a new project consists of; other files in its folder belong to the user.
 _PROJECT_ENTRIES = (
     *("raw", "params.yaml", "dvc.yaml", str(PREFECT_YAML), ".gitignore", "README.md", ".dvc", ".dvcignore"),
@@ -99,7 +100,7 @@ def create(
             ci_files.write(folder)
         if not (folder / "README.md").exists():
             _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
-        _write_gitignore(folder / ".gitignore")
+        _write_gitignore(folder / ".gitignore", _OWN_DATA if csv is not None else _GENERATED)
         dvc_runner.initialise(folder)
         prepare(folder)
     print_result(folder, table, reading, label_leaks)
@@ -202,10 +203,10 @@ def _delete_new(folder: Path, before: Set[Path]) -> None:
             entry.rmdir() if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
-def _write_gitignore(path: Path) -> None:
-    """Add the outputs of runs to a folder's `.gitignore`."""
+def _write_gitignore(path: Path, data: str = "") -> None:
+    """Add the outputs of runs, and the patterns of `data`, to a folder's `.gitignore`."""
     said = path.read_text(encoding="utf-8") if path.is_file() else ""
-    if new := [line for line in IGNORED.splitlines() if line not in said.splitlines()]:
+    if new := [line for line in (IGNORED + data).splitlines() if line not in said.splitlines()]:
         _write(path, "".join(f"{line}\n" for line in [*said.splitlines(), *new]))
 
 
@@ -317,6 +318,12 @@ def _commented(params: YamlTree, reading: TableReading, *, generated: bool) -> s
     return "".join(parts)
 
 
+_OF_RAW = {
+    True: "`raw/` is not in git, apart from the generated table.",
+    False: "`raw/` is not in git. `dvc add raw` keeps it in DVC, for CI and for workers on other machines.",
+}
+
+
 def _readme(name: str, table: str, reading: TableReading, *, generated: bool) -> str:
     origin = "a generated table, only there to have something that runs" if generated else f"`raw/{table}`"
     return f"""# {name}
@@ -332,6 +339,7 @@ Rows: {describe_rows(reading, f"raw/{table}")}.
     refit up         # by itself from now on: prefect.yaml says what and when; Ctrl-C ends it
 
 - More data: put the next file next to it in `raw/` and `refit run`.
+- {_OF_RAW[generated]}
 - Other learners, another gate: edit `params.yaml`; unknown keys are errors that name the nearest known one.
 - `dvc repro`, `dvc exp run -S train.seed=1` and `dvc metrics show` work here too; they promote nothing.
 """

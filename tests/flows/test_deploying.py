@@ -53,8 +53,23 @@ def test_a_worker_clones_the_commit_that_was_pushed_and_works_in_the_project(rep
         deploying.origin_of(repository / "churn")
 
 
+def test_a_commit_that_only_another_remote_has_is_not_at_origin(repository: Path, tmp_path: Path) -> None:
+    git(tmp_path, "init", "-q", "--bare", "fork.git")
+    git(repository, "remote", "add", "fork", str(tmp_path / "fork.git"))
+    git(repository, "push", "-q", "fork", "main")
+    with pytest.raises(UserError, match="`git push` it first"):
+        deploying.origin_of(repository)
+
+
 def test_no_token_goes_into_a_deployment(repository: Path) -> None:
-    for url in ("https://x-access-token:hunter2@example.org/r.git", "https://hunter2@example.org/r.git"):
+    for url in (
+        "https://x-access-token:hunter2@example.org/r.git",
+        "https://hunter2@example.org/r.git",
+        "http://hunter2@example.org/r.git",
+        "https://example.org/r.git?private_token=hunter2",
+        "https://example.org/r.git#hunter2",
+        "ssh://git:hunter2@example.org/r.git",
+    ):
         with pytest.raises(UserError, match="store the token in a Prefect Secret block") as refused:
             deploying.origin_of(repository, url)
         assert "hunter2" not in str(refused.value)

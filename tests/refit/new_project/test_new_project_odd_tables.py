@@ -217,7 +217,7 @@ def test_a_readme_and_what_git_is_to_pass_over_stay_and_a_pipeline_of_somebody_e
     assert (tmp_path / "p/README.md").read_text() == "mine"
     ignored = (tmp_path / "p/.gitignore").read_text().splitlines()
     assert ignored[:2] == ["*.tmp", "/data/"]
-    assert sorted(ignored[1:]) == sorted(project_folder.IGNORED.splitlines())
+    assert sorted(ignored[1:]) == sorted([*project_folder.IGNORED.splitlines(), "/raw/"])
 
 
 def zipped(path: Path, content: str) -> Path:

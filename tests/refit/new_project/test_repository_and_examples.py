@@ -26,6 +26,26 @@ def test_a_new_project_is_a_git_repository_that_ignores_what_runs_write(tmp_path
     assert "no_scm" not in (tmp_path / "demo/.dvc/config").read_text()
 
 
+@pytest.mark.parametrize("is_there", [False, True], ids=["of its own", "that is there"])
+def test_the_rows_of_the_user_do_not_get_into_a_repository(is_there: bool, tmp_path: Path) -> None:
+    assert refit_in(tmp_path, "init", "generated", "--no-git").returncode == 0
+    (tmp_path / "generated/raw/subscriptions.csv").rename(tmp_path / "own.csv")
+    if is_there:
+        git(tmp_path, "init", "--quiet")
+    done = refit_in(tmp_path, "init", "demo", "--csv", "own.csv", "--label", "churned", "--time", "renewal")
+    assert done.returncode == 0, done.stderr
+    git(tmp_path / "demo", "add", "-A")
+    assert "params.yaml" in git(tmp_path / "demo", "ls-files")
+    assert "own.csv" not in git(tmp_path / "demo", "ls-files")
+
+
+def test_rows_next_to_the_generated_table_do_not_either(tmp_path: Path) -> None:
+    assert refit_in(tmp_path, "init", "demo").returncode == 0
+    (tmp_path / "demo/raw/own.csv").write_text("a\n")
+    git(tmp_path / "demo", "add", "-A")
+    assert git(tmp_path / "demo", "ls-files", "raw") == "raw/subscriptions.csv"
+
+
 def test_a_project_within_a_repository_gets_none_of_its_own(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     assert refit_in(tmp_path, "init", "demo").returncode == 0
