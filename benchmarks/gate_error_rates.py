@@ -42,11 +42,7 @@ OPEN = GateParams(alpha=ALPHA, max_loss=MARGIN, min_rows=100, min_gain_over_base
 
 
 def promoted(
-    policy: GateParams,
-    sample: Sample,
-    against_champion: Estimate,
-    against_anchor: Estimate | None = None,
-    looks: int = 0,
+    policy: GateParams, sample: Sample, against_champion: Estimate, against_anchor: Estimate | None = None
 ) -> bool:
     known = Evidence(
         candidate="candidate",
@@ -59,7 +55,6 @@ def promoted(
         over_baseline=Estimate(0.2, 0.01, 30.0),
         champion=GateOpponent("1", "champion", NOW, against_champion),
         anchor=None if against_anchor is None else GateOpponent("0", "anchor", NOW, against_anchor),
-        looks=looks,
     )
     return decide(known, policy).promote
 
@@ -159,87 +154,6 @@ def power(runs: int, seed: int) -> dict[tuple[str, int], list[tuple[float, float
     return points
 
 
-WRONG: Mapping[str, tuple[str, str]] = {
-    "binary": ("roc_auc", "log_loss"),
-    "regression": ("mae", "rmse"),
-    "multiclass": ("log_loss", "f1_macro"),
-}
-LASTING = {
-    "0": Window(),
-    ".3": Window(serial=0.3),
-    ".5": Window(serial=0.5),
-    ".7": Window(serial=0.7),
-    ".5 and a week": Window(serial=0.5, season=0.5),
-}
-
-
-def lasting_luck(runs: int, seed: int) -> None:
-    """Wrong promotions if what a model misjudges on a day carries over to the next, and what allowing for it costs."""
-    table("mode", "task", "metric", "days", *(f"days correlate by {name}" for name in LASTING), "as if independent, .7")
-    cases = [(mode, task, metric, 30) for mode in MODES for task, names in WRONG.items() for metric in names]
-    cases += [("superiority", "binary", "log_loss", days) for days in (20, 60, 90)]
-    for mode, task, metric, days in cases:
-        rates = {}
-        for name, lasting in LASTING.items():
-            window = replace(lasting, task=task, days=days)
-            worse = NOISE if mode == "superiority" else WORSE
-            margin = true_loss(metric, worse, NOISE, task, window.season)
-            policy = OPEN.model_copy(update={"mode": mode, "metric": metric, "max_loss": margin})
-            rates[name] = _promotions(runs, seed, window, policy, (worse, NOISE))
-        shares = [share(ours, runs) for ours, _ in rates.values()]
-        line(mode, task, metric_named(metric).words, days, *shares, share(rates[".7"][1], runs))
-    table("days", "true gain in ROC AUC", "promoted", "as if independent", "power lost", "and by the first look")
-    for days, gained in ((30, 0.0125), (60, 0.0088), (90, 0.0072)):
-        better = (spread_of(quality_of(OWN) + gained), OWN)
-        window = Window(days=days, rows=150)
-        policy = OPEN.model_copy(update={"mode": "superiority", "first_look": 0.999_999})  # the looks cost apart
-        ours, naive = _promotions(runs, seed, window, policy, better, COMMON)
-        first, _ = _promotions(runs, seed, window, OPEN.model_copy(update={"mode": "superiority"}), better, COMMON)
-        lost = (f"{1 - each / max(naive, 1):.1%}" for each in (ours, first))
-        line(days, f"{gained:+.4f}", share(ours, runs), share(naive, runs), *lost)
-
-
-def _promotions(
-    runs: int, seed: int, window: Window, policy: GateParams, spreads: tuple[float, float], common: float = 0.0
-) -> tuple[int, int]:
-    """How often the gate promotes, and how often it would if it took days as independent."""
-    random, ours, naive = np.random.default_rng(seed), 0, 0
-    for _ in range(runs):
-        drawn = draw(random, window, *spreads, common=common)
-        measured = gain(policy.metric, drawn.sample, *drawn.scores)
-        ours += promoted(policy, drawn.sample, measured)
-        naive += promoted(
-            policy.model_copy(update={"first_look": 0.999_999}), drawn.sample, replace(measured, days=None)
-        )
-    return ours, naive
-
-
-def looks(chains: int, seed: int) -> None:
-    """Thirty candidates, each equal to the champion, judged one after the other on one test window."""
-    table(
-        "candidates",
-        "any wrong promotion by the first",
-        "by the third",
-        "by the 10th",
-        "by the 30th",
-        "without the rule",
-    )
-    policy = OPEN.model_copy(update={"mode": "superiority", "metric": "brier"})
-    for name, common in (("each apart", 0.0), ("much alike", 2 * NOISE)):
-        wrong, naive = np.zeros((chains, STEPS), bool), np.zeros((chains, STEPS), bool)
-        for chain in range(chains):
-            random = np.random.default_rng([seed, chain])
-            drawn = draw(random, Window(), NOISE, *[NOISE] * STEPS, common=common)
-            champion, *candidates = drawn.scores
-            for look, candidate in enumerate(candidates):
-                measured = gain(policy.metric, drawn.sample, candidate, champion)
-                wrong[chain, look] = promoted(policy, drawn.sample, measured, looks=look)
-                naive[chain, look] = promoted(policy, drawn.sample, measured)
-        anyone = [int(wrong[:, :count].any(axis=1).sum()) for count in (1, 3, 10, STEPS)]
-        line(name, *(share(count, chains) for count in anyone), share(int(naive.any(axis=1).sum()), chains))
-
-
-MODES: tuple[Any, ...] = ("superiority", "non_inferiority")
 STEPS, CHAIN = 30, OPEN.model_copy(update={"max_loss": 0.02})
 CANDIDATES: Mapping[str, Any] = {
     "each worse by 0 to 0.008": lambda random: -random.uniform(0, 0.008),
@@ -380,10 +294,6 @@ def _parts(runs: int, seed: int, picture: Path | None) -> Iterator[tuple[str, fl
     began = time.perf_counter()
     error_rates(runs, seed)
     yield "error rates", time.perf_counter() - began
-    lasting_luck(max(runs // 2, 2), seed)
-    yield "lasting luck", time.perf_counter() - began
-    looks(max(runs // 10, 2), seed)
-    yield "looks", time.perf_counter() - began
     points = power(max(runs // 8, 1), seed)
     yield "power", time.perf_counter() - began
     if picture:

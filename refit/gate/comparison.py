@@ -27,7 +27,9 @@ class Sample:
 
     def only(self, rows: NDArray[Any]) -> Sample:
         """A subset of the rows, with their clusters."""
-        return Sample(self.labels[rows], self.clusters.only(rows), self.problem)
+        _, codes = np.unique(self.clusters.codes[rows], return_inverse=True)
+        clusters = Clusters(codes.astype(np.int64), int(codes.max(initial=-1)) + 1)
+        return Sample(self.labels[rows], clusters, self.problem)
 
 
 def gain(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike) -> Estimate:
@@ -37,7 +39,7 @@ def gain(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike)
     """
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
     with np.errstate(invalid="ignore"):
-        return jackknife(ours.minus(theirs, metric_named(metric).sign), sample.clusters)
+        return jackknife(ours.minus(theirs, metric_named(metric).sign))
 
 
 def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike) -> Estimate:
@@ -58,7 +60,7 @@ def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent:
     if ours.redrawn is not None and theirs.redrawn is not None:
         redrawn = shares(ours.redrawn, theirs.redrawn)
     value, without = float(shares(ours.value, theirs.value)), shares(ours.without, theirs.without)
-    return jackknife(LeftOut(value, without, ours.clusters, redrawn), sample.clusters)
+    return jackknife(LeftOut(value, without, ours.clusters, redrawn))
 
 
 def single(metric: str, sample: Sample, scores: ArrayLike) -> Estimate:

@@ -12,7 +12,7 @@ from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 from refit.schemas.incumbent import Incumbent
 from refit.schemas.measured import Measured
 
-__all__ = ["DaysDependence", "Decision", "EvaluatedWindow", "GainComparison", "GateCheck", "GateVerdict", "Mode"]
+__all__ = ["Decision", "EvaluatedWindow", "GainComparison", "GateCheck", "GateVerdict", "Mode"]
 
 Mode = Literal["non_inferiority", "superiority"]
 
@@ -23,14 +23,6 @@ class GateCheck(Part):
     name: str
     passed: bool
     sentence: str
-
-
-class DaysDependence(Part):
-    """What the days of the test window say about luck that lasts, and what allowing for it costs."""
-
-    correlation: float  # expected correlation of a day's gain with that of the next day, weekdays removed
-    independent: float  # probability that the days are independent
-    widening: float  # how many times as far from the estimate the bounds lie as they would for independent days
 
 
 class GainComparison(Part):
@@ -44,7 +36,6 @@ class GainComparison(Part):
     must_exceed: float
     passed: bool
     monte_carlo_error: float | None = omitted(None)  # of the estimate, by the random points behind it, if there are any
-    days: DaysDependence | None = omitted(None)  # None if the clusters are not days, or by an older Refit
 
 
 class GateVerdict(Part):
@@ -53,7 +44,7 @@ class GateVerdict(Part):
     promote: bool
     mode: Mode
     metric: str
-    confidence: float  # 1 - the part of alpha that this look at the test window spends
+    confidence: float
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
     checks: tuple[GateCheck, ...]

@@ -112,7 +112,6 @@ def run(context: Context) -> None:
         splits={"candidate": given.features.split_rule}
         | {role: each.features.split_rule for role, each in models.items()},
         remarks=[*remarks(given.learner, test), *prequential.remarks(measured.prequential)],
-        pending=given.features.labels.pending_test,
     )
     verdict = decide(gate_evidence, params.gate)
     reduction = gate_evidence.error_reduction
