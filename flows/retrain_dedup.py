@@ -132,9 +132,9 @@ def answering(
         with opened(context) as store:
             held.enter_context(Records(store, params.project.name).lock("retraining", wait_seconds=wait_seconds))
         _require_possible(project, params, window, utc_now())
-        answer = drift_answers.newest(context)
-        if answer and answer[0].window.ends >= window.ends:
-            raise AlreadyAnswered(window, answer[0])
+        newest = drift_answers.newest(context)
+        if newest and newest.answer.window.ends >= window.ends:
+            raise AlreadyAnswered(window, newest.answer)
         yield
         now = utc_now()
         _require_possible(project, params, window, now)
@@ -144,19 +144,21 @@ def answering(
 def invalid_reason(project: Path, params: Params, now: datetime) -> str | None:
     """Return why the recorded answer of the project's model is impossible, so that no later drift would be answered.
 
-    Returns None if it is possible, or there is none.
+    Returns None if it is possible, or there is none. An answer that other checkouts share is judged by the clock alone:
+    they may have read rows that this one has not.
 
     Raises:
         RefitError: the record cannot be read.
     """
     if (newest := drift_answers.newest(Context(project, params))) is None:
         return None
-    answer, place = newest
+    end = newest.answer.window.end
     try:
-        reason = window_range(project, params, now).refusal(answer.window)
+        possible = WindowRange(now) if newest.shared else window_range(project, params, now)
+        reason = possible.refusal(newest.answer.window)
     except UserError as error:
         reason = str(error)
-    return reason and f"{place} says that drift up to {shortened(answer.window.end)} was answered: {reason}"
+    return reason and f"{newest.place} says that drift up to {shortened(end)} was answered: {reason}"
 
 
 def repair(project: Path, params: Params, now: datetime) -> list[str]:

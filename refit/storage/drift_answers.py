@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from pydantic import ValidationError
 
@@ -18,8 +19,17 @@ ANSWERS = STATE / "answered.json"  # where an older Refit recorded them, in each
 _NEWEST = "newest"
 
 
-def newest(context: Context) -> tuple[Answer, str] | None:
-    """The answer for the latest window, and where it is recorded; None if no drift was answered yet.
+@dataclass(frozen=True)
+class Recorded:
+    """An answer, where it is recorded, and whether another checkout, with newer rows, may have recorded it."""
+
+    answer: Answer
+    place: str
+    shared: bool = False
+
+
+def newest(context: Context) -> Recorded | None:
+    """The answer for the latest window; None if no drift was answered yet.
 
     Raises:
         RefitError: the record cannot be read.
@@ -27,9 +37,10 @@ def newest(context: Context) -> tuple[Answer, str] | None:
     with opened(context) as store:
         records = _records(context, store)
         if text := records.read("answer").get(_NEWEST):
-            return _parsed(text, records), f"the record in {records.location}"
+            shared = bool(store.ledger_uri) or store.home != context.path(STATE).absolute()
+            return Recorded(_parsed(text, records), f"the record in {records.location}", shared)
     older = read_answers(context.path(ANSWERS)).get(context.params.project.name)
-    return None if older is None else (older, str(ANSWERS))
+    return None if older is None else Recorded(older, str(ANSWERS))
 
 
 def record(context: Context, answer: Answer) -> None:

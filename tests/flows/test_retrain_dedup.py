@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import copy_project, drive, states
+from driving import copy_project, drive, later_months, states
 
 from flows import retrain_dedup
 from flows.admission import admitted
 from flows.run_options import RunOptions
-from flows.session import session
+from flows.session import context_of, session
 from refit.cli import doctor
 from refit.errors import RefitError, UserError
 from refit.runtime import run_file
 from refit.runtime.context import Context
 from refit.storage import drift_answers
+from tasks import ingest
 
 
 def window(day: int) -> dict[str, str]:
@@ -210,6 +211,22 @@ def test_an_answer_outlives_its_checkout_and_holds_in_every_one_that_shares_the_
     shutil.rmtree(project)
     assert not retrain(two, 20)
     assert retrain(two, 21)
+
+
+def test_an_answer_for_rows_that_another_checkout_has_read_is_not_deleted(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    behind = copy_project(project, tmp_path / "behind")
+    later_months(project, turned=False)
+    ingest.run(context_of(project))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'shared/mlflow.db'}")
+    drift = RunOptions(trigger=admitted("drift", {"first": "2024-12-01", "end": "2024-12-20"}, None, None))
+    with session(project, drift):
+        pass
+    assert retrain_without_drift(behind), "whose rows end in October"
+    assert not [finding for finding in doctor.examine(behind) if "was answered" in finding.what]
+    with pytest.raises(retrain_dedup.AlreadyAnswered), session(project, drift):
+        pass
 
 
 def retrain_without_drift(project: Path) -> bool:
