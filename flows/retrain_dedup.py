@@ -17,7 +17,7 @@ from refit.plain_text import shortened
 from refit.runtime.context import Context, utc_now
 from refit.runtime.registry_store import opened
 from refit.schemas.answered_drift import Answer, DataWindow
-from refit.storage import drift_answers
+from refit.storage import adoption, drift_answers
 from refit.storage.batches import manifests
 from refit.storage.snapshots import label_source
 from registry.records import Records
@@ -121,7 +121,7 @@ def answering(
 
     Raises:
         AlreadyAnswered: a retraining for this window, or for a newer one, has ended.
-        RefitError: another checkout is answering drift.
+        RefitError: another checkout is answering drift, or may have begun to since the connection was lost.
         UserError: no data can have shown drift in the window, which may be known only after the block.
     """
     if window is None:
@@ -130,7 +130,9 @@ def answering(
     context = Context(project, params)
     with ExitStack() as held:
         with opened(context) as store:
-            held.enter_context(Records(store, params.project.name).lock("retraining", wait_seconds=wait_seconds))
+            lock = Records(store, params.project.name).lock("retraining", wait_seconds=wait_seconds)
+            check = held.enter_context(lock)
+        adoption.adopt(context)
         _require_possible(project, params, window, utc_now())
         newest = drift_answers.newest(context)
         if newest and newest.answer.window.ends >= window.ends:
@@ -138,7 +140,8 @@ def answering(
         yield
         now = utc_now()
         _require_possible(project, params, window, now)
-        drift_answers.record(context, Answer(window=window, flow_run=flow_run, at=now.isoformat(timespec="seconds")))
+        answer = Answer(window=window, flow_run=flow_run, at=now.isoformat(timespec="seconds"))
+        drift_answers.record(context, answer, check)
 
 
 def invalid_reason(project: Path, params: Params, now: datetime) -> str | None:

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -87,8 +87,11 @@ def registry_lock(store: Store, *, wait_seconds: float = 120) -> Iterator[None]:
 
 
 @contextmanager
-def lock_of(store: Store, purpose: str, wait_seconds: float) -> Iterator[None]:
+def lock_of(store: Store, purpose: str, wait_seconds: float) -> Iterator[Callable[[str], None]]:
     """Hold a lock where that of `store` is, for a purpose of its own. It is not reentrant.
+
+    Yields a check, to be called before what the lock protects is written: a RegistryError if the lock was lost with its
+    connection, which says the given state of the registry.
 
     Raises:
         RegistryError: another process holds it for longer than `wait_seconds`; the message names that process.
@@ -98,8 +101,8 @@ def lock_of(store: Store, purpose: str, wait_seconds: float) -> Iterator[None]:
         if store.ledger_uri
         else _file_lock(store.home / f"{purpose.replace('/', '.')}.lock", wait_seconds)
     )
-    with lock:
-        yield
+    with lock as held:
+        yield held.check if held else lambda state: None
 
 
 def require_lock(store: Store, state: str = "nothing moves without it") -> None:

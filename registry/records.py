@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
@@ -65,8 +65,8 @@ class Records:
                     table.delete().where(table.c.model == self.model, table.c.kind == kind, table.c.name == name)
                 )
 
-    def lock(self, purpose: str, *, wait_seconds: float) -> AbstractContextManager[None]:
-        """Hold a lock of this model for a purpose of its own, apart from that of promotions.
+    def lock(self, purpose: str, *, wait_seconds: float) -> AbstractContextManager[Callable[[str], None]]:
+        """Hold a lock of this model for a purpose of its own, apart from that of promotions; yields its check.
 
         Raises:
             RegistryError: another process holds it for longer than `wait_seconds`; the message names that process.

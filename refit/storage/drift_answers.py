@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -43,9 +44,17 @@ def newest(context: Context) -> Recorded | None:
     return None if older is None else Recorded(older, str(ANSWERS))
 
 
-def record(context: Context, answer: Answer) -> None:
-    """Record an answer in place of an earlier one."""
+def record(context: Context, answer: Answer, check: Callable[[str], None]) -> None:
+    """Record an answer in place of an earlier one.
+
+    Args:
+        check: that no other checkout may answer drift meanwhile.
+
+    Raises:
+        RefitError: one may.
+    """
     with opened(context) as store:
+        check("the drift counts as not answered, though its retraining has ended")
         _records(context, store).put("answer", _NEWEST, json.dumps(answer.to_json()))
 
 

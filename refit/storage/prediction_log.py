@@ -7,7 +7,7 @@ a copy of it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,13 +42,15 @@ def append(context: Context, version: str, rows: pa.Table) -> int:
     """
     with opened(context) as store:
         if (shared := SharedLog.of(context, store)) is None:
-            return _append(context, version, rows, None, "")
+            return _append(context, version, rows)
         run = shared.run()
-        with shared.writing():
-            return _append(context, version, rows, shared, run)
+        with shared.writing() as check:
+            return _append(context, version, rows, lambda name, file, count: shared.add(run, name, file, count, check))
 
 
-def _append(context: Context, version: str, rows: pa.Table, shared: SharedLog | None, run: str) -> int:
+def _append(
+    context: Context, version: str, rows: pa.Table, share: Callable[[str, Path, int], None] | None = None
+) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -65,8 +67,8 @@ def _append(context: Context, version: str, rows: pa.Table, shared: SharedLog | 
         name = f"day={day}/v{version}-{SEALED}{hashlib.sha256(whole).hexdigest()}.parquet"
         with atomic(context.path(LOG) / name) as scratch:
             scratch.write_bytes(whole)
-            if shared is not None:
-                shared.add(run, name, scratch, part.num_rows)
+            if share is not None:
+                share(name, scratch, part.num_rows)
         new += part.num_rows
     return new
 

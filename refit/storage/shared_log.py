@@ -41,8 +41,8 @@ class SharedLog:
         records = Records(store, context.params.project.name)
         return cls(records, context.path(PREDICTIONS), lambda what: context.progress(what))
 
-    def writing(self) -> AbstractContextManager[None]:
-        """Keep other machines from writing to the log, which would log a row twice."""
+    def writing(self) -> AbstractContextManager[Callable[[str], None]]:
+        """Keep other machines from writing to the log, which would log a row twice; yields the check of that."""
         return self.records.lock("predictions", wait_seconds=WAIT_SECONDS)
 
     def run(self) -> str:
@@ -50,9 +50,14 @@ class SharedLog:
         experiment = tracking.ensure_experiment(self.records.store, self.records.model)
         return tracking.ensure_run(self.records.store, experiment, "prediction log", _IDENTITY)
 
-    def add(self, run: str, name: str, content: Path, rows: int) -> None:
-        """Store a file: its content first, so that a listed file is there."""
+    def add(self, run: str, name: str, content: Path, rows: int, check: Callable[[str], None]) -> None:
+        """Store a file: its content first, so that a listed file is there.
+
+        Args:
+            check: that other machines are still kept from writing.
+        """
         run_files.store(self.records.store, run, content, f"{_FOLDER}/{name}")
+        check("these predictions and later ones are not logged")
         listed = {"run": run, "rows": rows, "bytes": content.stat().st_size}
         self.records.put("prediction", name, json.dumps(listed))
 
@@ -81,7 +86,7 @@ class SharedLog:
         """Delete files of the log: from the list first, so that a listed file is there."""
         listed = self.records.read("prediction")
         self.records.forget("prediction", names)
-        for name in names:
+        for name in listed.keys() & set(names):  # another machine may have deleted the others
             run_files.remove(self.records.store, str(json.loads(listed[name])["run"]), f"{_FOLDER}/{name}")
 
     def _copy(self, name: str, run: str) -> None:

@@ -29,7 +29,7 @@ from refit.schemas.drift_decision import (
     PerformanceVerdict,
     Separation,
 )
-from refit.storage import drift_decisions
+from refit.storage import adoption, drift_decisions
 from refit.storage.prediction_log import PREDICTION
 from refit.storage.snapshots import LATEST
 from registry import tracking as mlflow_runs
@@ -61,6 +61,7 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
     """
     policy = DecisionPolicy.of(context.params.drift, context.params.evaluate)
     champion = load_champion(context)
+    adoption.adopt(context)
     _require_task(champion, context)
     reference = observations.reference(context, champion)
     validated = validated_data_at(context, as_of)

@@ -23,7 +23,7 @@ from refit.schemas.artifact import utc_text
 from refit.schemas.manifest import Manifest
 from refit.schemas.score_report import LoggedRows, RowTotals, ScoreReport
 from refit.schemas.validated import Validated
-from refit.storage import prediction_log, quarantine
+from refit.storage import adoption, prediction_log, quarantine
 from refit.storage.arrays import summarised
 from refit.storage.batches import manifests
 from refit.storage.quarantine import Refusal
@@ -89,6 +89,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
     context.progress(f"scoring {features.num_rows:,} rows")
     table = predicted(champion, features, validated, context.now())
     target = out or context.path(SCORES / f"{requested.name}-v{champion.version.version}.parquet")
+    adoption.adopt(context)
     logged = prediction_log.append(context, champion.version.version, table)
     _write(target, _output_table(champion, table, requested.lines, intervals, forecast_columns))
     refused = _write_refusals(target, requested)

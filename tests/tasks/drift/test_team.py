@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier, Thread
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from driving import later_months
-from servers import postgresql, postgresql_server  # noqa: F401
+from servers import execute, postgresql, postgresql_server  # noqa: F401
 
 from flows import retrain_dedup
 from flows.admission import admitted
 from flows.run_options import RunOptions
 from flows.session import session
 from refit.errors import RefitError
-from refit.files.artifacts import PREDICTIONS
+from refit.files.artifacts import PREDICTIONS, write_json
 from refit.models import run_logging
 from refit.operations import ledger_move, retention
 from refit.runtime import run_file
 from refit.runtime.context import Context
-from refit.storage import prediction_log
+from refit.storage import drift_answers, prediction_log
+from refit.storage.adoption import ADOPTED
 from refit.storage.shared_log import SharedLog
+from registry import run_files
 from tasks.drift import watch
 from tasks.score.champion_model import load_champion
 
@@ -125,6 +129,70 @@ def test_drift_that_two_machines_see_is_answered_once(machines: Machines) -> Non
         raise ZeroDivisionError
     assert retrain(machines.clone("three"), 21), "a run that failed has answered nothing"
     assert not retrain(two, 21)
+
+
+def test_a_retraining_that_lost_its_lock_answers_no_drift(machines: Machines, postgresql: str) -> None:  # noqa: F811
+    one, two = machines.clone("one"), machines.clone("two")
+    trigger = admitted("drift", window(20), None, None)
+    with (
+        pytest.raises(RefitError, match="the drift counts as not answered"),
+        session(one, RunOptions(trigger=trigger)),
+    ):
+        lose_connections(postgresql)
+        assert retrain(two, 21)
+    assert not retrain(one, 21), "what the second machine answered is not overwritten"
+
+
+def test_what_was_predicted_without_the_lock_is_not_logged(
+    machines: Machines,
+    postgresql: str,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one, store = machines.clone("one"), run_files.store
+
+    def store_and_lose(*arguments: Any) -> None:
+        store(*arguments)
+        lose_connections(postgresql)
+
+    logged = pq.read_table(sorted((machines.first / PREDICTIONS).glob("day=*/v1-*.parquet"))[0])
+    before = prediction_log.keys(context(one), "1").num_rows
+    new = logged.set_column(logged.column_names.index("_key"), "_key", [[f"new {n}" for n in range(logged.num_rows)]])
+    with monkeypatch.context() as patched:
+        patched.setattr(run_files, "store", store_and_lose)
+        with pytest.raises(RefitError, match="these predictions and later ones are not logged"):
+            prediction_log.append(context(one), "1", new)
+    assert prediction_log.keys(context(one), "1").num_rows == before
+    assert prediction_log.append(context(one), "1", new) == logged.num_rows
+
+
+def lose_connections(url: str) -> None:
+    execute(
+        url,
+        "select pg_terminate_backend(pid) from pg_stat_activity where pid != pg_backend_pid() "
+        "and datname = current_database()",
+    )
+
+
+def test_a_team_that_shared_its_ledger_before_its_records_loses_nothing(
+    machines: Machines,
+    postgresql: str,  # noqa: F811
+) -> None:
+    """A checkout as an older Refit left it: lines in the database; answers, decisions and predictions in files."""
+    first, alone = machines.first, predicted_at(machines.first)
+    answer = execute(postgresql, "select content from refit.records where kind = 'answer'")[0][0]
+    write_json(first / drift_answers.ANSWERS, {"demo": json.loads(str(answer))})
+    execute(postgresql, "delete from refit.records where kind != 'registry'")
+    (first / ADOPTED).unlink()
+    assert watch.run(context(first, 2), as_of="2024-11-25").verdict == "retrain"
+    assert alone.items() <= predicted_at(first).items()
+    two = machines.clone("two")
+    assert [each.verdict for each in watch.decisions(context(two))] == ["warn", "retrain"]
+    prediction_log.keys(context(two), "1")
+    assert predicted_at(two) == predicted_at(first)
+    assert not retrain(two, 4)
+    execute(postgresql, "delete from refit.records where kind != 'registry'")
+    watch.run(context(first, 3), as_of="2024-11-26")
+    assert len(watch.decisions(context(first))) == 1, "what the team deletes later does not come back"
 
 
 @pytest.mark.slow
