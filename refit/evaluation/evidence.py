@@ -62,15 +62,17 @@ def evidence(
             problem=scored.problems.get(role, ""),
         )
 
-    varied, sentence = test.problem.has_variation(test.labels)
+    judged, _ = test.sample.judged(gate.metric)
+    varied, sentence = test.problem.judging(gate.metric).has_variation(judged.labels)
     return Evidence(
         candidate=candidate.model_digest,
         seen_until=candidate.seen_until,
         split=splits.get("candidate"),
         test_start=test_start,
-        rows=test.rows,
+        rows=len(judged.labels),
+        unlabelled=test.rows - len(judged.labels),
         labels=GateCheck(name="labels", passed=varied, sentence=sentence),
-        clusters=test.sample.clusters.effective,
+        clusters=judged.clusters.effective,
         metrics={name: math.nan if value is None else value for name, value in values.items()},
         over_baseline=gain(gate.metric, test.sample, ours, scored.p["baseline"]),
         champion=opponent("champion"),

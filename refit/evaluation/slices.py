@@ -18,7 +18,6 @@ from refit.gate.comparison import Sample, gain, single
 from refit.gate.promotion import Slice
 from refit.metrics.clusters import Estimate
 from refit.plain_text import MISSING
-from refit.problems.contract import Problem
 from refit.schemas.evaluation import EvaluatedSlice, Facts
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ def evaluated_slices(
     for column in by:
         for value, rows in parts(test.table, column, params_key="evaluate.slices", most=MOST_VALUES):
             part, ours = test.sample.only(rows), scored["candidate"][rows]
-            problem, score, over_champion = too_small(part, test.problem), None, None
+            problem, score, over_champion = too_small(part, metric), None, None
             if not problem:
                 score = with_interval(single(metric, part, ours), confidence, *test.problem.metric(metric).span)
                 if "champion" in scored:
@@ -99,7 +98,8 @@ def gate_slices(key: str, test: Holdout, scored: Scored, gate: GateParams) -> It
 
 def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored: Scored, gate: GateParams) -> Slice:
     part = test.sample.only(rows)
-    problem, clusters = too_small(part, test.problem), part.clusters.effective
+    problem = too_small(part, gate.metric)
+    clusters = part.judged(gate.metric)[0].clusters.effective
     if not problem and clusters < gate.min_clusters:
         problem = f"it has {clusters:,.1f} clusters, {gate.min_clusters} are needed"
     if problem:
@@ -107,11 +107,13 @@ def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored:
     return Slice(key, name, gain(gate.metric, part, scored.p["candidate"][rows], scored.p["champion"][rows]))
 
 
-def too_small(part: Sample, target: Problem) -> str:
-    """The reason why a part of the rows is too small to be judged; empty if it is not."""
-    if len(part.labels) < FEWEST_ROWS:
-        return f"it has {len(part.labels):,} test rows, {FEWEST_ROWS} are needed"
-    return target.too_few(part.labels)
+def too_small(part: Sample, metric: str) -> str:
+    """The reason why a part of the rows is too small to be judged by a metric; empty if it is not."""
+    labels = part.judged(metric)[0].labels
+    if len(labels) < FEWEST_ROWS:
+        kind = "test rows" if len(labels) == len(part.labels) else "test rows with a label"
+        return f"it has {len(labels):,} {kind}, {FEWEST_ROWS} are needed"
+    return part.problem.judging(metric).too_few(labels)
 
 
 def parts(

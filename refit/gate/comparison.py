@@ -31,12 +31,27 @@ class Sample:
         clusters = Clusters(codes.astype(np.int64), int(codes.max(initial=-1)) + 1)
         return Sample(self.labels[rows], clusters, self.problem)
 
+    def judged(self, metric: str, *scores: ArrayLike) -> tuple[Sample, tuple[NDArray[Any], ...]]:
+        """The rows that a metric judges, with their scores: those with a label where others have none, else all.
+
+        A row without a label says nothing of a metric by labels, so it does not count as one of the rows, of the
+        clusters or of the days that the gate needs.
+        """
+        given = tuple(np.asarray(each) for each in scores)
+        by_label = {each.name for each in self.problem.metrics if each.by_label}
+        if metric not in by_label or (there := ~np.isnan(self.labels)).all():
+            return self, given
+        return self.only(there), tuple(each[there] for each in given)
+
 
 def gain(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike) -> Estimate:
     """How much better `candidate` scores than `opponent` on the same rows: positive is better, for any metric.
 
     The gain is nan if the metric is undefined, for instance with one class only; nothing is raised.
     """
+    sample, (candidate, opponent) = sample.judged(metric, candidate, opponent)
+    if not len(sample.labels):
+        return Estimate(math.nan, math.nan, 0.0)
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
     with np.errstate(invalid="ignore"):
         return jackknife(ours.minus(theirs, metric_named(metric).sign))
@@ -48,6 +63,9 @@ def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent:
     The distance is 1 - value if higher is better, and the loss itself if lower is. A gain of 0.01 is little at a ROC
     AUC of 0.6, but half of what is missing at 0.98. Not finite if the opponent is already perfect.
     """
+    sample, (candidate, opponent) = sample.judged(metric, candidate, opponent)
+    if not len(sample.labels):
+        return Estimate(math.nan, math.nan, 0.0)
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
     perfect = metric_named(metric).perfect
 

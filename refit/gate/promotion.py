@@ -57,7 +57,7 @@ class Evidence:
     candidate: str  # canonical digest
     seen_until: datetime | None  # no data at or after this time was used to make the candidate
     test_start: datetime
-    rows: int
+    rows: int  # that the metric judges
     labels: GateCheck  # whether the labels of the test rows vary, so that models can be compared on them
     clusters: float  # effective number of clusters
     metrics: Mapping[str, float]
@@ -72,6 +72,7 @@ class Evidence:
     error_reduction: Estimate | None = None  # reduction of the champion's errors, as a share of them
     split: str | None = None  # the rule that drew the test rows at random; None if they are later than the others
     remarks: tuple[str, ...] = ()  # notes about these rows for readers of the decision
+    unlabelled: int = 0  # further rows of the test window, without a label by which the metric judges
 
 
 def decide(evidence: Evidence, policy: GateParams) -> GateVerdict:
@@ -116,8 +117,11 @@ def _check(name: str, passed: bool, sentence: str) -> GateCheck:
 
 def _conditions(evidence: Evidence, policy: GateParams) -> Iterator[GateCheck]:
     """Check the conditions for comparing models at all."""
+    judged = f" with a label ({evidence.unlabelled:,} have none)" if evidence.unlabelled else ""
     yield _check(
-        "rows", evidence.rows >= policy.min_rows, f"{evidence.rows:,} test rows, the gate needs {policy.min_rows:,}"
+        "rows",
+        evidence.rows >= policy.min_rows,
+        f"{evidence.rows:,} test rows{judged}, the gate needs {policy.min_rows:,}",
     )
     yield evidence.labels
     if evidence.stand_in == "candidate":

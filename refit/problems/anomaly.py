@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from refit.metrics.formulas import Formula
     from refit.metrics.mass_volume import ReferencePoints
-    from refit.problems.contract import Floats, Labels, Naive
+    from refit.problems.contract import Floats, Labels, Naive, Problem
 
 BUDGET = 0.01  # default share of the rows that is called an anomaly
 MOST_COLUMNS = 50  # of rows whose volumes are estimated by points
@@ -76,6 +76,9 @@ class Anomaly(OfFeatures):
 
     def invalid_labels(self, labels: Labels) -> str:
         return Binary().invalid_labels(labels[known(labels)])
+
+    def judging(self, metric: str) -> Problem:
+        return Binary() if self.metric(metric).by_label else self
 
     def strata(self, labels: Labels) -> Labels:
         import numpy as np

@@ -162,6 +162,10 @@ class Problem(ABC):
     def has_variation(self, labels: Labels) -> tuple[bool, str]:
         """Whether the test labels vary, and a sentence that states it."""
 
+    def judging(self, metric: str) -> Problem:
+        """The problem by whose rules there are labels enough for a metric: this one, unless labels are optional."""
+        return self
+
     def strata(self, labels: Labels) -> Labels:
         """(rows,) strata for stratified folds: classes, or fifths of the numbers."""
         return labels

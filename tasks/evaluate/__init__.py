@@ -343,7 +343,7 @@ def _decision(
         test=EvaluatedWindow(
             start=window.start,
             end=window.end,
-            rows=evidence.rows,
+            rows=evidence.rows + evidence.unlabelled,
             digest=digest(window.bounds),
         ),
         looks=evidence.looks,

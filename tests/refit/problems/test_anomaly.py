@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from driving import drive, states
 from points_project import PARAMS, make_project, write_month
 
 from flows.session import watching
-from refit.config import parse
+from refit.config import GateParams, parse
+from refit.evaluation.evidence import evidence
+from refit.evaluation.holdout import holdout
+from refit.evaluation.scored import Scored
+from refit.evaluation.slices import too_small
 from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD, TRAINING, read_json
-from refit.gate.comparison import Sample, single
+from refit.gate.comparison import Sample, gain, single
+from refit.gate.promotion import decide
 from refit.metrics.clusters import Clusters
 from refit.problems.anomaly import Anomaly
+from refit.schemas.incumbent import Incumbent, TrainedModel
 from tasks import featurize, ingest, score, train, validate
 
 TRAIN: dict[str, Any] = {
@@ -123,3 +132,64 @@ def test_labelled_metrics_are_of_the_rows_with_a_label() -> None:
         assert np.isnan(Anomaly().score(metric, np.full(300, np.nan), predicted))
     assert Anomaly().has_variation(gaps)[1].endswith(f"; {300 - there.sum()} others have no label")
     assert Anomaly().labels(Anomaly().to_column(gaps)).tolist()[:5] == pytest.approx(gaps.tolist()[:5], nan_ok=True)
+
+
+START = datetime(2024, 3, 1, tzinfo=UTC)
+
+
+def reasons(labels: np.ndarray[Any, Any], metric: str) -> str:
+    """What the gate finds wrong with a detector that knows the anomalies, on rows of fifty days in order of time."""
+    times = [START + timedelta(days=50 * place / len(labels)) for place in range(len(labels))]
+    table = pa.table({"event_time": times, "label": Anomaly().to_column(labels)})
+    test = holdout(table, ZoneInfo("UTC"), "day", Anomaly())
+    random = np.random.default_rng(0)
+    ours = np.column_stack([np.nan_to_num(labels) + random.random(len(labels)) / 9, np.zeros(len(labels))])
+    chance = np.column_stack([random.random(len(labels)), np.zeros(len(labels))])
+    judged = evidence(
+        test,
+        Scored({"candidate": ours, "baseline": chance}, {}, {}),
+        {metric: 1.0},
+        candidate=TrainedModel(model_digest="new", seen_until=START),
+        test_start=START,
+        incumbent=Incumbent(model="points"),
+        gate=(gate := GateParams(metric=metric)),
+    )
+    return "; ".join(decide(judged, gate).reasons) if not decide(judged, gate).promote else ""
+
+
+def test_the_gate_counts_the_rows_and_days_with_a_label_where_labels_judge() -> None:
+    labels = np.where(np.arange(5000) % 10 == 0, 1.0, 0.0)
+    assert reasons(labels, "roc_auc") == ""
+    few = np.full(5000, np.nan)
+    few[:30] = labels[:30]
+    refused = reasons(few, "roc_auc")
+    assert "30 test rows with a label (4,970 have none), the gate needs 2,000" in refused
+    assert "1.0 clusters by day" in refused
+    early = np.where(np.arange(5000) < 2500, labels, np.nan)
+    assert reasons(early, "roc_auc") == ""
+    usual = np.where(labels == 1, np.nan, labels)
+    assert "0 positive and 4,500 negative rows; both are needed" in reasons(usual, "roc_auc")
+    assert "0 test rows with a label (5,000 have none)" in reasons(np.full(5000, np.nan), "roc_auc")
+
+
+def test_the_clusters_of_a_comparison_are_those_with_a_label() -> None:
+    random = np.random.default_rng(0)
+    labels = np.where(random.random(3000) < 0.2, 1.0, 0.0)
+    days = np.datetime64("2024-03-01") + np.arange(3000) // 50
+    gaps = np.where((np.arange(3000) // 50) % 3 == 0, labels, np.nan)
+    there = ~np.isnan(gaps)
+    ours, theirs = (np.column_stack([labels + noise * random.normal(size=3000)]) for noise in (1, 2))
+    whole = gain("roc_auc", Sample(gaps, Clusters.of(days), Anomaly()), ours, theirs)
+    part = gain("roc_auc", Sample(labels[there], Clusters.of(days[there]), Anomaly()), ours[there], theirs[there])
+    assert whole == part
+    assert whole.interval(0.95) == part.interval(0.95)
+
+
+def test_a_part_of_the_rows_is_large_enough_by_its_labels_where_labels_judge() -> None:
+    labels = np.where(np.arange(1000) < 150, np.arange(1000) % 2, np.nan)
+    part = Sample(labels, Clusters.rows(1000), Anomaly())
+    assert too_small(part, "roc_auc") == "it has 150 test rows with a label, 200 are needed"
+    assert too_small(part, "log_volume") == ""
+    assert "0 of its 1,000 test rows are positive" in too_small(
+        Sample(np.zeros(1000), part.clusters, Anomaly()), "roc_auc"
+    )
