@@ -100,7 +100,7 @@ class Ledger:
     def demotion(self, model: str, version: str, digest: str | None = None) -> Entry | None:
         """The line with which a person replaced this version, or the same model under another number, by another one.
 
-        None if it was made champion again since: a person may do so.
+        None if the model was made champion again since under another number: a person may do so.
 
         Args:
             digest: of the version's model; None if it has none.

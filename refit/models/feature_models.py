@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -54,20 +54,26 @@ def refresh(context: Context) -> None:
         return
     _require_dependency(context)
     content, path = current(context), context.path(FEATURE_MODELS)
-    if not (path.is_file() and _read(path) == content):
+    if _read(path) != content:
         content.write(path)
 
 
 def _read(path: Path) -> FeatureModels | None:
     try:
-        return FeatureModels.read(path)
+        return FeatureModels.read(path) if path.is_file() else None
     except RefitError:
         return None
 
 
 def current(context: Context) -> FeatureModels:
     """The champions of every model that the params name, as their registries have them now."""
-    return FeatureModels(champions={each.name: _champions(context, each) for each in context.params.featurize.models})
+    before = _read(context.path(FEATURE_MODELS)) or FeatureModels()
+    return FeatureModels(
+        champions={
+            each.name: _champions(context, each, before.champions.get(each.name, ()))
+            for each in context.params.featurize.models
+        }
+    )
 
 
 def versions_of(model: FeatureModelParams, champions: FeatureModels, as_of: datetime) -> tuple[ModelVersion, ...]:
@@ -161,8 +167,12 @@ def _refuse_circle(context: Context, model: str, version: ModelVersion, folder: 
         )
 
 
-def _champions(context: Context, model: FeatureModelParams) -> tuple[ModelVersion, ...]:
-    """Every champion of a model, in the order in which they count; one that counted for no moment is left out."""
+def _champions(context: Context, model: FeatureModelParams, before: Sequence[ModelVersion]) -> tuple[ModelVersion, ...]:
+    """Every champion of a model, in the order in which they count; one that counted for no moment is left out.
+
+    Args:
+        before: those of the last time, which say of a version that was deleted since from when on it counts.
+    """
     if model.name == context.params.project.name:
         raise UserError(f"{WHERE}: {model.name} is this project itself, whose features cannot need its own predictions")
     spans: list[ModelVersion] = []
@@ -176,7 +186,8 @@ def _champions(context: Context, model: FeatureModelParams) -> tuple[ModelVersio
         for line in verified_ledger(store, model.name).entries(model.name):
             if line.action not in MOVES:
                 continue
-            span = _span(store, model, line)
+            if (span := _span(store, model, line, before)) is None:
+                continue
             if line.action == "restore":  # the same model under another number; the old one has no files any longer
                 again = {"version": span.version, "manifest": span.manifest}
                 spans = [each.model_copy(update=again) if each.version == line.from_version else each for each in spans]
@@ -187,13 +198,23 @@ def _champions(context: Context, model: FeatureModelParams) -> tuple[ModelVersio
     return tuple(spans)
 
 
-def _span(store: Store, model: FeatureModelParams, line: Entry) -> ModelVersion:
-    """The version of a line, and the moment from which it counts: never before the end of the data that it saw."""
-    of = versions.version(store, line.model, line.to_version)
-    tags = of.tags if of else versions.tags_of_deleted(store, line.model, line.to_version)
-    known = of or Version(line.model, line.to_version, None, line.at, tags)
-    as_of, at = utc_moment(required_tag(known, "refit.as_of")), utc_moment(line.at)
+def _span(store: Store, model: FeatureModelParams, line: Entry, before: Sequence[ModelVersion]) -> ModelVersion | None:
+    """The version of a line, and the moment from which it counts: never before the end of the data that it saw.
+
+    A server shows no tags of a deleted version: the ledger's line has its digests, and its moment is that of `before`,
+    else that of the line. Made after the fact, it had another one, which nothing tells any longer: None.
+    """
     after_the_fact = model.counts_from == "as_of" and line.action not in BY_HAND
+    known, at = versions.version(store, line.model, line.to_version), utc_moment(line.at)
+    if known is None:
+        tags = {f"refit.{name}": value for name, value in line.digests.items() if value}
+        tags |= versions.tags_of_deleted(store, line.model, line.to_version)
+        same = [each.since for each in before if each.model_digest == tags.get("refit.model_digest")]
+        if "refit.as_of" not in tags and after_the_fact and not same:
+            return None
+        tags.setdefault("refit.as_of", utc_text(min(same, default=at)))
+        known = Version(line.model, line.to_version, None, line.at, tags)
+    as_of = utc_moment(required_tag(known, "refit.as_of"))
     return ModelVersion(
         since=as_of if after_the_fact else max(as_of, at),
         version=line.to_version,

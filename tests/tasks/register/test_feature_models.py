@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -155,6 +156,23 @@ def test_a_deleted_version_still_counts_and_its_files_are_an_error_unless_there_
     assert folder_of(context, "toy", second).is_dir()
     with pytest.raises(UserError, match=r"version 1 of toy, champion from 2014-01-04.* was deleted .* from a copy"):
         folder_of(context, "toy", first)
+
+
+@pytest.mark.parametrize("counts_from", ["promotion", "as_of"])
+def test_a_deleted_version_of_which_a_server_shows_no_tags_still_counts_from_the_same_moment(
+    project: Any, counts_from: str
+) -> None:
+    promote(project, 0, SEEN - timedelta(days=30))  # by a clock that is slow: it counts from the end of its data
+    promote(project, 1, LATER["2"])
+    context = user_of(project, counts_from=counts_from)
+    refresh(context)
+    before = current(context)
+    client(project.store).delete_model_version("toy", "1")
+    with sqlite3.connect(project.store.database) as database:
+        database.execute("delete from model_version_tags where version = 1")
+    assert current(context) == before
+    context.path(FEATURE_MODELS).unlink()
+    assert spans(context)[-1] == (("2", LATER["2"]) if counts_from == "promotion" else ("2", SEEN))
 
 
 def test_an_altered_version_is_refused(toy: Any) -> None:
