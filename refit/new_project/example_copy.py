@@ -40,6 +40,7 @@ def copied(name: str, folder: Path) -> Iterator[None]:
             shutil.copyfile(source, folder / source.name)
         readme = folder / "README.md"
         text = readme.read_text(encoding="utf-8").replace(f" --project examples/{name}", "")
+        text = text.replace(" --project examples/", " --project ../")  # another example, copied to a folder next to it
         readme.write_text(text, encoding="utf-8")
         yield
     except BaseException:

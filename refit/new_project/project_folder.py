@@ -19,7 +19,7 @@ from flows.deployments import PREFECT_YAML, prefect_yaml
 from flows.session import prepare
 from refit.config import STAGES, parse
 from refit.errors import UserError
-from refit.files.artifacts import atomic
+from refit.files.artifacts import FEATURE_MODELS, atomic
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.new_project import ci_files
 from refit.new_project.description import describe_rows, describe_task, print_result
@@ -116,20 +116,21 @@ def _complete(folder: Path, option: str) -> None:
         raise UserError(f"{option}: {folder / 'params.yaml'} is there and says so itself; leave {option} out")
     params, before = parse(read_yaml(folder / "params.yaml")), _project_entries(folder)
     try:
-        _write_stages(folder, raw_paths(params))
+        _write_stages(folder, raw_paths(params), models=bool(params.featurize.models))
         if not os.path.lexists(folder / PREFECT_YAML):
             _write(folder / PREFECT_YAML, prefect_yaml(params.project.name, params.project.timezone))
         _write_gitignore(folder / ".gitignore")
         dvc_runner.initialise(folder)
-        prepare(folder)
+        if not params.featurize.models:  # their champions may come later: the first run looks for them
+            prepare(folder)
     except BaseException:
         _delete_new(folder, before)
         raise
     describe_completed(folder, params)
 
 
-def _write_stages(folder: Path, raw: tuple[str, ...]) -> None:
-    stages = yaml.safe_dump({"stages": pipeline(raw)}, sort_keys=False, width=110)
+def _write_stages(folder: Path, raw: tuple[str, ...], *, models: bool = False) -> None:
+    stages = yaml.safe_dump({"stages": pipeline(raw, models=models)}, sort_keys=False, width=110)
     _write(folder / "dvc.yaml", _DVC_HEAD + stages)
 
 
@@ -239,12 +240,16 @@ def steps_ahead(horizons: str) -> tuple[int, ...]:
 _CANDIDATE = ("models/candidate", "models/training.json")
 
 
-def pipeline(raw: tuple[str, ...]) -> YamlTree:
-    """Return the six stages of `dvc.yaml`; code is a dependency by its digest in `run.yaml`, not by files."""
+def pipeline(raw: tuple[str, ...], *, models: bool = False) -> YamlTree:
+    """Return the six stages of `dvc.yaml`; code is a dependency by its digest in `run.yaml`, not by files.
+
+    Args:
+        models: whether models of other projects compute features (`featurize.models`).
+    """
     deps: dict[str, list[str]] = {
         "ingest": list(raw),
         "validate": ["data/snapshot.json", "released.json"],
-        "featurize": ["data/validated.json"],
+        "featurize": ["data/validated.json", *([str(FEATURE_MODELS)] if models else [])],
         "train": ["data/features", "warm_start.json"],
         "evaluate": ["data/validated.json", "data/features", *_CANDIDATE, "comparand.json"],
         "register": [*_CANDIDATE, "reports/decision.json", "reports/evaluation.json"],

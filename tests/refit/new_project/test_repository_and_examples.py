@@ -81,6 +81,17 @@ def test_an_example_becomes_a_project_whose_readme_is_true_there(root: Path, tmp
     assert refit_in(tmp_path / "mine", "status").returncode == 0
 
 
+def test_an_example_that_takes_features_from_another_is_made_and_names_it(tmp_path: Path) -> None:
+    done = refit_in(tmp_path, "init", "mine", "--from-example", "value_by_kind")
+    assert done.returncode == 0, done.stderr
+    assert "features come from customer_kinds: run its project first" in done.stdout
+    assert "- data/feature_models.json" in (tmp_path / "mine/dvc.yaml").read_text()
+    assert "examples/" not in (tmp_path / "mine/README.md").read_text()
+    first = refit_in(tmp_path / "mine", "run")
+    assert first.returncode == 2
+    assert "there is no model 'customer_kinds'" in first.stderr
+
+
 def test_an_unknown_example_is_an_error_with_the_nearest_name_and_makes_nothing(tmp_path: Path) -> None:
     done = refit_in(tmp_path, "init", "mine", "--from-example", "chrun")
     assert done.returncode == 2
