@@ -273,8 +273,11 @@ def spec_from(description: ModelDescription, trusted_types: tuple[str, ...] = ()
 def judged_by(learner: Learner, spec: Spec) -> Learner:
     """A fitted learner whose predictions follow the options of another spec's problem, so that both are comparable.
 
-    A champion was trained in the environment of its time; it is compared in that of the candidate.
+    A champion was trained in the environment of its time; it is compared in that of the candidate, and measures what it
+    reports of itself as a candidate of now does (`as_measured_now`, where that has changed).
     """
+    if (measured := getattr(learner, "as_measured_now", None)) is not None:
+        learner = measured()
     if (learner.spec.options, learner.spec.sources) == (spec.options, spec.sources):
         return learner
     other: Any = copy.copy(learner)

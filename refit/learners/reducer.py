@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,6 +182,14 @@ class Reducer(OfNumbers):
         penalty = np.maximum(ranks - k, 0).sum(axis=1)
         worst = k * (2 * count - 3 * k + 1) / 2  # the k last ranks
         return np.asarray(1 - penalty / max(worst, 1), dtype=np.float64).clip(0.0, 1.0)
+
+    def as_measured_now(self) -> Reducer:
+        """This map, with a trustworthiness in the units of the features, even if it was stored before that was so."""
+        if self._in_features:
+            return self
+        other = copy.copy(self)
+        other._in_features = True
+        return other
 
     def save(self, folder: Path) -> None:
         assert self._scaling is not None

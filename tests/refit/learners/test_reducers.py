@@ -11,6 +11,7 @@ import pytest
 
 from refit.errors import UserError
 from refit.learners import Spec, load, make
+from refit.learners.contract import judged_by
 from refit.learners.reducer import Reducer
 from refit.problems.reduction import Reduction
 
@@ -168,6 +169,20 @@ def test_a_map_stored_before_distances_were_in_the_features_units_gives_the_same
     learner.save(tmp_path)
     assert "in_features" not in (tmp_path / "model.json").read_text()  # as such a file is
     np.testing.assert_array_equal(load(tmp_path).predict(new), before)
+
+
+def test_a_champion_stored_before_is_judged_by_the_same_distances_as_a_candidate(tmp_path: Path) -> None:
+    rows = points(300)
+    units = rows.set_column(0, "x0", pa.array(rows["x0"].to_numpy() * 1000))
+    candidate = fitted("sklearn.decomposition.PCA", units, n_components=1)
+    candidate._in_features = False
+    candidate.save(tmp_path)
+    champion = load(tmp_path)
+    candidate._in_features = True
+    before = champion.predict(units)
+    assert not np.array_equal(before, candidate.predict(units))
+    np.testing.assert_array_equal(judged_by(champion, candidate.spec).predict(units), candidate.predict(units))
+    np.testing.assert_array_equal(champion.predict(units), before)
 
 
 def test_the_opponent_of_a_map_is_the_principal_components_of_its_width() -> None:
