@@ -58,7 +58,7 @@ class Anomaly(OfFeatures):
         return Binary().label_sql(column) if column else Unlabelled.label_sql(self, column)
 
     def labels(self, column: pa.ChunkedArray) -> Labels:
-        """(rows,) 0 and 1; nan for a row that nobody has judged."""
+        """(rows,) 0 and 1; nan for a row without a label."""
         import numpy as np
         import pyarrow.compute as pc
 

@@ -49,7 +49,7 @@ def test_windows_are_whole_local_months_before_the_newest_known_label(project: P
 def test_no_row_is_learned_from_whose_label_came_after_the_next_window_opened(
     project: Project, delay_hours: float
 ) -> None:
-    """Compared with every order: what whoever stood where a window opens could rely on, of all rows of a time alike."""
+    """Compared with every order: what was known where a window opens, of all rows of one time alike."""
     context = project({"featurize.label.delay_hours": delay_hours})
     featurize.run(context)
     windows, chosen = described(context)["windows"], table_of(context).to_pylist()

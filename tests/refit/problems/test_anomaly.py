@@ -95,7 +95,7 @@ def test_a_label_may_be_named_or_left_out() -> None:
         assert params.evaluate.gate.metric == ("log_volume" if column is None else "roc_auc")
 
 
-def test_rows_that_nobody_has_judged_are_learned_from_like_all_others(tmp_path: Path) -> None:
+def test_rows_without_a_label_are_learned_from_like_all_others(tmp_path: Path) -> None:
     digests, rows = [], []
     for name, blank in (("all", False), ("half", True)):
         (tmp_path / name).mkdir()

@@ -69,7 +69,7 @@ class TestNeedsRerun:
 
 
 class TestLostChampion:
-    """The ledger remembers which version is champion; a registry that has lost it is not one where nobody ever was."""
+    """The ledger remembers which version is champion; a registry that has lost it did have a champion."""
 
     def test_a_deleted_champion_is_an_error_and_not_nobody(self, project: Any) -> None:
         project.registered(0)
