@@ -17,7 +17,7 @@ from uuid import UUID
 from flows.deployed_run import require_declared
 from refit.config import Params
 from refit.errors import RefitError, UserError, message_of
-from refit.files.artifacts import STATE, write_json
+from refit.files.artifacts import SNAPSHOT, STATE, write_json
 from refit.models.run_logging import store_of
 from refit.plain_text import one_line
 from refit.runtime import dvc_remote, dvc_runner, run_file
@@ -127,15 +127,18 @@ def _enter(project: Path) -> dict[str, str]:
     store = state_outside(project, params)
     write_json(project / _THROWAWAY, {})
     dvc_runner.repair(project)
-    _pull(project, store, params)
+    bring_data(project, store, params)
     return {"directory": str(project)}
 
 
-def _pull(project: Path, store: Store, params: Params) -> None:
+def bring_data(project: Path, store: Store, params: Params) -> None:
     """Bring the data of the newest registered version that is in DVC's remote; before the first version, the commit's.
 
     A commit names what was there when it was made; the batches that runs have added since are named by the versions'
     `dvc.lock`. A version that was made elsewhere, and whose data nobody has pushed, is passed over.
+
+    Raises:
+        RefitError: there are versions, and the data of none of the newest is in the remote.
     """
     from registry.store import faults
     from registry.versions import read_file, tagged_by_client
@@ -145,17 +148,39 @@ def _pull(project: Path, store: Store, params: Params) -> None:
         return
     with faults(store):
         newest = tagged_by_client(store, params.project.name, {})[: -_PASSED_OVER - 1 : -1]
-        locks = {f"version {each.version}": read_file(store, each, "provenance/dvc.lock") for each in newest}
-    if not locks and not (project / "dvc.lock").is_file():
-        return
-    for of, lock in {**locks, "the commit": None}.items():
+    for version in newest:
         try:
+            if (lock := read_file(store, version, "provenance/dvc.lock")) is None:
+                raise RefitError("it was stored without a dvc.lock")
             dvc_remote.pull(project, lock)
             return
         except RefitError as error:
-            say(f"warning: the data of {of} is passed over: {error}", stderr=True)
-    if locks:
+            say(f"warning: the data of version {version.version} is passed over: {error}", stderr=True)
+    if newest:  # the commit names fewer batches, or none: a model of those would replace one of all
         raise RefitError(
-            f"the data of none of the newest {len(locks)} versions is in DVC's remote; see that this "
+            f"the data of none of the newest {len(newest)} versions is in DVC's remote; see that this "
             "machine reaches it, and `dvc push --run-cache` where the models were made"
         )
+    if (project / "dvc.lock").is_file():
+        try:
+            dvc_remote.pull(project)
+        except RefitError as error:
+            say(f"warning: the data of the commit is passed over: {error}", stderr=True)
+
+
+def main() -> None:
+    """`python -m flows.checkouts`: bring the data into a new clone, as a worker does; data that is there stays."""
+    project = Path.cwd()
+    if (project / SNAPSHOT).exists():
+        return
+    try:
+        params = run_file.params_of(project)
+        dvc_runner.repair(project)
+        bring_data(project, store_of(project, params), params)
+    except RefitError as error:
+        say(f"error: {one_line(redacted(str(error)))}", stderr=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

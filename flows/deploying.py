@@ -56,7 +56,8 @@ def deploy(
         secret: the Prefect Secret block with the token that reads it.
 
     Raises:
-        UserError: no server is configured, code is not committed or pushed, or the registry is in the folder.
+        UserError: no server is configured, code is not committed or pushed, the registry is in the folder, or runs in
+            this folder were to come from a pool of somebody else.
         RefitError: Prefect refused it.
     """
     deployments.require(project)
@@ -70,7 +71,7 @@ def deploy(
             say("warning: DVC has no remote: each run starts from the sources; `dvc remote add -d NAME URL` adds one")
     declared = read_yaml(project / PREFECT_YAML)
     content = remote(declared, model=params.project.name, pool=pool, steps=steps)
-    deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=pull != "folder")
+    deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=True)
     (project / STATE).mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / PREFECT_YAML.name

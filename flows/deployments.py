@@ -16,6 +16,7 @@ from refit.errors import RefitError, UserError
 from refit.files.yaml_files import YamlTree
 
 if TYPE_CHECKING:
+    from prefect.client.schemas.objects import WorkPool
     from prefect.events.schemas.automations import AutomationCore
 
 PREFECT_YAML = Path("prefect.yaml")
@@ -128,7 +129,10 @@ def provide(
     Args:
         environment: Prefect's settings that name the server and let this process in.
         in_project: whether runs work in `project`; otherwise each works in an empty folder of its own.
-        theirs: whether a pool that is there keeps its template, unless that is Prefect's own.
+        theirs: whether a pool that is there keeps its template, unless that is Prefect's own, or of this `project`.
+
+    Raises:
+        UserError: runs are to work in `project`, and the pool's runs work elsewhere.
     """
     from prefect import get_client, settings
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
@@ -141,8 +145,14 @@ def provide(
             client.create_work_pool(WorkPoolCreate(name=pool, type="process", base_job_template=template))
         known = client.read_work_pool(pool)
         # a worker that starts first creates the pool, with Prefect's template: it runs whatever a request says
-        ours = not theirs or (known.type == "process" and known.base_job_template == _prefects_template())
-        if ours and known.base_job_template != template:
+        ours = known.type == "process" and (
+            known.base_job_template == _prefects_template() or (in_project and _works_in(known, project))
+        )
+        if in_project and theirs and not ours:
+            raise UserError(
+                f"work pool {pool} is there already, and its runs do not work in {project}; name another pool by --pool"
+            )
+        if (ours or not theirs) and known.base_job_template != template:
             client.update_work_pool(pool, WorkPoolUpdate(base_job_template=template))
         automations = client.read_automations_by_name(automation.name)
         if not automations:
@@ -193,6 +203,10 @@ def job_template(project: Path | None) -> dict[str, object]:
         },
         "variables": {"type": "object", "properties": {}, "additionalProperties": False},
     }
+
+
+def _works_in(pool: WorkPool, project: Path) -> bool:
+    return (pool.base_job_template.get("job_configuration") or {}).get("working_dir") == str(project)
 
 
 def _prefects_template() -> dict[str, object]:

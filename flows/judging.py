@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from flows.run_options import RunOptions
 from flows.session import session
 from refit.config import STAGES
 from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD
+from refit.models import incumbent
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.gate_decision import Decision
 from tasks.stages import run_remembered
@@ -16,7 +18,15 @@ from tasks.stages import run_remembered
 JUDGED = STAGES[: STAGES.index("register")]
 
 
-def judge(project: Path, options: RunOptions) -> Decision:
+@dataclass(frozen=True)
+class Judgement:
+    """The gate's decision on a candidate, and the champion's version if the champion is this candidate."""
+
+    decision: Decision
+    champion: str | None
+
+
+def judge(project: Path, options: RunOptions) -> Judgement:
     """Run all stages but `register`, and return the gate's decision on the candidate. Nothing is registered.
 
     Raises:
@@ -29,16 +39,22 @@ def judge(project: Path, options: RunOptions) -> Decision:
             with run.stage(stage):
                 outcome = run_remembered(stage, run.context(), force=run.force)
             run.ended(stage, outcome, time.monotonic() - started)
-    return Decision.read(project / DECISION)
+        champion = incumbent.champion_that_is_candidate(run.context())
+    return Judgement(Decision.read(project / DECISION), champion)
 
 
-def lines(project: Path, decision: Decision) -> list[str]:
+def lines(project: Path, judgement: Judgement) -> list[str]:
     """Return what was judged, in plain lines."""
+    decision = judgement.decision
     evaluation = Evaluation.read(project / EVALUATION)
     metrics = evaluation.metrics["candidate"]
+    if judgement.champion:  # its decision is that of then, against the champion of then
+        first = f"nothing would change: this candidate is version {judgement.champion}, the champion. The gate decided:"
+    else:
+        against = decision.incumbent if decision.incumbent.version else "the baseline alone, since there is no champion"
+        first = f"{'would be promoted' if decision.promote else 'would be refused'}, against {against}"
     return [
-        f"{'would be promoted' if decision.promote else 'would be refused'}, against "
-        f"{decision.incumbent if decision.incumbent.version else 'the baseline alone, since there is no champion'}",
+        first,
         *(f"  {reason}" for reason in decision.reasons),
         *(f"{name:<20} {measured.value:.4g}" for name, measured in metrics.items() if measured.value is not None),
         f"card                 {MODEL_CARD}",

@@ -4,8 +4,7 @@
 #   infra/ci/judge.sh [BASE]      default: origin/main
 set -euo pipefail
 base=${1:-origin/main}
-remote=$(dvc config core.remote || true)
-if [ -n "$remote" ]; then dvc pull --run-cache --allow-missing --quiet || echo "warning: DVC's remote lacks data; it is made again"; fi
+python -m flows.checkouts  # the data of the newest version, from DVC's remote; ends here where it is not there
 judged=$(refit run --judge-only)
 {
   echo "### Refit: the candidate of this change"

@@ -36,11 +36,11 @@ def run(
     if judge_only:
         from flows import judging
 
-        decision = judging.judge(folder, options)
+        judgement = judging.judge(folder, options)
         if as_json:
-            print_json(decision.to_json())
+            print_json(judgement.decision.to_json())
             return
-        for line in judging.lines(folder, decision):
+        for line in judging.lines(folder, judgement):
             say(line)
         return
     summary = running.run(folder, options, quiet=as_json)

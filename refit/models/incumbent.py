@@ -308,6 +308,13 @@ def accept_ledger(context: Context, store: Store, why: str) -> None:
     )
 
 
+def champion_that_is_candidate(context: Context) -> str | None:
+    """The champion's version if the champion is the candidate in the project's files."""
+    with run_logging.opened(context) as store:
+        champion = current_champion(store, context.params.project.name)
+    return champion.version if champion and is_candidate(context, champion) else None
+
+
 def is_candidate(context: Context, champion: Version) -> bool:
     """Whether a version is the candidate in the project's files."""
     if not context.path(TRAINING).is_file():

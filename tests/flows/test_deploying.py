@@ -186,3 +186,29 @@ def test_a_pool_for_other_machines_names_no_folder_and_takes_nothing_from_a_requ
     assert stored["new"]["variables"]["additionalProperties"] is False
     assert stored["started"] == stored["new"], "a worker that started first has created the pool"
     assert stored["theirs"]["variables"] == {"type": "object"}, "a pool that somebody has made stays as it is"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_pool_whose_runs_work_elsewhere_does_not_get_this_folder(tmp_path: Path) -> None:
+    from prefect import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.settings import PREFECT_API_URL
+
+    environment = {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    older = deployments.job_template(mine) | {"variables": {"type": "object"}}
+    pools = {
+        "of a cluster": ("kubernetes", {"job_configuration": {"image": "theirs"}, "variables": {"type": "object"}}),
+        "of another project": ("process", deployments.job_template(other)),
+        "of an older Refit": ("process", older),
+    }
+    with get_client(sync_client=True) as client:
+        for name, (kind, template) in pools.items():
+            client.create_work_pool(WorkPoolCreate(name=name, type=kind, base_job_template=template))
+        for name in ("of a cluster", "of another project"):
+            with pytest.raises(UserError, match=r"runs do not work in .*mine; name another pool by --pool"):
+                deployments.provide(mine, environment, pool=name, theirs=True)
+            assert client.read_work_pool(name).base_job_template == pools[name][1]
+        deployments.provide(mine, environment, pool="of an older Refit", theirs=True)
+        updated = client.read_work_pool("of an older Refit").base_job_template
+    assert updated == deployments.job_template(mine)
