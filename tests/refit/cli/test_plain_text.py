@@ -58,6 +58,7 @@ WALKS: dict[tuple[str, ...], list[list[str]]] = {
     ("ui",): [["--project", HOSTILE]],
     ("up",): [["--prefect-port", HOSTILE]],
     ("down",): [[]],
+    ("deploy",): [["--pool", HOSTILE], ["--pool", "team", "--pull", HOSTILE], ["--pool", "a", "--repository", HOSTILE]],
     ("show",): [[]],
     ("history",): [[]],
     ("explain",): [["1"], [HOSTILE], ["--row", HOSTILE]],

@@ -193,8 +193,10 @@ def test_a_folder_with_params_of_ones_own_becomes_their_project(
     capsys.readouterr()
     create(mine, csv=None, time=None, label=None, key=())
     assert f"next    cd {mine} && refit run" in capsys.readouterr().out
-    for name in ("params.yaml", "dvc.yaml", "prefect.yaml", ".gitignore"):
+    for name in ("params.yaml", "dvc.yaml", "prefect.yaml"):
         assert (mine / name).read_text() == (made / name).read_text(), name
+    own_files = "/raw/*\n!/raw/subscriptions.csv\n"  # where one's own rows lie, only their owner knows
+    assert (mine / ".gitignore").read_text() + own_files == (made / ".gitignore").read_text()
     with pytest.raises(UserError, match="holds a project already"):
         create(mine, csv=None, time=None, label=None, key=())
 

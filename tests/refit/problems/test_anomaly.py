@@ -50,7 +50,7 @@ def label(column: str | None) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("column", ["odd", None])
+@pytest.mark.parametrize("column", ["odd", pytest.param(None, marks=pytest.mark.slow)])
 def test_a_detector_goes_through_all_stages_with_a_label_that_only_judges_or_without_one(
     column: str | None, tmp_path: Path
 ) -> None:

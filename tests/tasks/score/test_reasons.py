@@ -75,5 +75,5 @@ def test_what_cannot_be_explained_is_one_clear_line(project: Path, tmp_path: Pat
     with pytest.raises(UserError, match=r"written as \.png"):
         explain_row(project, "N1", out=tmp_path / "why.pdf", wait_seconds=0, quiet=True)
     for version, row in ((None, None), ("1", "N1")):
-        with pytest.raises(UserError, match="name a version, or give --row"):
+        with pytest.raises(UserError, match=r"`refit explain VERSION` says why .* `refit explain --row KEY`"):
             explain(version, row, None, project)
