@@ -173,6 +173,7 @@ def lose_connections(url: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_team_that_shared_its_ledger_before_its_records_loses_nothing(
     machines: Machines,
     postgresql: str,  # noqa: F811

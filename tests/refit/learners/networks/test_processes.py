@@ -178,7 +178,7 @@ def test_rows_that_make_a_loss_infinite_are_named_whichever_process_reads_them(i
 @pytest.mark.parametrize(
     "how",
     [
-        signal.SIGKILL,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
     ],

@@ -66,7 +66,7 @@ def learned(params: Mapping[str, Any], table: pa.Table, label: Any, task: str = 
     return learner
 
 
-QUICK = ("linear", "linear of classes", "linear of numbers", "partial_fit", "tree of river")
+QUICK = ("linear", "linear of classes", "linear of numbers", "tree of river")
 
 
 @pytest.mark.parametrize(
