@@ -18,9 +18,9 @@ from flows.deployed_run import require_declared
 from refit.config import Params
 from refit.errors import RefitError, UserError, message_of
 from refit.files.artifacts import SNAPSHOT, STATE, write_json
-from refit.models.run_logging import store_of
 from refit.plain_text import one_line
 from refit.runtime import dvc_remote, dvc_runner, run_file
+from refit.runtime.registry_store import store_of
 from refit.runtime.terminal import say
 from registry.secrets import redacted
 

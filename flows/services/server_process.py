@@ -81,7 +81,7 @@ def _prefect(secret: str) -> tuple[ASGIApp, Callable[[], Awaitable[None]]]:
 def _mlflow(secret: str) -> tuple[ASGIApp, Callable[[], Awaitable[None]]]:
     """Return what `mlflow server` serves. It has no single-user secret, so the guard requires it."""
     from flows.session import context_of
-    from refit.models.run_logging import opened
+    from refit.runtime.registry_store import opened
     from registry.mlflow_server import web_app
 
     with opened(context_of(Path.cwd())) as store:

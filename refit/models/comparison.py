@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from refit.errors import UserError
-from refit.models import run_logging
 from refit.models.incumbent import TEST_TAG
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from registry import versions
 
@@ -18,7 +18,7 @@ def compared(
         UserError: there is no such version.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         both = [versions.version(store, model, number) for number in (first, second)]
     for number, of in zip((first, second), both, strict=True):
         if of is None:

@@ -15,10 +15,9 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.learners import load
 from refit.learners.pyfunc import TableModel
-from refit.models import run_logging
 from refit.models.incumbent import check_registered, check_trusted, downloaded, fetch_model, required_tag, signer_of
 from refit.models.verification import MODEL, check_stored
-from refit.runtime import project_requirements, run_file
+from refit.runtime import project_requirements, registry_store, run_file
 from refit.runtime.context import Context
 from registry import champion, signing, versions
 from registry.store import RegistryError, Store
@@ -50,7 +49,7 @@ def export(context: Context, number: str | None, to: Path) -> Exported:
     """
     if os.path.lexists(to):
         raise UserError(f"{to} is there already; name a new folder")
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         of = _version(context, store, number)
         with downloaded(context, store, of) as folder:
             check_trusted(context, store, of, folder)
@@ -68,7 +67,7 @@ def sign(context: Context, number: str | None) -> str:
     """Sign a version that was registered before signatures were required, after checking its files."""
     if (signer := signer_of(context)) is None:
         raise UserError("registry.signing is not set: params.yaml has to say who signs")
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         of = _version(context, store, number)
         with downloaded(context, store, of) as folder:
             check_registered(store, of, folder)
@@ -91,7 +90,7 @@ def loaded(
         if manifest or public_key:
             raise UserError("manifest and public_key are for an exported folder; a project has a ledger, and params")
         context = Context(project=path.resolve(), params=run_file.params_of(path.resolve()))
-        with run_logging.opened(context) as store:
+        with registry_store.opened(context) as store:
             of = _version(context, store, version)
         return TableModel(load(fetch_model(context, of.version), trusted_types=context.params.registry.trusted_types))
     if not (path / "manifest.json").is_file():

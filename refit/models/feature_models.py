@@ -14,10 +14,9 @@ from refit.config.featurize import FeatureModelParams
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import FEATURE_MODELS, FEATURE_SET, MODELS_USED, STATE, atomic_folder, check_manifest
 from refit.files.yaml_files import read_yaml
-from refit.models import run_logging
 from refit.models.incumbent import check_trusted, downloaded, required_tag
 from refit.models.verification import MODEL
-from refit.runtime import run_file
+from refit.runtime import registry_store, run_file
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment, utc_text
 from refit.schemas.feature_models import FeatureModels
@@ -237,7 +236,7 @@ def _registry(context: Context, model: FeatureModelParams) -> Iterator[Store]:
         if (name := other.params.project.name) != model.name:
             raise UserError(f"{WHERE}: the project in {folder} makes the model {name!r}, not {model.name!r}")
     try:
-        with run_logging.opened(other) as store:
+        with registry_store.opened(other) as store:
             yield store
     except RegistryError as error:
         raise RefitError(f"{WHERE}: {model.name}: {error}") from error

@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from refit.errors import RefitError
 from refit.files.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest
-from refit.models import model_cache, run_logging
+from refit.models import model_cache
 from refit.models.verification import MODEL, check_stored
-from refit.runtime import project_requirements, run_file
+from refit.runtime import project_requirements, registry_store, run_file
 from refit.runtime.context import Context, person
 from refit.schemas.artifact import Artifact, utc_moment, utc_text
 from refit.schemas.feature_table import FeatureTable
@@ -46,7 +46,7 @@ def refresh(context: Context) -> Incumbent:
     Raises:
         RefitError: the ledger names a champion that the registry has lost.
     """
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         if context.may_promote:
             finish(context, store)
     content = expected(context)
@@ -91,7 +91,7 @@ def expected(context: Context) -> Incumbent:
     compared with itself, and a second run stays unchanged.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         champion = current_champion(store, model)
         looks = _looks(context, store, model)
         if champion is None:
@@ -113,7 +113,7 @@ def fetch_model(context: Context, version: str) -> Path:
             was trained with a package of the project that is not installed here.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         of = versions.version(store, model, version)
         if of is None:
             raise RefitError(f"{model} has no version {version} in the registry at {store.shown}")
@@ -143,7 +143,7 @@ def check_champion(context: Context) -> str | None:
     Raises:
         RefitError: a file is missing or differs, so that a rollback to it would fail; the message names the file.
     """
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         of = current_champion(store, context.params.project.name)
         if of is None:
             return None
@@ -310,7 +310,7 @@ def accept_ledger(context: Context, store: Store, why: str) -> None:
 
 def champion_that_is_candidate(context: Context) -> str | None:
     """The champion's version if the champion is the candidate in the project's files."""
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         champion = current_champion(store, context.params.project.name)
     return champion.version if champion and is_candidate(context, champion) else None
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from refit.errors import message_of
 from refit.learners.networks.surroundings import EpochReport, reporting_to
-from refit.models.run_logging import store_of
 from refit.runtime.context import Context
+from refit.runtime.registry_store import store_of
 from registry import tracking
 from registry.store import faults
 from registry.system_metrics import SystemMetrics

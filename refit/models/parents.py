@@ -17,9 +17,9 @@ from refit.config.train import PACKAGED, REGISTERED
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import FEATURE_SET, STATE, atomic_folder, sha256
 from refit.files.yaml_files import YamlTree
-from refit.models import run_logging
 from refit.models.incumbent import check_trusted, downloaded, required_tag, signer_of
 from refit.models.verification import MODEL, check_stored
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment
 from refit.schemas.feature_table import FeatureTable
@@ -71,7 +71,7 @@ def _fetched(context: Context, source: str, recorded: Parent | None) -> Parent:
         folder = _folder_of(context, source)
         return (_exported if (folder / "manifest.json").exists() else _pretrained)(context, source, folder, recorded)
     name, alias, number = match.groups()
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         of = _version(store, source, name, alias, number)
         manifest = required_tag(of, "refit.manifest")
         parent = Parent(

@@ -9,8 +9,7 @@ from refit.files.artifacts import TRAINING
 from refit.models import run_content
 from refit.models.run_content import REDUCTION, ChampionScore, Kpis
 from refit.runtime.context import Context
-from refit.runtime.registry_store import opened as opened
-from refit.runtime.registry_store import store_of as store_of
+from refit.runtime.registry_store import opened
 from refit.schemas.cross_validation import CrossValidation
 from refit.schemas.training import Scores, Training
 from registry import tracking

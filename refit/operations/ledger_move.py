@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from refit.models import run_logging
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.storage import adoption, drift_answers
 from registry import champion
@@ -19,7 +19,7 @@ def move_ledger(context: Context) -> str:
         RefitError: there is nothing to copy, or it cannot be copied; nothing was.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
 
         def copy_records(source: Records, target: Records) -> None:
             drift_answers.move(context, source, target)

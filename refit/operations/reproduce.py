@@ -20,8 +20,8 @@ import yaml
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import sha256
-from refit.models import feature_models, incumbent, parents, run_logging
-from refit.runtime import provenance
+from refit.models import feature_models, incumbent, parents
+from refit.runtime import provenance, registry_store
 from refit.runtime.context import Context
 from refit.schemas.feature_models import FeatureModels
 from refit.schemas.feature_table import FeatureTable
@@ -62,7 +62,7 @@ def reproduce(context: Context, number: str) -> list[DigestPair]:
             repository; or a stage fails.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         version = versions.version(store, model, number)
         if version is None:
             raise UserError(f"{gone(store, model, number)}; `refit history` names those that were judged")

@@ -12,9 +12,9 @@ from refit.errors import RefitError
 from refit.files import artifacts
 from refit.files.artifacts import STATE
 from refit.files.deletion import is_inside, remove
-from refit.models import model_cache, run_logging
+from refit.models import model_cache
 from refit.models.incumbent import PARENT_DIGEST, USES
-from refit.runtime import dvc_runner, lock
+from refit.runtime import dvc_runner, lock, registry_store
 from refit.runtime.context import Context
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
@@ -71,7 +71,7 @@ def collect(context: Context, *, delete: bool = False) -> DeletionPlan:
     Raises:
         RefitError: the champion is lost, or a version that stays cannot be read, so that its needs are unknown.
     """
-    with run_logging.opened(context) as store, registry_lock(store), dvc_runner.cache(context.project) as cache:
+    with registry_store.opened(context) as store, registry_lock(store), dvc_runner.cache(context.project) as cache:
         if delete:
             champion.require_own_ledger(store, context.params.project.name)
         plan = _plan(context, store, cache)

@@ -46,6 +46,7 @@ PLUMBING = (
     "refit/models/run_content.py",
     "refit/models/run_logging.py",
     "refit/runtime/context.py",
+    "refit/runtime/registry_store.py",
     "refit/runtime/run_file.py",
     "refit/runtime/stage_code.py",
     "tasks/__init__.py",

@@ -14,8 +14,8 @@ from refit.drift.distribution_summaries import distributions
 from refit.drift.performance import Backtest, finite_or_none
 from refit.drift.retrain_decision import DriftEvidence, decide
 from refit.errors import UserError
-from refit.models import run_logging
 from refit.reports.drift import drift_report
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
 from refit.schemas.drift_decision import (
@@ -72,7 +72,7 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
     backtest = performance.backtest(reference.backtest, policy)
     evidence = _gather_evidence(context, champion, reference, policy, backtest, observed, labels, windows, moment)
     distributed = tuple(_distributions(reference, observed, evidence))
-    with run_logging.opened(context) as store, registry_lock(store):  # two machines do not decide on the same drift
+    with registry_store.opened(context) as store, registry_lock(store):  # two machines do not decide on the same drift
         evidence = replace(evidence, retrained=_retrained(context, champion, moment))
         outcome = decide(evidence, policy)
         judged = [
@@ -165,7 +165,7 @@ def _separation(context: Context, reference: Reference, observed: Observed, wind
 
 def _newest_training(context: Context, champion: Champion) -> datetime:
     """Return `as_of` of the newest registered version, promoted or not."""
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         registered = versions.tagged_by_client(store, champion.version.model, {})
     return max(datetime.fromisoformat(each.tags["refit.as_of"]) for each in registered if "refit.as_of" in each.tags)
 
@@ -223,7 +223,7 @@ def _log(context: Context, champion: Champion, made: DriftDecision) -> None:
     metrics = [metric for window in made.windows for metric in _metrics(window)]
     tags = {"refit.drift_verdict": made.verdict, "mlflow.note.content": "\n\n".join(made.reasons)}
     files = {context.path(made.report): "drift"}
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         experiment = mlflow_runs.ensure_experiment(store, model)
         identity = {"refit.drift": version, "refit.role": "drift"}
         run = mlflow_runs.ensure_run(store, experiment, f"drift of version {version}", identity)

@@ -8,6 +8,7 @@ from pathlib import Path
 from refit.errors import UserError
 from refit.files.artifacts import DECISION, RECEIPT
 from refit.models import incumbent, run_logging
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment
 from refit.schemas.gate_decision import Decision
@@ -47,7 +48,7 @@ def run(context: Context) -> None:
         RefitError: the files belong to different runs, the registry fails, or the stored model does not pass its check.
     """
     candidate = Candidate.read(context)
-    with run_logging.opened(context) as store, registry_lock(store):
+    with registry_store.opened(context) as store, registry_lock(store):
         if context.may_promote:
             incumbent.finish(context, store)
         context.progress("logging the run")
@@ -79,7 +80,7 @@ def needs_rerun(context: Context) -> str | None:
         return f"{RECEIPT} is missing"
     receipt, decision = Receipt.read(context.path(RECEIPT)), Decision.read(context.path(DECISION))
     model, number = receipt.model, receipt.version
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         if versions.version(store, model, number) is None:
             return f"version {number} of {model} is no longer in the registry"
         aliases = versions.registered(store, model).aliases
@@ -108,7 +109,7 @@ def promote(context: Context, version: str, why: str | None = None) -> str:
         RefitError: the stored model does not pass its check.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store, registry_lock(store):
+    with registry_store.opened(context) as store, registry_lock(store):
         incumbent.finish(context, store)
         if (registered := versions.version(store, model, version)) is None:
             raise UserError(f"{gone(store, model, version)}; `refit show` names the champion")
@@ -126,7 +127,7 @@ def rollback(context: Context, to: str | None = None, why: str | None = None) ->
         RefitError: the stored model does not pass its check; the champion is unchanged.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store, registry_lock(store):
+    with registry_store.opened(context) as store, registry_lock(store):
         incumbent.finish(context, store)
         number = versions.registered(store, model).aliases.get(champions.PREVIOUS) if to is None else to
         if number is None:
@@ -151,7 +152,7 @@ def repair(context: Context, *, accept_ledger: str | None = None) -> str:
         RefitError: its stored model does not pass its check.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store, registry_lock(store):
+    with registry_store.opened(context) as store, registry_lock(store):
         if accept_ledger is not None:
             return _accept_ledger(context, store, accept_ledger)
         champions.require_own_ledger(store, model)
@@ -181,19 +182,19 @@ def _accept_ledger(context: Context, store: Store, why: str) -> str:
 
 def ledger_state(context: Context) -> tuple[str, Chain]:
     """Return the ledger's location, and whether it is unchanged since it was written."""
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         return Ledger.of(store).location, champions.examine_ledger(store, context.params.project.name)
 
 
 def ledger_warnings(context: Context) -> list[str]:
     """Return what people should know who read the ledger: it is not the model's, or another alias was set."""
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         return champions.warnings(store, context.params.project.name)
 
 
 def history(context: Context) -> list[Entry]:
     """Return every promotion, refusal, overruling and rollback of the project's model, oldest first."""
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         return Ledger.of(store).entries(context.params.project.name)
 
 

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 from refit.errors import UserError
 from refit.models import incumbent, run_logging
 from refit.models.run_content import Kpis
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part, omitted
 from refit.schemas.gate_decision import Decision
@@ -51,7 +52,7 @@ def champion_summary(context: Context) -> ChampionSummary:
         RefitError: there is no champion, or the registry has lost the one that the ledger names.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         champion = champions.current_champion(store, model)
         if champion is None:
             raise UserError(f"no version of {model} is champion yet; `refit run` trains and judges one")

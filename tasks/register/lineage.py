@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from refit.errors import RefitError, UserError
-from refit.models import run_logging
 from refit.models.incumbent import PARENT, PARENT_DIGEST, USES
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part
 from refit.schemas.snapshot import Snapshot, SnapshotBatch
@@ -86,7 +86,7 @@ def lineage(context: Context, number: str) -> Lineage:
     Raises:
         UserError: there is no such version.
     """
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         version = _version(context, store, number)
         batches = _batches(store, version)
         parents, children = tuple(_parents(store, version)), tuple(_children(store, version))
@@ -191,7 +191,7 @@ def made_from(context: Context, digest: str) -> list[MadeVersion]:
     if len(digest) < 6:
         raise UserError(f"--data {digest}: give at least 6 characters of a batch's or a snapshot's digest")
     model, made = context.params.project.name, []
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         for version in versions.tagged_by_client(store, model, {}):
             names = tuple(each.title for each in _batches(store, version) if each.sha256.startswith(digest))
             if names or version.tags.get("refit.snapshot", "").startswith(digest):
@@ -210,7 +210,7 @@ def explain(context: Context, number: str) -> list[str]:
         UserError: there is no such version.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         lines = [line for line in Ledger.of(store).entries(model) if number in _named(line)]
         if (version := versions.version(store, model, number)) is None and lines:
             return [*map(_format_line, lines), f"It is in the registry no more: {gone(store, model, number)}."]

@@ -13,8 +13,9 @@ from refit.config.column_types import ArrayColumn
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.learners import Learner
-from refit.models import incumbent, run_logging
+from refit.models import incumbent
 from refit.models.feature_models import Find, stored_with
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
 from refit.schemas.feature_table import FeatureTable
@@ -66,7 +67,7 @@ def load_champion(context: Context) -> Champion:
             that it predicts.
     """
     model = context.params.project.name
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         version = current_champion(store, model)
     if version is None:
         raise UserError(f"no version of {model} is champion yet; `refit run` trains and judges one")

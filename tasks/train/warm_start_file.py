@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from refit.files.artifacts import TRAINING, WARM_START
-from refit.models import incumbent, parents, run_logging
+from refit.models import incumbent, parents
 from refit.problems import kind_of
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment
 from refit.schemas.training import Training
@@ -41,7 +42,7 @@ def refresh(context: Context) -> None:
 
 
 def _champion(context: Context) -> WarmStart:
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         champion = current_champion(store, context.params.project.name)
     if champion is None:
         return WarmStart()

@@ -21,9 +21,10 @@ from refit.cli.running import reproduce
 from refit.config import STAGES
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import TRAINING, WARM_START, read_json
-from refit.models import export, run_logging, verification
+from refit.models import export, verification
 from refit.new_project.project_folder import create
 from refit.operations.retention import _staying
+from refit.runtime import registry_store
 from registry import versions
 from registry.client import client
 from registry.versions import version
@@ -77,7 +78,7 @@ class Family:
         self.root, self.base, self.child = root, root / "base", root / "child"
 
     def with_client(self) -> Any:
-        return client(run_logging.store_of(self.base, context_of(self.base).params))
+        return client(registry_store.store_of(self.base, context_of(self.base).params))
 
     def delete_parent(self) -> None:
         mlflow = self.with_client()
@@ -133,7 +134,7 @@ def test_the_parent_is_recorded_wherever_the_start_is(done: Family) -> None:
     assert started["parent"]["model_digest"] == parent["model_digest"]
     assert (started["parent"]["model"], started["parent"]["version"]) == ("base", "1")
     context = context_of(done.child)
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         mine = version(store, "child", "1")
     assert mine is not None
     assert mine.tags["refit.parent"] == "version 1 of base"
@@ -213,7 +214,7 @@ def test_the_parent_of_a_version_stays_when_others_go(family: Family) -> None:
     family.with_client().set_registered_model_alias("base", "champion", "3")
     family.with_client().delete_registered_model_alias("base", "previous")
     family.with_client().set_registered_model_tag("base", versions.ANCHOR, "3")  # which would keep version 1 too
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         every = [each for number in "123" if (each := version(store, "base", number))]
         reasons = _staying(type(context)(project=context.project, params=params), store, every)
     assert reasons["1"] == "version 1 of child was trained from it"

@@ -20,8 +20,8 @@ from refit import learners
 from refit.cli.cross_validate import cross_validate
 from refit.files import artifacts
 from refit.files.artifacts import read_json, write_json
-from refit.models.run_logging import store_of
 from refit.runtime.context import Context
+from refit.runtime.registry_store import store_of
 from refit.runtime.run_file import params_of
 from refit.schemas.cross_validation import CrossValidation
 from tasks import train

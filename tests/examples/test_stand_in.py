@@ -16,7 +16,8 @@ from flows.summary_display import summary_rows
 from refit.cli.inspection import champion_summary, context_of, print_champion
 from refit.errors import UserError
 from refit.files.artifacts import MODEL_CARD
-from refit.models import run_logging, verification
+from refit.models import verification
+from refit.runtime import registry_store
 from refit.runtime.project_code import load
 from refit.schemas.snapshot import stand_in_notice
 from registry.client import client
@@ -71,7 +72,7 @@ def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
     print_champion(life["shown"])
     assert "".join(notice.split()) in "".join(capsys.readouterr().out.split()), "folded to the width of a terminal"
     context = context_of(life["project"])
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         run = client(store).get_run(told["mlflow_run_id"])
     assert run.data.tags["refit.stand_in"] == "customers"
 

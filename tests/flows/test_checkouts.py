@@ -14,8 +14,8 @@ from driving import copy_project
 from flows.checkouts import bring_data
 from refit.config import Params
 from refit.errors import RefitError
-from refit.models.run_logging import store_of
 from refit.runtime import dvc_remote, run_file
+from refit.runtime.registry_store import store_of
 from registry import versions
 from registry.client import client
 from registry.store import Store

@@ -247,8 +247,7 @@ def test_a_threshold_of_zero_is_no_drift_by_itself() -> None:
 
 
 def test_a_drift_run_leaves_its_report_beside_its_decision_and_in_mlflow(project: Path) -> None:
-    from refit.models import run_logging
-    from refit.runtime import run_file
+    from refit.runtime import registry_store, run_file
     from refit.runtime.context import Context
     from registry.client import client
     from tasks.drift import watch
@@ -257,7 +256,7 @@ def test_a_drift_run_leaves_its_report_beside_its_decision_and_in_mlflow(project
     told = watch.run(context)
     assert (project / told.report).read_text() == drift_report.render(told, watch.decisions(context))
     assert json.loads(next((project / watch.DECISIONS).glob("*.json")).read_text()) == told.to_json()
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         mlflow = client(store)
         experiment = mlflow.get_experiment_by_name(told.model)
         [run] = mlflow.search_runs([experiment.experiment_id], "tags.`refit.role` = 'drift'")

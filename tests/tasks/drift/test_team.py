@@ -21,9 +21,8 @@ from flows.run_options import RunOptions
 from flows.session import session
 from refit.errors import RefitError
 from refit.files.artifacts import PREDICTIONS, write_json
-from refit.models import run_logging
 from refit.operations import ledger_move, retention
-from refit.runtime import run_file
+from refit.runtime import registry_store, run_file
 from refit.runtime.context import Context
 from refit.storage import drift_answers, prediction_log
 from refit.storage.adoption import ADOPTED
@@ -247,7 +246,7 @@ def test_what_is_deleted_by_retention_is_gone_for_every_machine(machines: Machin
     keys = set(prediction_log.keys(context(two), "1")["_key"].to_pylist())
     assert keys < before
     assert keys == set(predicted_at(two)) == set(predicted_at(one))
-    with run_logging.opened(context(two)) as store:
+    with registry_store.opened(context(two)) as store:
         log = SharedLog.of(context(two), store)
         assert log is not None
         stored = {

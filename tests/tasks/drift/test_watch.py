@@ -13,8 +13,7 @@ from driving import later_months
 from flows.drift_events import payload_of
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import read_json
-from refit.models import run_logging
-from refit.runtime import run_file
+from refit.runtime import registry_store, run_file
 from refit.runtime.context import Context
 from refit.schemas.drift_decision import DayWindow, DriftDecision
 from registry import tracking as mlflow_runs
@@ -28,7 +27,7 @@ def context(project: Path) -> Context:
 
 def metrics_of(project: Path, version: str) -> dict[str, list[tuple[int, float]]]:
     """The metrics of the run that shows a version's drift: name -> (step, value)."""
-    with run_logging.opened(context(project)) as store:
+    with registry_store.opened(context(project)) as store:
         experiment = mlflow_runs.ensure_experiment(store, "demo")
         run = mlflow_runs.find_run(store, experiment, {"refit.drift": version})
         assert run is not None

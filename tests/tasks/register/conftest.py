@@ -21,7 +21,8 @@ from stored_files import features_json, learner_json, training_json
 from refit import config, learners
 from refit.files import artifacts
 from refit.files.artifacts import digest, read_json, write_json
-from refit.models import incumbent, run_logging, verification
+from refit.models import incumbent, verification
+from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.gate_decision import Decision
@@ -123,7 +124,7 @@ class Project:
 
     @property
     def store(self) -> Store:
-        return run_logging.store_of(self.folder, self.context.params)
+        return registry_store.store_of(self.folder, self.context.params)
 
     @property
     def receipt(self) -> dict[str, Any]:

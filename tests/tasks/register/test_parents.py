@@ -17,9 +17,10 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import TRAINING, read_json, write_json
 from refit.learners import Spec
-from refit.models import export, parents, run_logging
+from refit.models import export, parents
 from refit.operations import reproduce as reproduction
 from refit.operations.retention import _staying
+from refit.runtime import registry_store
 from refit.schemas.warm_start import WarmStart
 from registry import versions
 from registry.client import client
@@ -248,7 +249,7 @@ def test_a_parent_stays_while_its_child_does(base: Any) -> None:
     context = type(base.context)(
         project=base.folder, params=base.context.params.model_copy(update={"retention": retention})
     )
-    with run_logging.opened(context) as store:
+    with registry_store.opened(context) as store:
         reasons = _staying(context, store, [base.version(number) for number in "1234"])
     assert reasons["1"] == "version 2 of toy was trained from it"
 
