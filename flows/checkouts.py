@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from flows.deployed_run import require_declared
+from flows.deployed_run import end_as_refused, require_declared
 from refit.config import Params
 from refit.errors import RefitError, UserError, message_of
 from refit.files.artifacts import SNAPSHOT, STATE, write_json
@@ -22,7 +22,6 @@ from refit.plain_text import one_line
 from refit.runtime import dvc_remote, dvc_runner, run_file
 from refit.runtime.registry_store import store_of
 from refit.runtime.terminal import say
-from registry.secrets import redacted
 
 if TYPE_CHECKING:
     from registry.store import Store
@@ -102,20 +101,11 @@ def share(project: Path, progress: Callable[[str], object]) -> None:
 
 @contextmanager
 def _refused_in_one_line() -> Iterator[None]:
-    """End this process's flow run as `Refused`, with one line that says why, where the block raises a RefitError.
-
-    Prefect would report that the process has crashed.
-    """
+    """End this process and its flow run, as `Refused`, where the block raises a RefitError."""
     try:
         yield
     except RefitError as error:
-        from prefect import get_client
-        from prefect.states import Failed
-
-        message = one_line(redacted(str(error)))
-        with get_client(sync_client=True) as client:
-            client.set_flow_run_state(UUID(os.environ[_RUN]), Failed(name="Refused", message=message), force=True)
-        say(f"refused: {message}", stderr=True)
+        end_as_refused(UUID(os.environ[_RUN]), str(error))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # this is a thread of Prefect's engine, which has not begun with the flow
@@ -178,7 +168,7 @@ def main() -> None:
         dvc_runner.repair(project)
         bring_data(project, store_of(project, params), params)
     except RefitError as error:
-        say(f"error: {one_line(redacted(str(error)))}", stderr=True)
+        say(f"error: {one_line(error)}", stderr=True)
         sys.exit(1)
 
 

@@ -125,7 +125,18 @@ def require_declared(project: Path) -> None:
     if deployment and not reason:
         reason = refusal_without_project(deployment.entrypoint, deployment.pull_steps or [])
     if reason:
-        raise UserError(f"refused: {reason}")
+        raise UserError(reason)
+
+
+def end_as_refused(flow_run_id: UUID, reason: str) -> None:
+    """End a flow run as `Refused`, with one line that says why; Prefect would report that its process has crashed."""
+    from prefect import get_client
+    from prefect.states import Failed
+
+    message = one_line(f"refused: {reason}")
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(flow_run_id, Failed(name="Refused", message=message), force=True)
+    say(message, stderr=True)
 
 
 def _this_run() -> tuple[UUID, DeploymentResponse | None]:
@@ -138,9 +149,6 @@ def _this_run() -> tuple[UUID, DeploymentResponse | None]:
 
 def main() -> None:
     """Refuse the flow run that `PREFECT__FLOW_RUN_ID` names, or pass it to Prefect's engine."""
-    from prefect import get_client
-    from prefect.states import Failed
-
     project = Path.cwd().resolve()
     flow_run_id, deployment = _this_run()
     if (project / PREFECT_YAML).is_file():
@@ -150,10 +158,7 @@ def main() -> None:
         reason = refusal_without_project(deployment.entrypoint, deployment.pull_steps or []) if deployment else None
         deployed = "a worker without a project runs what `refit deploy` has deployed"
     if reason or deployment is None:
-        message = one_line(f"refused: {reason or 'it belongs to no deployment'}; {deployed}")
-        with get_client(sync_client=True) as client:
-            client.set_flow_run_state(flow_run_id, Failed(name="Refused", message=message), force=True)
-        say(message, stderr=True)
+        end_as_refused(flow_run_id, f"{reason or 'it belongs to no deployment'}; {deployed}")
         return
     with suppress(ImportError):  # now: Prefect puts the working directory first while it imports a flow
         import_module(str(deployment.entrypoint).partition(":")[0])

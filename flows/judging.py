@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD
 from refit.models import incumbent
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.gate_decision import Decision
-from tasks.stages import run_remembered
+from tasks.stages import run_in
 
 JUDGED = STAGES[: STAGES.index("register")]
 
@@ -35,10 +34,7 @@ def judge(project: Path, options: RunOptions) -> Judgement:
     """
     with session(project, options) as run:
         for stage in JUDGED:
-            started = time.monotonic()
-            with run.stage(stage):
-                outcome = run_remembered(stage, run.context(), force=run.force)
-            run.ended(stage, outcome, time.monotonic() - started)
+            run_in(run, stage)
         champion = incumbent.champion_that_is_candidate(run.context())
     return Judgement(Decision.read(project / DECISION), champion)
 

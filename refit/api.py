@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from flows.run_summary import RunSummary
+    from refit.models.comparison import VersionComparison
     from refit.schemas.drift_decision import DriftDecision
     from refit.schemas.explanations import RowExplanations
     from refit.schemas.score_report import ScoreReport
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["Comparison", "Result", "check_drift", "compare", "explain", "history", "run", "score", "show", "status"]
+__all__ = ["Result", "check_drift", "compare", "explain", "history", "run", "score", "show", "status"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,16 +54,6 @@ class Result(Generic[T]):
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self.text)}</pre>"
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two versions: of each the learner and, by name, the metrics on its test window."""
-
-    versions: tuple[str, str]
-    learners: tuple[str, str]
-    metrics: Mapping[str, tuple[float | None, float | None]]
-    same_test: bool  # whether both were judged on the same test rows
 
 
 def run(
@@ -152,7 +143,7 @@ def explain(row: str, project: str | Path = ".") -> Result[RowExplanations]:
     return Result(report, _printed(lambda: explain.print_reasons(report, Terminal())))
 
 
-def compare(first: str, second: str, project: str | Path = ".") -> Result[Comparison]:
+def compare(first: str, second: str, project: str | Path = ".") -> Result[VersionComparison]:
     """Two versions of the model, side by side.
 
     Raises:
@@ -162,7 +153,7 @@ def compare(first: str, second: str, project: str | Path = ".") -> Result[Compar
     from refit.models.comparison import compared
     from refit.runtime.terminal import say
 
-    comparison = Comparison(*compared(context_of(_project(project)), str(first), str(second)))
+    comparison = compared(context_of(_project(project)), str(first), str(second))
 
     def lines() -> None:
         say(f"{'':<24} {'version ' + comparison.versions[0]:>16} {'version ' + comparison.versions[1]:>16}")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
@@ -14,24 +12,13 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 
 from refit.errors import UserError, chain
-from refit.runtime import dvc_runner
 from refit.runtime.context import Context
 from refit.schemas.drift_decision import DriftDecision
 from refit.schemas.score_report import ScoreReport
-from tasks.stages import run_remembered
+from tasks.stages import StageRun, run_in
 
 HOUR = 3600
 RETRY_DELAY_SECONDS = 10
-
-
-class StageRun(Protocol):
-    """What a stage task needs from its run."""
-
-    force: bool
-
-    def context(self) -> Context: ...
-    def stage(self, stage: str) -> AbstractContextManager[None]: ...
-    def ended(self, stage: str, outcome: dvc_runner.Outcome, seconds: float) -> None: ...
 
 
 def _is_worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -47,10 +34,7 @@ def _is_worth_retrying(task: Task[..., Any], run: TaskRun, state: State[Any]) ->
 
 def _stage(name: str, *, timeout_hours: float, retries: int = 0) -> Task[[StageRun], State[str]]:
     def stage(run: StageRun) -> State[str]:
-        started = time.monotonic()
-        with run.stage(name):
-            outcome = run_remembered(name, run.context(), force=run.force)
-        run.ended(name, outcome, time.monotonic() - started)
+        outcome = run_in(run, name)
         if outcome == "executed":
             return Completed(data=outcome)
         return Completed(name="Cached", message=outcome, data=outcome)

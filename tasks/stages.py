@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from importlib import import_module
+from typing import Protocol
 
 from refit.config import STAGES, nearest
 from refit.errors import UserError
 from refit.runtime import dvc_runner
 from refit.runtime.context import Context
+
+
+class StageRun(Protocol):
+    """What a stage needs from its run."""
+
+    force: bool
+
+    def context(self) -> Context: ...
+    def stage(self, stage: str) -> AbstractContextManager[None]: ...
+    def ended(self, stage: str, outcome: dvc_runner.Outcome, seconds: float) -> None: ...
+
+
+def run_in(run: StageRun, stage: str) -> dvc_runner.Outcome:
+    """Run a stage as part of a run, which shows it and notes how it ended."""
+    started = time.monotonic()
+    with run.stage(stage):
+        outcome = run_remembered(stage, run.context(), force=run.force)
+    run.ended(stage, outcome, time.monotonic() - started)
+    return outcome
 
 
 def stage_function(stage: str) -> Callable[[Context], None]:
@@ -23,8 +45,7 @@ def run_remembered(stage: str, context: Context, *, force: bool = False) -> dvc_
     """Run a stage in this process, unless nothing has changed since its last run under DVC.
 
     The champions of other models that compute features are written to a file before `featurize`, the current champion
-    before `evaluate`. Changes that DVC cannot see are looked for where it
-    sees none.
+    before `evaluate`. Changes that DVC cannot see are looked for where it sees none.
     """
     if stage == "evaluate":
         from refit.models.incumbent import refresh

@@ -1,4 +1,4 @@
-"""Servers that tests start for themselves: a PostgreSQL cluster, an MLflow server."""
+"""Servers that tests start for themselves: a PostgreSQL cluster, an MLflow server, a Prefect server."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
 
 def free_port() -> int:
@@ -112,23 +114,35 @@ def mlflow_server(database: str, artifacts: str, **environ: str) -> Iterator[str
     """An MLflow server over a database and an artifact store: its URL."""
     port = free_port()
     store = ["--backend-store-uri", database, "--artifacts-destination", artifacts]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *store, "--port", str(port), "--workers", "1"],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **environ},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
+    url, command = f"http://127.0.0.1:{port}", [sys.executable, "-m", "mlflow", "server", *store]
+    with _running([*command, "--port", str(port), "--workers", "1"], f"{url}/health", {**MLFLOW, **environ}):
+        yield url
+
+
+@contextmanager
+def prefect_server(home: Path) -> Iterator[str]:
+    """A Prefect server without pages: the URL of its API."""
+    port = free_port()
+    url, command = f"http://127.0.0.1:{port}/api", [Path(sys.executable).parent / "prefect", "server", "start"]
+    with _running([*command, "--port", str(port), "--no-ui"], f"{url}/health", {"PREFECT_HOME": str(home)}):
+        yield url
+
+
+@contextmanager
+def _running(command: Sequence[str | Path], health: str, environ: Mapping[str, str]) -> Iterator[None]:
+    """A server's process, from its first answer at the URL `health` to the end of the block."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env={**os.environ, **environ}, **quiet)
     try:
         for _ in range(240):
             try:
-                urllib.request.urlopen(f"{url}/health")
+                urllib.request.urlopen(health)
                 break
             except OSError:
                 time.sleep(0.5)
         else:
-            raise TimeoutError("the MLflow server did not start")
-        yield url
+            raise TimeoutError(f"nothing answers at {health}")
+        yield
     finally:
         process.terminate()
         process.wait()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from refit.errors import UserError
 from refit.models.incumbent import TEST_TAG
 from refit.runtime import registry_store
@@ -9,10 +12,18 @@ from refit.runtime.context import Context
 from registry import versions
 
 
-def compared(
-    context: Context, first: str, second: str
-) -> tuple[tuple[str, str], tuple[str, str], dict[str, tuple[float | None, float | None]], bool]:
-    """The versions, their learners, their test metrics by name, and whether the test rows were the same.
+@dataclass(frozen=True)
+class VersionComparison:
+    """Two versions: of each the learner and, by name, the metrics on its test window."""
+
+    versions: tuple[str, str]
+    learners: tuple[str, str]
+    metrics: Mapping[str, tuple[float | None, float | None]]
+    same_test: bool  # whether both were judged on the same test rows
+
+
+def compared(context: Context, first: str, second: str) -> VersionComparison:
+    """Compare two versions.
 
     Raises:
         UserError: there is no such version.
@@ -30,9 +41,9 @@ def compared(
         for content in [versions.json_object(of, "the tag refit.metrics", of.tags.get("refit.metrics", "{}"))]
     ]
     names = sorted(name for name in {*measured[0], *measured[1]} if not name.endswith(("_lower", "_upper")))
-    return (
-        (before.version, after.version),
-        (before.tags.get("refit.learner", "?"), after.tags.get("refit.learner", "?")),
-        {name: (measured[0].get(name), measured[1].get(name)) for name in names},
-        before.tags.get(TEST_TAG) is not None and before.tags.get(TEST_TAG) == after.tags.get(TEST_TAG),
+    return VersionComparison(
+        versions=(before.version, after.version),
+        learners=(before.tags.get("refit.learner", "?"), after.tags.get("refit.learner", "?")),
+        metrics={name: (measured[0].get(name), measured[1].get(name)) for name in names},
+        same_test=before.tags.get(TEST_TAG) is not None and before.tags.get(TEST_TAG) == after.tags.get(TEST_TAG),
     )

@@ -26,7 +26,6 @@ from refit.files.artifacts import (
 )
 from refit.plain_text import as_markdown
 from refit.problems import metric_named
-from refit.runtime import provenance
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part, omitted, utc_text
 from refit.schemas.cross_validation import CrossValidation
@@ -100,13 +99,12 @@ def validation_score(metrics: Mapping[str, float], metric: str) -> float | None:
     return metrics.get(f"validation/{metric}", metrics.get(f"validation_{metric}"))
 
 
-def origin_of(context: Context) -> dict[str, str]:
-    """From where a run comes, for MLflow's columns User, Source and Version."""
-    by_hand = context.trigger == "manual"
-    return origin_tags("refit run", job=not by_hand, commit=provenance.commit_hash(context.project))
+def origin_of(context: Context, commit: str | None) -> dict[str, str]:
+    """From where a run comes, for MLflow's columns User, Source and Version; `commit` is that of the project."""
+    return origin_tags("refit run", job=context.trigger != "manual", commit=commit)
 
 
-def of_training(context: Context, training: Training) -> Content:
+def of_training(context: Context, training: Training, commit: str | None) -> Content:
     """The content of the candidate's run that is known after its training."""
     snapshot = Snapshot.read(context.path(SNAPSHOT)) if context.path(SNAPSHOT).is_file() else None
     tags = {
@@ -114,7 +112,7 @@ def of_training(context: Context, training: Training) -> Content:
         "refit.as_of": utc_text(snapshot.as_of) if snapshot else None,
         "refit.snapshot": snapshot.digest if snapshot else None,
         "refit.stand_in": ", ".join(snapshot.stand_in or ()) if snapshot else None,
-        "refit.git_commit": provenance.commit_hash(context.project),
+        "refit.git_commit": commit,
         "refit.trigger": context.trigger,
         **_flow_run(context.flow_run),
     }

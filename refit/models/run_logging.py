@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from refit.files.artifacts import TRAINING
 from refit.models import run_content
 from refit.models.run_content import REDUCTION, ChampionScore, Kpis
+from refit.runtime import provenance
 from refit.runtime.context import Context
 from refit.runtime.registry_store import opened
 from refit.schemas.cross_validation import CrossValidation
@@ -50,7 +51,7 @@ def log_cross_validation(context: Context, report: CrossValidation) -> None:
     with _best_effort(context, required=False), opened(context) as store:
         experiment = tracking.ensure_experiment(store, context.params.project.name)
         tags = run_content.cross_validation_identity(report)
-        origin = run_content.origin_of(context)
+        origin = run_content.origin_of(context, provenance.commit_hash(context.project))
         run_id = tracking.ensure_run(store, experiment, "cross-validation", tags, origin=origin)
         tracking.log(store, run_id, "cross_validation", run_content.of_cross_validation(context.params, report))
 
@@ -70,7 +71,8 @@ def _log_training(context: Context, store: Store) -> str:
     name = context.params.project.name
     experiment = tracking.ensure_experiment(store, name)
     tracking.end_abandoned(store, experiment)
-    named, origin = training.identity, run_content.origin_of(context)
+    commit = provenance.commit_hash(context.project)
+    named, origin = training.identity, run_content.origin_of(context, commit)
     run_id = tracking.ensure_run(
         store,
         experiment,
@@ -79,7 +81,7 @@ def _log_training(context: Context, store: Store) -> str:
         origin=origin,
         seconds=training.seconds,
     )
-    tracking.log(store, run_id, "training", run_content.of_training(context, training))
+    tracking.log(store, run_id, "training", run_content.of_training(context, training, commit))
     champion, price = _champion_score(context, store, training), context.params.cost
     _log_against(store, run_id, champion, training.chosen.validation)
     for learner in training.learners:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refit.files.artifacts import STATE, atomic
 from refit.runtime.context import Context
-from refit.runtime.registry_store import opened
+from refit.runtime.registry_store import opened, store_of
 from refit.storage import drift_answers, drift_decisions, prediction_log
 from registry import versions
 from registry.records import Records
@@ -20,8 +20,10 @@ def adopt(context: Context) -> None:
     Raises:
         RefitError: a file cannot be read, or the database cannot be written.
     """
+    if store_of(context.project, context.params).ledger_uri is None:  # known without opening the registry
+        return
     with opened(context) as store:
-        if store.ledger_uri is None or not store.exists:
+        if not store.exists:
             return
         records, done = Records(store, context.params.project.name), context.path(ADOPTED)
         said = f"{records.model} in {records.location}\n"

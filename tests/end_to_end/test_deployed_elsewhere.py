@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from servers import Database, free_port, mlflow_server, postgresql_server  # noqa: F401
+from servers import Database, mlflow_server, postgresql_server, prefect_server  # noqa: F401
 
 from registry import versions
 from registry.ledger import Ledger
@@ -100,7 +99,7 @@ def elsewhere(postgresql_server: str, finished: Path, tmp_path: Path) -> Iterato
     database = f"{postgresql_server.replace('postgresql', 'postgresql+psycopg')}/mlflow"
     with (
         mlflow_server(database, str(tmp_path / "artifacts")) as mlflow,
-        prefect_server(tmp_path) as prefect,
+        prefect_server(tmp_path / "prefect") as prefect,
     ):
         environ = {
             "MLFLOW_TRACKING_URI": mlflow,
@@ -117,31 +116,6 @@ def elsewhere(postgresql_server: str, finished: Path, tmp_path: Path) -> Iterato
         there.git("add", "-A")
         there.git("commit", "-q", "-m", "A project")
         yield there
-
-
-@contextmanager
-def prefect_server(folder: Path) -> Iterator[str]:
-    port = free_port()
-    process = subprocess.Popen(
-        [BIN / "prefect", "server", "start", "--port", str(port), "--no-ui"],
-        env={**os.environ, "PREFECT_HOME": str(folder / "prefect")},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}/api"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{url}/health")
-                break
-            except OSError:
-                time.sleep(0.5)
-        else:
-            raise TimeoutError("the Prefect server did not start")
-        yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 @contextmanager

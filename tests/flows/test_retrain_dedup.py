@@ -204,7 +204,7 @@ def test_an_answer_outlives_its_checkout_and_holds_in_every_one_that_shares_the_
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'shared/mlflow.db'}")
     two = copy_project(project, tmp_path / "two")
-    with session(project, drift_in(window(20))):  # a second checkout waits for the first one's end, and says for whom
+    with session(project, drift_in(window(20))):  # a second checkout waits for the first one's end, and names it
         with pytest.raises(RefitError, match=rf"retraining.lock is held by pid {os.getpid()} on "):
             retrain(two, 20)
         assert retrain_without_drift(two)

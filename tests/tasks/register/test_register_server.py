@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import mlflow_server
 
 from refit import learners
 from refit.config import RetentionParams
@@ -30,34 +25,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("same_process")]
 @pytest.fixture
 def server(tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / "mlflow.db").write_bytes(empty_registry.read_bytes())
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    store = [
-        "--backend-store-uri",
-        f"sqlite:///{tmp_path / 'mlflow.db'}",
-        "--artifacts-destination",
-        str(tmp_path / "a"),
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", "server", *store, "--port", str(port), "--workers", "1"],
-        env={**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"{url}/health")
-                break
-            except OSError:
-                time.sleep(0.5)
+    with mlflow_server(f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "a")) as url:
         monkeypatch.setenv("MLFLOW_TRACKING_URI", url)
         yield url
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def test_register_promote_and_fetch_work_on_a_server_and_write_nothing_to_standard_output(
