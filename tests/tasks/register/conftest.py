@@ -250,7 +250,7 @@ class Project:
     def _is_as_runs_left_it(self) -> bool:
         """Whether no file, param or setting differs from what it was after the last whole run."""
         plain = self.context is self._plain and verification.in_fresh_process is check_here
-        own = self.store.home == self.folder / ".refit" and "REFIT_SIGNING_KEY" not in os.environ
+        own = self.store.database == self.folder / ".refit/mlflow.db" and "REFIT_SIGNING_KEY" not in os.environ
         return plain and own and self._files == _files(self.folder)
 
     def without_leave(self) -> Context:
