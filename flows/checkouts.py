@@ -17,7 +17,7 @@ from uuid import UUID
 from flows.deployed_run import end_as_refused, require_declared
 from refit.config import Params
 from refit.errors import RefitError, UserError, message_of
-from refit.files.artifacts import SNAPSHOT, STATE, write_json
+from refit.files.artifacts import SNAPSHOT
 from refit.plain_text import one_line
 from refit.runtime import dvc_remote, dvc_runner, run_file
 from refit.runtime.registry_store import store_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FOLDER = "checkout"
 _PASSED_OVER = 10  # versions whose data may be missing from the remote
 _RUN = "PREFECT__FLOW_RUN_ID"
-_THROWAWAY = STATE / "throwaway"  # says that the folder may be deleted after the run
+_THROWAWAY = "REFIT_THROWAWAY"  # an environment variable: the folder of this run, which may be deleted after it
 
 
 def clone(repository: str, commit: str, project: str = ".", access_token: str | None = None) -> dict[str, str]:
@@ -95,7 +95,7 @@ def share(project: Path, progress: Callable[[str], object]) -> None:
     Raises:
         RefitError: the remote does not take it.
     """
-    if (project / _THROWAWAY).is_file() and dvc_remote.push(project):
+    if os.environ.get(_THROWAWAY) == str(project.resolve()) and dvc_remote.push(project):
         progress("pushed data and models to DVC's remote")
 
 
@@ -115,7 +115,7 @@ def _enter(project: Path) -> dict[str, str]:
     require_declared(project)
     params = run_file.params_of(project)
     store = state_outside(project, params)
-    write_json(project / _THROWAWAY, {})
+    os.environ[_THROWAWAY] = str(project.resolve())  # the flow runs in this process, and no later run does
     dvc_runner.repair(project)
     bring_data(project, store, params)
     return {"directory": str(project)}

@@ -159,11 +159,16 @@ def _refuse_circle(context: Context, model: str, version: ModelVersion, folder: 
     """Refuse a version that takes features from this project: each would wait for the other."""
     own = context.params.project.name
     names = [each.name for each in FeatureTable.read(folder / FEATURE_SET.name).definitions.feature_set.models]
-    if own in names:
-        raise UserError(
-            f"{WHERE}: version {version.version} of {model} takes features from {own} itself: a circle; leave one of "
-            "the two out"
-        )
+    if own not in names:
+        return
+    known = _read(context.path(FEATURE_MODELS)) or FeatureModels()
+    newest = max((each.since for each in known.champions.get(model, ())), default=version.since)
+    later = "" if version.since >= newest else ", or learn from the rows of later versions only"
+    later += " (featurize.windows.training)" if later else ""
+    raise UserError(
+        f"{WHERE}: version {version.version} of {model} takes features from {own} itself: a circle; leave one of "
+        f"the two out{later}"
+    )
 
 
 def _champions(context: Context, model: FeatureModelParams, before: Sequence[ModelVersion]) -> tuple[ModelVersion, ...]:

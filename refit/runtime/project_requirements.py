@@ -51,18 +51,21 @@ def check_recorded(stored: Path, name: str) -> list[str]:
         name: of the version, for messages.
 
     Raises:
-        RefitError: a package is not installed here.
+        RefitError: a package is not installed here, and the version has code of the project, which may need it.
     """
     record = stored / "provenance" / RECORD
     trained = [line.split("==") for line in record.read_text(encoding="utf-8").split()] if record.is_file() else []
     here = {package: _version(package) for package, _ in trained}
-    if missing := [f"{package}=={version}" for package, version in trained if here[package] is None]:
+    missing = [f"{package}=={version}" for package, version in trained if here[package] is None]
+    if missing and any(stored.rglob("*.py")):
         raise RefitError(
             f"{name} was trained with {', '.join(missing)} of its project, not installed here; next to Refit: "
             f"uv pip install {' '.join(missing)}"
         )
     different = [
-        f"{package} {version} (here {here[package]})" for package, version in trained if here[package] != version
+        f"{package} {version} ({f'here {here[package]}' if here[package] else 'not installed here'})"
+        for package, version in trained
+        if here[package] != version
     ]
     return [f"{name} was trained with {', '.join(different)}: its predictions may differ"] if different else []
 

@@ -81,6 +81,8 @@ def run(context: Context) -> None:
     sketch = profile(table, columns, context.params.project.zone)
     write_profile(sketch, context.path(artifacts.FEATURES))
     _write_table(context, everything)
+    for view in definitions.feature_set.models:  # the newest computes later rows, although none here may be of its time
+        find(view.name, view.versions[-1])
     _keep_models(context, used)
     forecast, split = context.params.forecast, context.params.featurize.split
     FeatureTable(

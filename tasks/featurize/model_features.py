@@ -56,13 +56,16 @@ def _with(table: pa.Table, model: ModelView, find: Find, trusted_types: tuple[st
     starts = [pa.scalar(each.since.astimezone(UTC).replace(tzinfo=None), moments.type) for each in model.versions]
     counted = [pc.fill_null(pc.greater_equal(moments, start), False) for start in starts]
     rows = pa.array(range(table.num_rows), pa.int64())
-    parts: list[tuple[pa.Array, Mapping[str, pa.Array]]] = []
-    for number, version in enumerate(model.versions):
+    chosen: list[pa.Array] = []
+    for number in range(len(model.versions)):
         last = number == len(model.versions) - 1
         mine = counted[number] if last else pc.and_not(counted[number], counted[number + 1])
-        chosen = rows.filter(mine.combine_chunks() if isinstance(mine, pa.ChunkedArray) else mine)
-        if len(chosen) or last:  # the last one says of which type a column is
-            parts.append((chosen, _predicted(table.take(chosen), model, version, find, trusted_types)))
+        chosen.append(rows.filter(mine.combine_chunks() if isinstance(mine, pa.ChunkedArray) else mine))
+    needed = [number for number, places in enumerate(chosen) if len(places)]
+    parts: list[tuple[pa.Array, Mapping[str, pa.Array]]] = [
+        (chosen[number], _predicted(table.take(chosen[number]), model, model.versions[number], find, trusted_types))
+        for number in needed or [-1]  # without a row, the last one says of which type a column is
+    ]
     placed = pa.concat_arrays([chosen for chosen, _ in parts])
     indices = pc.index_in(rows, value_set=placed)
     for feature in model.features:

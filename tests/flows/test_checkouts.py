@@ -11,7 +11,7 @@ import pytest
 import yaml
 from driving import copy_project
 
-from flows.checkouts import bring_data
+from flows.checkouts import bring_data, share
 from refit.config import Params
 from refit.errors import RefitError
 from refit.runtime import dvc_remote, run_file
@@ -87,3 +87,17 @@ def test_a_script_of_ci_ends_where_the_data_is_not_there(origin: Path, team: tup
     (clone / "data/snapshot.json").write_text("{}")
     subprocess.run(command, cwd=clone, env=environ, check=True)
     assert (clone / "data/snapshot.json").read_text() == "{}", "what a machine has made itself stays"
+
+
+def test_only_a_run_whose_folder_may_be_deleted_pushes_what_it_made(
+    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as that of an image; a later run in the same folder, by a person, pushes nothing."""
+    said: list[str] = []
+    share(origin, said.append)
+    assert not said
+    assert not (tmp_path / "remote").exists()
+    monkeypatch.setenv("REFIT_THROWAWAY", str(origin))
+    share(origin, said.append)
+    assert said == ["pushed data and models to DVC's remote"]
+    assert any((tmp_path / "remote").rglob("*"))

@@ -153,3 +153,14 @@ def test_models_are_features_like_others_and_can_be_left_out(view: Any) -> None:
     assert features.without(["*_distance"]).names() == ["x", "groups_prediction"]
     assert features.without(["groups_*"]) == FeatureSet(spine=spine)
     assert FeatureSet.model_validate_json(features.model_dump_json()) == features
+
+
+def test_a_version_without_a_row_is_not_needed(view: Any, find: Any) -> None:
+    """The newest one may be deleted, or out of reach, while no row is of its time."""
+
+    def only_the_first(model: str, version: ModelVersion) -> Path:
+        assert version.version == "1"
+        return find(model, version)
+
+    table = with_models(rows([1.0, 2.0]), (view([0.0, 5.0]),), only_the_first, ())
+    assert table["groups_prediction"].null_count == 0

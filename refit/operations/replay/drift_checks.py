@@ -151,7 +151,7 @@ class Watch:
         import pyarrow as pa
 
         layout = learned.layout
-        table = summarised(self._history.table.slice(fit.start), self._history.features.arrays)
+        table = summarised(self._history.seen_by(fit.as_of, fit.start), self._history.features.arrays)
         table = table.append_column(PREDICTION, self._history.problem.predicted_values(fit.predicted))
         table = table.append_column("_day", pa.array(self._history.days[fit.start :]))
         with connected() as connection:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 
+from feature_store.definition import ModelView
 from refit import learners
 from refit.config.windows import LEARNED, windows
 from refit.config.windows import Window as Span
@@ -83,9 +84,10 @@ class Fits:
         """The candidate that a run at `as_of` trains when `champion` is the champion.
 
         Raises:
-            UserError: its windows have too few known rows to learn from.
+            UserError: its windows have too few known rows, or a model whose predictions are features had no champion.
             RefitError: a learner predicts a value that is not a probability.
         """
+        models = self._history.models.known_by(as_of) if self._history.models else ()
         spans = {span.name: span for span in windows(as_of, self._context.params)}
         rows = {
             name: np.flatnonzero(
@@ -97,7 +99,7 @@ class Fits:
         train = self._with_late(train, rows["train"], spans, as_of)
         require_learnable_windows(train, validation, self._history.problem)
         start = self._start(champion)
-        name = self._name(train, validation, spans, start)
+        name = self._name(train, validation, spans, start, models)
         if name in self._cache:
             return replace(self._cache[name], as_of=as_of, tested=rows["test"])
         folder = self._home / name[:20]
@@ -158,7 +160,14 @@ class Fits:
             folder=str(champion.folder / MODEL),
         )
 
-    def _name(self, train: LabelledRows, validation: LabelledRows, spans: Mapping[str, Span], start: WarmStart) -> str:
+    def _name(
+        self,
+        train: LabelledRows,
+        validation: LabelledRows,
+        spans: Mapping[str, Span],
+        start: WarmStart,
+        models: Sequence[ModelView],
+    ) -> str:
         params = self._context.params
         return digest(
             [
@@ -171,6 +180,7 @@ class Fits:
                 params.featurize.label.delay_hours,  # the gap between folds in order of time
                 params.registry.trusted_types,
                 start.model_digest,
+                *([each.model_digest for each in view.versions] for view in models),
                 code_digest("train"),
                 [*(spec.source for spec in self._specs), *(spec.sources for spec in self._specs if spec.sources)],
             ]
@@ -235,11 +245,11 @@ class Fits:
             tested=rows["test"],
             unseen=unseen[:, 1:].reshape(self._history.problem.shape(len(unseen))),
             start=start,
-            predicted=self._predicted(folder, start),
+            predicted=self._predicted(folder, as_of, start),
             folder=folder,
         )
 
-    def _predicted(self, folder: Path, start: int) -> Floats:
+    def _predicted(self, folder: Path, as_of: datetime, start: int) -> Floats:
         """The predictions for all rows from `start` on: cached, or computed if the history changed."""
         path = self._predictions / f"{folder.name}-{self._history.digest[:16]}.npz"
         rows = len(self._history) - start
@@ -247,7 +257,7 @@ class Fits:
             return cached
         self._context.progress(f"predicting {rows:,} later rows")
         learner: Learner = learners.load(folder / MODEL, trusted_types=self._context.params.registry.trusted_types)
-        later = LabelledRows(self._history.table.slice(start), np.zeros(rows, np.int64))
+        later = LabelledRows(self._history.seen_by(as_of, start), np.zeros(rows, np.int64))
         predicted = learner.spec.problem.reported(predict(learner, later))
         with atomic(path) as scratch, scratch.open("wb") as file:
             np.savez(file, predicted)

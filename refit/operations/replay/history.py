@@ -1,7 +1,8 @@
 """The data of a replay: every row with its features at prediction time, and the time when its label became known.
 
 Features are computed once, for the end of the replay: they only use what was known at each row's prediction time, so
-later data does not change them. Everything else is limited to the simulated moment.
+later data does not change them. Only those that other projects' models compute depend on the model that takes them: it
+knows the versions of its own moment (`History.seen_by`). Everything else is limited to the simulated moment.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_store.definition import ModelView
 from feature_store.sql_text import quote
 from refit.config import Params
 from refit.config.forecasting import KNOWN_AT as COLUMN
@@ -38,6 +40,7 @@ from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import arrays_of, columns_of
 from tasks.featurize.labels import CHOSEN, LABEL, LABEL_KNOWN_AT, rows_until
+from tasks.featurize.model_features import with_models
 from tasks.featurize.warehouse import open_warehouse
 from tasks.train.problem import problem_in
 
@@ -48,6 +51,28 @@ FOLDER = artifacts.STATE / "replay"
 Floats = NDArray[np.float64]
 Times = NDArray[np.datetime64]
 Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FeaturesOfModels:
+    """The features that models of other projects compute."""
+
+    views: tuple[ModelView, ...]  # with every version that was champion by the end of the replay
+    find: Find
+    trusted_types: tuple[str, ...]
+
+    def known_by(self, as_of: datetime) -> tuple[ModelView, ...]:
+        """Their definitions as a run at `as_of` has them.
+
+        Raises:
+            UserError: one of the models had no champion yet.
+        """
+        known = []
+        for view in self.views:
+            if not (by_then := tuple(each for each in view.versions if each.since <= as_of)):
+                raise UserError(f"params.yaml: featurize.models: {view.name} had no champion by {utc_text(as_of)}")
+            known.append(view.model_copy(update={"versions": by_then}))
+        return tuple(known)
 
 
 @dataclass(frozen=True)
@@ -63,6 +88,7 @@ class History:
     features: FeatureColumns
     problem: Problem
     digest: str
+    models: FeaturesOfModels | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -83,6 +109,21 @@ class History:
         """Mask of the rows whose event is in an interval of time."""
         inside = self.event_time < as_numpy(end)
         return inside if start is None else inside & (self.event_time >= as_numpy(start))
+
+    def seen_by(self, as_of: datetime, start: int) -> pa.Table:
+        """The rows from `start` on, as a model of `as_of` sees them.
+
+        A registered model stays with the versions of other models that it was trained with; those that became
+        champion afterwards compute nothing for it.
+
+        Raises:
+            UserError: a model whose predictions are features had no champion by then.
+        """
+        rows = self.table.slice(start)
+        if self.models is None or (known := self.models.known_by(as_of)) == self.models.views:
+            return rows
+        names = [feature.name for view in known for feature in view.features]
+        return with_models(rows.drop_columns(names), known, self.models.find, self.models.trusted_types)
 
     def first_from(self, moment: datetime) -> int:
         """The index of the first row whose event is not before a moment."""
@@ -111,14 +152,14 @@ def history(context: Context, until: datetime, known_by: datetime) -> History:
     champions = feature_models.current(context)
     definitions = resolve(context, validated.as_of, champions)
     name = _digest(context.params, validated, definitions, until)
-    path = own.project / f"features-{name[:16]}.parquet"
+    path, find = own.project / f"features-{name[:16]}.parquet", partial(feature_models.folder_of, context)
     if (table := _read_table(path)) is None:
         for old in own.project.glob("features-*.parquet"):
             old.unlink()
         context.progress("computing features once for all")
-        table = _computed(own, validated, definitions, until, partial(feature_models.folder_of, context))
+        table = _computed(own, validated, definitions, until, find)
         _write(path, table)
-    return _of(table, definitions, name, context)
+    return _of(table, definitions, name, context, find)
 
 
 def _taken_in(own: Context) -> dict[str, list[Manifest]]:
@@ -191,7 +232,7 @@ def _read_table(path: Path) -> pa.Table | None:
         return None
 
 
-def _of(table: pa.Table, definitions: Definitions, name: str, context: Context) -> History:
+def _of(table: pa.Table, definitions: Definitions, name: str, context: Context, find: Find) -> History:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -199,7 +240,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, context: Context) 
     key, names, task = definitions.feature_set.spine.key, definitions.feature_set.names(), params.task
     table = table.append_column(COLUMN, table[LABEL_KNOWN_AT])  # used to cut folds in time
     classes = sorted(pc.unique(table[LABEL].drop_null()).to_pylist()) if task == "multiclass" else ()
-    target = problem_in(params, context.project, classes)
+    target, views = problem_in(params, context.project, classes), definitions.feature_set.models
     moments = {
         each: table[each].cast(pa.timestamp("us")).to_numpy()
         for each in ("event_time", "prediction_time", LABEL_KNOWN_AT)
@@ -214,4 +255,5 @@ def _of(table: pa.Table, definitions: Definitions, name: str, context: Context) 
         features=columns_of(table, key, names, params, target.classes, arrays_of(table, definitions, params)),
         problem=target,
         digest=name,
+        models=FeaturesOfModels(views, find, params.registry.trusted_types) if views else None,
     )

@@ -76,9 +76,14 @@ def recorded(folder: Path, *lines: str) -> Path:
     return folder
 
 
-def test_a_model_is_not_loaded_without_a_package_that_it_was_trained_with(tmp_path: Path) -> None:
+def test_code_of_a_project_is_not_loaded_without_a_package_that_it_was_trained_with(tmp_path: Path) -> None:
+    stored = recorded(tmp_path, "no-such-package==2.0", DUCKDB)
+    (line,) = check_recorded(stored, "version 3 of churn")  # a model without code needs none: jupyter, pytest
+    assert line.startswith("version 3 of churn was trained with no-such-package 2.0 (not installed here): its pred")
+    (stored / "model").mkdir()
+    (stored / "model/own.py").write_text("import no_such_package\n")
     with pytest.raises(RefitError, match=r"version 3 of churn was trained with no-such-package==2.0 .*not installed"):
-        check_recorded(recorded(tmp_path, "no-such-package==2.0", DUCKDB), "version 3 of churn")
+        check_recorded(stored, "version 3 of churn")
 
 
 def test_another_release_is_reported_in_one_line_and_the_same_one_is_not(tmp_path: Path) -> None:
