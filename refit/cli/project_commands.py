@@ -29,6 +29,16 @@ def doctor(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
 
 
 @app.command()
+def params_schema(debug: Debug = False) -> None:
+    """Print the JSON Schema of params.yaml, for editors: `refit params-schema > params.schema.json`."""
+    from refit.config.schema import written
+    from refit.runtime.terminal import say
+
+    for line in written().splitlines():
+        say(line)
+
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="the new project's folder")],
     csv: Annotated[

@@ -57,17 +57,23 @@ STAGES = ("ingest", "validate", "featurize", "train", "evaluate", "register")
 
 
 class Params(Section):
-    project: ProjectParams
-    ingest: IngestParams
-    validate_: ValidateParams = Field(ValidateParams(), alias="validate")
-    featurize: FeaturizeParams
-    train: TrainParams
-    evaluate: EvaluateParams = EvaluateParams()
-    register_: RegisterParams = Field(RegisterParams(), alias="register")
-    registry: RegistryParams = RegistryParams()
-    drift: DriftParams = DriftParams()
-    cost: CostParams = CostParams()
-    retention: RetentionParams = RetentionParams()
+    """All that a project says of itself: its data, its learners, and what it takes to become champion."""
+
+    project: ProjectParams = Field(description="the project's name and time zone")
+    ingest: IngestParams = Field(description="where rows come from, and how they are cut into batches")
+    validate_: ValidateParams = Field(
+        ValidateParams(), alias="validate", description="what a batch must fulfil; bad rows go to quarantine"
+    )
+    featurize: FeaturizeParams = Field(description="features, the label, and the windows of rows")
+    train: TrainParams = Field(description="the kind of problem, the learners, and how they are fitted and compared")
+    evaluate: EvaluateParams = Field(EvaluateParams(), description="what is measured on the test rows, and the gate")
+    register_: RegisterParams = Field(
+        RegisterParams(), alias="register", description="how a stored version is checked against the fitted model"
+    )
+    registry: RegistryParams = Field(RegistryParams(), description="where versions are stored, and who signs them")
+    drift: DriftParams = Field(DriftParams(), description="what is monitored, and what triggers a retraining")
+    cost: CostParams = Field(CostParams(), description="prices, to express trainings and predictions in money")
+    retention: RetentionParams = Field(RetentionParams(), description="what `refit gc` may delete")
 
     @model_validator(mode="after")
     def _comparable(self) -> Params:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from refit.config.section import Section
+from refit.config.section import Section, Unit
 
 
 class CostParams(Section):
     """Prices of computing, to express the cost of training and of predictions in money."""
 
-    cpu_hour: float = Field(0.05, gt=0, description="price of one CPU for an hour, in `currency`")
+    cpu_hour: Annotated[float, Unit("money per CPU hour")] = Field(
+        0.05, gt=0, description="price of one CPU for an hour, in `currency`"
+    )
     currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code; a name only, nothing is converted")

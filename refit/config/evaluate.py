@@ -7,44 +7,56 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from refit.config.section import Section, nearest
+from refit.config.section import Rows, Section, Share, Unit, nearest
 from refit.config.train import CrossValidationParams
 from refit.errors import UserError
 
 SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
+MetricUnits = Annotated[float, Unit("units of the metric")]
 
 
 class GateParams(Section):
-    mode: Literal["non_inferiority", "superiority"] = "non_inferiority"
+    mode: Literal["non_inferiority", "superiority"] = Field(
+        "non_inferiority",
+        description="what a candidate must show: that it loses at most max_loss, or that it gains min_gain",
+    )
     metric: str = Field("roc_auc", description="metric for comparing models; default: train.metric")
-    alpha: float = Field(0.05, gt=0, lt=0.5)
-    max_loss: float = Field(0.005, ge=0, description="metric units that a successor may lose")
-    min_gain: float = Field(0.0, ge=0, description="metric units that a superior model must gain")
-    min_gain_over_baseline: float = Field(0.01, ge=0)
-    min_rows: int = Field(2000, ge=1)
+    alpha: Annotated[float, Unit("probability")] = Field(
+        0.05, gt=0, lt=0.5, description="chance of promoting a candidate that is worse than the margin allows"
+    )
+    max_loss: MetricUnits = Field(0.005, ge=0, description="metric units that a successor may lose")
+    min_gain: MetricUnits = Field(0.0, ge=0, description="metric units that a superior model must gain")
+    min_gain_over_baseline: MetricUnits = Field(
+        0.01, ge=0, description="what every candidate must gain over the naive baseline"
+    )
+    min_rows: Rows = Field(2000, ge=1, description="test rows that the gate needs to decide")
     cluster: str = Field("day", description="`day`, a feature's name, or `row` (rows taken as independent)")
-    min_clusters: int = Field(20, ge=2)
-    slices: dict[SliceKey, Annotated[float, Field(ge=0)]] = Field(
+    min_clusters: Annotated[int, Unit("clusters")] = Field(
+        20, ge=2, description="clusters of test rows that the gate needs to decide"
+    )
+    slices: dict[SliceKey, Annotated[MetricUnits, Field(ge=0)]] = Field(
         {}, description="a column, or column=value -> metric units that a successor may lose there"
     )
-    floors: dict[str, float] = Field({}, description="metric -> minimum for a candidate")
-    ceilings: dict[str, float] = Field({}, description="metric -> maximum for a candidate")
+    floors: dict[str, MetricUnits] = Field({}, description="metric -> minimum for a candidate")
+    ceilings: dict[str, MetricUnits] = Field({}, description="metric -> maximum for a candidate")
 
 
 class ExplainParams(Section):
-    rows: int = Field(300, ge=0, le=10_000, description="test rows that predictions are explained on; 0: not at all")
-    features: int = Field(6, ge=1, le=30, description="number of the most important features whose effects are drawn")
+    rows: Rows = Field(300, ge=0, le=10_000, description="test rows that predictions are explained on; 0: not at all")
+    features: Annotated[int, Unit("features")] = Field(
+        6, ge=1, le=30, description="number of the most important features whose effects are drawn"
+    )
 
 
 class EvaluateParams(Section):
-    slices: tuple[str, ...] = ()
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    permutation_rows: int = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
-    explain: ExplainParams = ExplainParams()
+    slices: tuple[str, ...] = Field((), description="columns whose values are reported on separately")
+    confidence: Share = Field(0.95, gt=0.5, lt=1, description="level of the intervals of reported metrics")
+    permutation_rows: Rows = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
+    explain: ExplainParams = Field(ExplainParams(), description="how predictions follow the features that matter most")
     cross_validation: CrossValidationParams = Field(
         CrossValidationParams(), description="outer folds of `refit cross-validate`; no run uses them"
     )
-    gate: GateParams = GateParams()
+    gate: GateParams = Field(GateParams(), description="what it takes for a candidate to become champion")
 
 
 def check_columns(params: EvaluateParams, columns: Sequence[str]) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from refit.config.section import Name, Section
+from refit.config.section import Hours, Name, Section, Share, Unit
 
 
 class LabelParams(Section):
-    source: Name
-    column: str | None = Field(min_length=1, description="None for a problem without labels")
-    delay_hours: float = Field(48, ge=0, description="windows end this long before as_of")
+    """The column to predict, and when it is known."""
+
+    source: Name = Field(description="event source whose rows are predicted; it has the label")
+    column: str | None = Field(min_length=1, description="its column to predict; null for a problem without labels")
+    delay_hours: Hours = Field(
+        48, ge=0, description="time after an event until its label is known; windows end this long before as_of"
+    )
     use_unlabelled: bool = Field(
         False, description="keep rows of training and validation that have no label, for learners that use them"
     )
@@ -36,24 +40,31 @@ class LabelParams(Section):
         return self.column
 
 
+Periods = Annotated[int, Unit("periods")]
+
+
 class WindowParams(Section):
     """Lengths in periods (`ingest.period`), counted back from the end of the newest complete period."""
 
-    test: int = Field(1, ge=1)
-    validation: int = Field(1, ge=1)
-    training: int | None = Field(None, ge=1, description="default: everything earlier")
+    test: Periods = Field(1, ge=1, description="newest periods, which models are judged on")
+    validation: Periods = Field(1, ge=1, description="periods before the test, which learners are compared on")
+    training: Periods | None = Field(
+        None, ge=1, description="periods before validation, which are learned from; default: everything earlier"
+    )
 
 
 class SplitParams(Section):
     """Random windows instead of windows of time, for tables without a course of time."""
 
-    test: float = Field(0.2, gt=0, lt=1, description="share of the rows kept apart to judge models on")
-    validation: float = Field(0.2, ge=0, lt=1, description="share that learners are compared on; 0 with folds")
+    test: Share = Field(0.2, gt=0, lt=1, description="share of the rows kept apart to judge models on")
+    validation: Share = Field(0.2, ge=0, lt=1, description="share that learners are compared on; 0 with folds")
     by: str | None = Field(None, description="column whose equal values stay together; default: each row by its key")
     column: str | None = Field(
         None, description="column that says itself train, validation or test, in place of chance; else a row is in none"
     )
-    seed: int = Field(0, ge=0, lt=2**32)
+    seed: Annotated[int, Unit("none: any whole number")] = Field(
+        0, ge=0, lt=2**32, description="another seed assigns the rows differently"
+    )
 
     @model_validator(mode="after")
     def _something_left(self) -> SplitParams:
@@ -112,8 +123,10 @@ class FeaturizeParams(Section):
     definitions: str | None = Field(
         None, description="module, or .py file in the project, that defines FEATURES; default: the columns as they are"
     )
-    label: LabelParams
-    windows: WindowParams = WindowParams()
+    label: LabelParams = Field(description="the column to predict, and when it is known")
+    windows: WindowParams = Field(
+        WindowParams(), description="lengths of the windows that rows are learned from and judged on, in periods"
+    )
     split: SplitParams | None = Field(None, description="windows by a hash of the row's key; default: by time")
     exclude: tuple[str, ...] = Field((), description="features to leave out, as shell patterns")
     text: tuple[str, ...] = Field((), description="features that are free text, to learn from their words")

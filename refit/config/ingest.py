@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from refit.config.column_types import ArrayColumn, ColumnType, array_column
 from refit.config.forecasting import MADE, ForecastParams
-from refit.config.section import Name, Section, free, nearest
+from refit.config.section import Hours, Name, Section, Unit, free, nearest
 
 
 class EventParams(Section):
@@ -21,7 +21,9 @@ class EventParams(Section):
 
 
 class SourceParams(Section):
-    kind: Literal["files", "package", "database", "query", "forecasts"]
+    """A table of rows: how it is read, what its columns are, and when a row happened."""
+
+    kind: Literal["files", "package", "database", "query", "forecasts"] = Field(description="what rows are read from")
     forecast: ForecastParams | None = Field(None, description="kind forecasts: which to make; it becomes a query")
     path: str = Field("", description="file or glob, ${NAME:-default} from the environment; or a package's file")
     package: str | None = Field(None, description="kind package: the installed distribution's module name")
@@ -31,20 +33,26 @@ class SourceParams(Section):
         None, pattern=r"\.py$", description="a file of the project whose write(folder) generates it"
     )
     sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest that the one file must have")
-    format: Literal["csv", "parquet", "numpy", "idx", "images", "auto"] = "auto"
+    format: Literal["csv", "parquet", "numpy", "idx", "images", "auto"] = Field(
+        "auto", description="of the files; auto: by the ending of their names"
+    )
     delimiter: str = Field(",", pattern=r"^(.|whitespace)$", description="one character, or `whitespace`: runs of it")
     header: bool = Field(True, description="false: the file has none; its columns are the declared ones, in order")
-    skip_lines: int = Field(0, ge=0, description="lines above the header, or above the first row without one")
+    skip_lines: Annotated[int, Unit("lines")] = Field(
+        0, ge=0, description="lines above the header, or above the first row without one"
+    )
     quoting: bool = Field(True, description='false: a " is an ordinary character')
     encoding: str = Field("utf-8", description="of the text, by Python's name for it")
     member: str | None = Field(None, description="the file to read in a zip of several")
-    max_line_mb: float = Field(16, ge=1, le=1024, description="longest line, quoted value, or footer of Parquet")
-    max_unpacked_gb: float = Field(64, gt=0, description="maximum unpacked size of one file")
-    max_unpacked_ratio: float = Field(
+    max_line_mb: Annotated[float, Unit("MB")] = Field(
+        16, ge=1, le=1024, description="longest line, quoted value, or footer of Parquet"
+    )
+    max_unpacked_gb: Annotated[float, Unit("GB")] = Field(64, gt=0, description="maximum unpacked size of one file")
+    max_unpacked_ratio: Annotated[float, Unit("multiple")] = Field(
         200, ge=1, description="maximum unpacked size as a multiple of the size, beyond 256 MB"
     )
     nulls: tuple[str, ...] = Field(("", "NA"), description="texts that denote a missing value")
-    columns: dict[str, ColumnType] = Field(min_length=1)
+    columns: dict[str, ColumnType] = Field(min_length=1, description="the columns to read, and the type of each")
     required: tuple[str, ...] = Field((), description="columns that may not be missing")
     file_column: str | None = Field(None, description="a declared column that takes the name of the row's file")
     folder_column: str | None = Field(None, description="a declared column that takes the name of that file's folder")
@@ -148,6 +156,6 @@ def mentions(sql: str, column: str) -> bool:
 
 
 class IngestParams(Section):
-    period: Literal["day", "week", "month"] = "month"
-    complete_within_hours: float = Field(24, ge=0, description="a period is complete when rows reach this near its end")
-    sources: dict[Name, SourceParams] = Field(min_length=1)
+    period: Literal["day", "week", "month"] = Field("month", description="the length of a batch, in local time")
+    complete_within_hours: Hours = Field(24, ge=0, description="a period is complete when rows reach this near its end")
+    sources: dict[Name, SourceParams] = Field(min_length=1, description="the tables of rows, by name")

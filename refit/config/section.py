@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
+from pydantic_core import CoreSchema
 
 from feature_store.compile import OWN
 from refit.errors import first_line
 
 __all__ = [
     "OWN",
+    "Days",
+    "Hours",
     "Name",
+    "Rows",
     "Section",
+    "Share",
+    "Unit",
     "first_complaint",
     "free",
     "nearest",
@@ -23,6 +30,22 @@ __all__ = [
 ]
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a number counts or measures: `Annotated[int, Unit("folds")]`; the schema and the reference show it."""
+
+    name: str
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {**handler(core), "unit": self.name}
+
+
+Rows = Annotated[int, Unit("rows")]
+Share = Annotated[float, Unit("share of 1")]
+Hours = Annotated[float, Unit("hours")]
+Days = Annotated[float, Unit("days")]
 
 
 class Section(BaseModel):

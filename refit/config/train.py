@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
-from refit.config.section import Name, Section, nearest
+from refit.config.section import Days, Hours, Name, Section, Share, Unit, nearest
 from refit.problems import is_kind, kind_of, kinds
 from refit.problems.project_module import file_of
 
@@ -34,6 +34,7 @@ PACKAGED = re.compile(
 )  # an installed package, a folder in it
 Arguments = dict[str, Any]  # of an estimator, as params.yaml gives them
 TextOrNumber = str | int | float | bool | None
+Argument = Annotated[int | float, Unit("units of the argument")]
 
 
 class CrossValidationParams(Section):
@@ -43,14 +44,16 @@ class CrossValidationParams(Section):
         "stratified",
         description="shuffle: stratified draws of `share`; time: fits all that is earlier; rolling: a span of it",
     )
-    folds: int = Field(5, ge=2)
-    repeats: int = Field(1, ge=1, description="kfold, stratified: number of repetitions")
-    share: float = Field(0.2, gt=0, lt=1, description="shuffle: share of the rows that each draw scores")
+    folds: Annotated[int, Unit("folds")] = Field(5, ge=2, description="number of folds, or of draws")
+    repeats: Annotated[int, Unit("repetitions")] = Field(
+        1, ge=1, description="kfold, stratified: number of repetitions"
+    )
+    share: Share = Field(0.2, gt=0, lt=1, description="shuffle: share of the rows that each draw scores")
     group: str | None = Field(None, description="group: column whose equal values stay in one fold")
-    gap_hours: float | None = Field(
+    gap_hours: Hours | None = Field(
         None, ge=0, description="time, rolling: between the rows fitted and those scored; default: the label's delay"
     )
-    training_days: float | None = Field(None, gt=0, description="rolling: length of the span that is fitted")
+    training_days: Days | None = Field(None, gt=0, description="rolling: length of the span that is fitted")
 
     @model_validator(mode="after")
     def _consistent(self) -> CrossValidationParams:
@@ -73,11 +76,13 @@ class CrossValidationParams(Section):
 class SearchParams(Section):
     """The search space of an argument of a learner: a range or choices."""
 
-    low: int | float | None = None
-    high: int | float | None = None
+    low: Argument | None = Field(None, description="least value of a range; whole numbers search whole numbers")
+    high: Argument | None = Field(None, description="greatest value of a range")
     log: bool = Field(False, description="spread over orders of magnitude")
-    step: int | float | None = Field(None, gt=0, description="distance of neighbouring values")
-    choices: tuple[TextOrNumber | tuple[TextOrNumber, ...], ...] = ()
+    step: Argument | None = Field(None, gt=0, description="distance of neighbouring values")
+    choices: tuple[TextOrNumber | tuple[TextOrNumber, ...], ...] = Field(
+        (), description="values to choose from, instead of a range"
+    )
     when: dict[str, tuple[TextOrNumber, ...] | TextOrNumber] = Field(
         {}, description="only where other arguments, named above this one, have these values"
     )
@@ -110,15 +115,19 @@ class SearchParams(Section):
 class TuningParams(Section):
     """The search for arguments, one study for each learner that has a `search`."""
 
-    trials: int = Field(30, ge=1, description="for each learner; a grid takes as many as it has points")
-    sampler: Literal["tpe", "random", "grid"] = "tpe"
+    trials: Annotated[int, Unit("trials")] = Field(
+        30, ge=1, description="for each learner; a grid takes as many as it has points"
+    )
+    sampler: Literal["tpe", "random", "grid"] = Field(
+        "tpe", description="what is tried next: tpe learns from earlier trials, grid tries every combination"
+    )
     pruner: Literal["median", "halving", "none"] = Field(
         "median", description="stops trials that are behind after some folds (needs cross_validation) or epochs"
     )
     prune_after: Literal["fold", "epoch"] = Field(
         "fold", description="when the pruner compares; epoch: learners that train in epochs, after each one"
     )
-    parallel: int = Field(
+    parallel: Annotated[int, Unit("trials")] = Field(
         1, ge=1, description="trials at once, each in a process; decides what is tried, so set it for all machines"
     )
 
@@ -126,17 +135,19 @@ class TuningParams(Section):
 class ThresholdParams(Section):
     """The probability from which a row is classified as 1, chosen on rows not used for fitting."""
 
-    by: Literal["f1", "cost", "share", "fixed"] = "f1"
-    false_positive: float = Field(1, ge=0, description="cost: of calling a row 1 that is 0")
-    false_negative: float = Field(1, ge=0, description="cost: of calling a row 0 that is 1")
-    share: float = Field(0.05, gt=0, lt=1, description="share: of the rows that can be looked at")
-    value: float = Field(0.5, ge=0, le=1, description="fixed: the threshold itself")
+    by: Literal["f1", "cost", "share", "fixed"] = Field(
+        "f1", description="what the threshold is chosen for: best F1, least cost, a share of the rows; or a fixed one"
+    )
+    false_positive: Annotated[float, Unit("cost")] = Field(1, ge=0, description="cost: of calling a row 1 that is 0")
+    false_negative: Annotated[float, Unit("cost")] = Field(1, ge=0, description="cost: of calling a row 0 that is 1")
+    share: Share = Field(0.05, gt=0, lt=1, description="share: of the rows that can be looked at")
+    value: Annotated[float, Unit("probability")] = Field(0.5, ge=0, le=1, description="fixed: the threshold itself")
 
 
 class IntervalParams(Section):
     """Prediction intervals of numbers, which contain a share of the labels."""
 
-    level: float = Field(0.9, gt=0.5, lt=1, description="share of the labels that should lie within")
+    level: Share = Field(0.9, gt=0.5, lt=1, description="share of the labels that should lie within")
     by: Literal["residuals", "quantiles"] = Field(
         "residuals", description="residuals: as far above as below; quantiles: two more fits, so that width varies"
     )
@@ -144,7 +155,9 @@ class IntervalParams(Section):
         None, description="a feature or column of featurize.keep: each of its values gets its own margin"
     )
     adaptive: bool = Field(False, description="the margin adapts to labels as they become known")
-    rate: float = Field(0.02, gt=0, lt=1, description="adaptive: how much one label moves the level")
+    rate: Annotated[float, Unit("step of the level per label")] = Field(
+        0.02, gt=0, lt=1, description="adaptive: how much one label moves the level"
+    )
 
 
 def _first_problem(error: ValidationError, valid_names: Iterable[str]) -> str:
@@ -166,7 +179,9 @@ class TextParams(Section):
     params: Arguments = Field(
         {"ngram_range": [1, 2], "max_features": 50_000}, description="its arguments; default: words and pairs of words"
     )
-    components: int = Field(100, ge=2, description="numbers that a text becomes for learners that take no sparse rows")
+    components: Annotated[int, Unit("columns")] = Field(
+        100, ge=2, description="numbers that a text becomes for learners that take no sparse rows"
+    )
 
 
 def flat(params: Mapping[str, object]) -> Arguments:
@@ -197,7 +212,9 @@ def placed(params: Mapping[str, object], changes: Mapping[str, object]) -> Argum
 
 
 class LearnerParams(Section):
-    name: Name
+    """One way of learning, which is compared with the others."""
+
+    name: Name = Field(description="what reports call it")
     kind: str = Field(description="one of ours, an estimator's import path, or `file.py:Class` of the project")
     params: Arguments = Field({}, description="the estimator's arguments")
     search: dict[str, SearchParams] = Field(
@@ -205,7 +222,7 @@ class LearnerParams(Section):
     )
     text: TextParams | None = Field(None, description="as `train.text`, for this learner")
     exclude: tuple[str, ...] = Field((), description="features that this learner does not see, as shell patterns")
-    enabled: bool = True
+    enabled: bool = Field(True, description="false: it is not fitted")
 
     @model_validator(mode="after")
     def _in_order(self) -> LearnerParams:
@@ -224,8 +241,12 @@ class TrainParams(Section):
         "binary", description="the kind of label: 0 or 1, one of several texts, a number, or a future number"
     )
     metric: str = Field("roc_auc", description="metric for choosing learners; default by task: roc_auc, log_loss, mae")
-    seed: int = Field(0, ge=0, lt=2**32)
-    seeds: int = Field(1, ge=1, le=100, description="seeds for each learner, to tell merit from luck")
+    seed: Annotated[int, Unit("none: any whole number")] = Field(
+        0, ge=0, lt=2**32, description="of everything random; another seed gives another model of the same rows"
+    )
+    seeds: Annotated[int, Unit("seeds")] = Field(
+        1, ge=1, le=100, description="seeds for each learner, to tell merit from luck"
+    )
     average: bool = Field(False, description="the candidate is the mean of the models of all seeds")
     warm_start: Literal["champion"] | None = Field(
         None,
@@ -240,17 +261,19 @@ class TrainParams(Section):
     cross_validation: CrossValidationParams | None = Field(
         None, description="folds of training and validation rows together; default: the validation window alone"
     )
-    tuning: TuningParams = TuningParams()
+    tuning: TuningParams = Field(TuningParams(), description="how arguments with a `search` are searched")
     calibration: Literal["sigmoid", "isotonic"] | None = Field(
         None,
         description="makes probabilities come true, learned from rows that the fit had not seen; of several classes "
         "sigmoid is one temperature, isotonic a curve for each class",
     )
-    threshold: ThresholdParams = ThresholdParams()
+    threshold: ThresholdParams = Field(ThresholdParams(), description="from which probability on a row is called 1")
     intervals: IntervalParams | None = Field(None, description="of numbers, from rows not used for fitting")
-    text: TextParams = TextParams()
+    text: TextParams = Field(TextParams(), description="how text features become columns")
     problem: dict[str, JsonValue] | None = Field(None, description="options of the kind of problem, if it has some")
-    learners: tuple[LearnerParams, ...] = Field(min_length=1)
+    learners: tuple[LearnerParams, ...] = Field(
+        min_length=1, description="what is tried; the best one is the candidate"
+    )
 
     @model_validator(mode="after")
     def _several(self) -> TrainParams:

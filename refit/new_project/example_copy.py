@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from refit.config import nearest
+from refit.config import nearest, schema
 from refit.errors import UserError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -38,6 +38,9 @@ def copied(name: str, folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         for source in sources:
             shutil.copyfile(source, folder / source.name)
+        params = folder / "params.yaml"
+        text = params.read_text(encoding="utf-8")
+        params.write_text(schema.first_line() + text.partition("\n")[2], encoding="utf-8")
         readme = folder / "README.md"
         text = readme.read_text(encoding="utf-8").replace(f" --project examples/{name}", "")
         text = text.replace(" --project examples/", " --project ../")  # another example, copied to a folder next to it

@@ -17,7 +17,7 @@ import yaml
 
 from flows.deployments import PREFECT_YAML, prefect_yaml
 from flows.session import prepare
-from refit.config import STAGES, parse
+from refit.config import STAGES, parse, schema
 from refit.errors import UserError
 from refit.files.artifacts import FEATURE_MODELS, atomic
 from refit.files.yaml_files import YamlTree, read_yaml
@@ -36,7 +36,7 @@ _OWN_DATA, _GENERATED = "/raw/\n", f"/raw/*\n!/raw/{EXAMPLE}\n"  # git is no pla
 # All that a new project consists of; other files in its folder belong to the user.
 _PROJECT_ENTRIES = (
     *("raw", "params.yaml", "dvc.yaml", str(PREFECT_YAML), ".gitignore", "README.md", ".dvc", ".dvcignore"),
-    *("run.yaml", "data", "models", "reports", ".refit"),
+    *("run.yaml", "data", "models", "reports", ".refit", schema.FILE),
     *(".github", ".gitlab-ci.yml", "infra"),
 )
 
@@ -94,6 +94,7 @@ def create(
         # Delete what `look` created: `raw/` may change before the first run, as in any project.
         _delete_new(folder, before | set((folder / "raw").rglob("*")))
         _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
+        _write(folder / schema.FILE, schema.written())
         _write_stages(folder, ("raw",))
         _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
         if provenance.repository(folder) in (None, folder.resolve()):
@@ -120,6 +121,8 @@ def _complete(folder: Path, option: str) -> None:
         if not os.path.lexists(folder / PREFECT_YAML):
             _write(folder / PREFECT_YAML, prefect_yaml(params.project.name, params.project.timezone))
         _write_gitignore(folder / ".gitignore")
+        if schema.first_line() in (folder / "params.yaml").read_text(encoding="utf-8"):
+            _write(folder / schema.FILE, schema.written())
         dvc_runner.initialise(folder)
         if not params.featurize.models:  # their champions may come later: the first run looks for them
             prepare(folder)
@@ -308,7 +311,10 @@ _OF_SERIES: Mapping[str, str] = {
 
 
 def _commented(params: YamlTree, reading: TableReading, *, generated: bool) -> str:
-    parts = ["# What this project learns, and what it takes for one of its models to be promoted.\n"]
+    parts = [
+        schema.first_line(),
+        "# What this project learns, and what it takes for one of its models to be promoted.\n",
+    ]
     if generated:
         parts.append("# The table in raw/ is GENERATED, to have something that runs; no score on it means anything.\n")
     for section, content in params.items():

@@ -15,7 +15,7 @@ from refit.problems.project_module import file_of
 if TYPE_CHECKING:
     from refit.problems.contract import Problem
 
-__all__ = ["is_kind", "kind_of", "kinds", "metric_named", "metric_words", "problem_of", "tasks"]
+__all__ = ["OWN_KINDS", "is_kind", "kind_of", "kinds", "metric_named", "metric_words", "problem_of", "tasks"]
 
 PLUGINS = "refit.problems"  # entry points of installed packages that add kinds: NAME = module:Class
 _KINDS = {
@@ -29,6 +29,7 @@ _KINDS = {
     "reinforcement": "refit.problems.reinforcement:Reinforcement",
     "reduction": "refit.problems.reduction:Reduction",
 }
+OWN_KINDS = tuple(_KINDS)
 
 
 def kind_of(name: str) -> type[Problem]:

@@ -56,7 +56,10 @@ class ReinforcementOptions(Options):
     params: dict[str, JsonValue] = Field({}, description="arguments of the environment")
     seed: str = Field("seed", description="the feature with the seed of each episode")
     time_limit: int | None = Field(
-        None, ge=1, description="steps after which an episode is cut off; default: the environment's own limit"
+        None,
+        ge=1,
+        json_schema_extra={"unit": "steps"},
+        description="steps after which an episode is cut off; default: the environment's own limit",
     )
     heuristics: tuple[Heuristic, ...] = Field((), description="fixed rules; the best one is the opponent")
 

@@ -71,7 +71,10 @@ def test_a_project_that_cannot_be_made_leaves_no_repository(is_there: bool, tmp_
 def test_an_example_becomes_a_project_whose_readme_is_true_there(root: Path, tmp_path: Path) -> None:
     done = refit_in(tmp_path, "init", "mine", "--from-example", "churn")
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "mine/params.yaml").read_bytes() == (root / "examples/churn/params.yaml").read_bytes()
+    copied, original = ((folder / "params.yaml").read_text() for folder in (tmp_path / "mine", root / "examples/churn"))
+    assert copied.partition("\n")[2] == original.partition("\n")[2]
+    assert copied.startswith("# yaml-language-server: $schema=params.schema.json\n")
+    assert (tmp_path / "mine/params.schema.json").read_text() == (root / "params.schema.json").read_text()
     assert {"dvc.yaml", "prefect.yaml", "stand_in.py", ".gitignore"} <= {
         each.name for each in (tmp_path / "mine").iterdir()
     }
