@@ -60,6 +60,10 @@ check: setup  ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: setup  ## these pages as a site in site/: searchable, strict, loads nothing from elsewhere
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	@echo "site/index.html"
+
 ui: $(VENV)/.core  ## MLflow and Prefect UIs on loopback
 	@$(BIN)/refit ui
 

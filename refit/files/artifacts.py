@@ -19,38 +19,38 @@ from typing import Any
 from refit.errors import RefitError, unreadable
 from refit.files.deletion import is_inside, remove
 
-BATCHES = Path("data/batches")
-SNAPSHOT = Path("data/snapshot.json")
-VALIDATED = Path("data/validated.json")
-FEATURE_MODELS = Path("data/feature_models.json")
-VALIDATION = Path("data/validation")
-QUARANTINE = Path("data/quarantine")
-RELEASED = Path("released.json")
-FEATURES = Path("data/features")
-TABLE = FEATURES / "table.parquet"
-FEATURE_SET = FEATURES / "features.json"
-PROFILE = FEATURES / "profile.json"
-PROFILE_COUNTS = FEATURES / "profile.parquet"
+BATCHES = Path("data/batches")  # rows as ingested, one Parquet file and one manifest for each batch of a source
+SNAPSHOT = Path("data/snapshot.json")  # the batches that a run may use
+VALIDATED = Path("data/validated.json")  # those that passed, with what became of each row
+FEATURE_MODELS = Path("data/feature_models.json")  # champions of other projects that compute features
+VALIDATION = Path("data/validation")  # the cached result of validating each batch
+QUARANTINE = Path("data/quarantine")  # refused rows, each with its reason
+RELEASED = Path("released.json")  # quarantined rows that people decided to accept
+FEATURES = Path("data/features")  # all that `featurize` writes
+TABLE = FEATURES / "table.parquet"  # the training table
+FEATURE_SET = FEATURES / "features.json"  # its columns, windows, labels and definitions
+PROFILE = FEATURES / "profile.json"  # how the counts of each column are laid out
+PROFILE_COUNTS = FEATURES / "profile.parquet"  # counts of each column by day, which drift is measured from
 MODELS_USED = FEATURES / "feature_models"  # copies of the models that computed features; then in the candidate's folder
-CANDIDATE = Path("models/candidate")
-TRAINING = Path("models/training.json")
+CANDIDATE = Path("models/candidate")  # the fitted model
+TRAINING = Path("models/training.json")  # how each learner fitted, and which one is the candidate
 UNSEEN = "validation.parquet"  # in the candidate's folder, like the next
 REFERENCE = "reference.parquet"
-COMPARAND = Path("comparand.json")
-WARM_START = Path("warm_start.json")
-RECEIPT = Path("models/receipt.json")
-REPORTS = Path("reports")
-JUDGED_ROWS = REPORTS / "predictions.parquet"
+COMPARAND = Path("comparand.json")  # the champion that a candidate is compared with
+WARM_START = Path("warm_start.json")  # what the next training starts from
+RECEIPT = Path("models/receipt.json")  # the version that a candidate was registered as
+REPORTS = Path("reports")  # what people read
+JUDGED_ROWS = REPORTS / "predictions.parquet"  # predictions for the test rows
 JUDGED = ("event_time", "label", "candidate", "baseline", "champion", "low", "high")  # columns other than the key
-EVALUATION = REPORTS / "evaluation.json"
-METRICS = REPORTS / "metrics.json"
-DECISION = REPORTS / "decision.json"
-MODEL_CARD = REPORTS / "model_card.html"
-DATA_DOCS = REPORTS / "data_docs"
-STATE = Path(".refit")
+EVALUATION = REPORTS / "evaluation.json"  # how candidate, champion and baseline did
+METRICS = REPORTS / "metrics.json"  # the same for `dvc metrics show`
+DECISION = REPORTS / "decision.json"  # what the gate decided, and why
+MODEL_CARD = REPORTS / "model_card.html"  # the report of a run
+DATA_DOCS = REPORTS / "data_docs"  # Great Expectations' pages of the validated batches
+STATE = Path(".refit")  # the project's own registry, ledger and locks; not in git
 CHECKPOINTS = STATE / "checkpoints"  # of a training that is under way or was killed
-PREDICTIONS = Path("data/predictions")
-RUN = Path("run.yaml")
+PREDICTIONS = Path("data/predictions")  # the log of predictions
+RUN = Path("run.yaml")  # what a run passes to its stages
 
 SETTLED_NS = 2_000_000_000
 
