@@ -30,6 +30,7 @@ def own(name: str) -> str:
 
 N, KNOWN_AT, ENTITY, ZONE = own("n"), own("known"), own("entity"), own("zone")
 EVERYONE = OWN + "everyone"
+SINCE, UNTIL = own("since"), own("until")  # of a source of versions: when a version was known, and a newer one
 
 
 def commas(parts: Iterable[str]) -> str:
@@ -142,26 +143,48 @@ def terms(view: FeatureView) -> dict[str, Term]:
     return by_value
 
 
-def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str]) -> str:
-    """Select the source's rows that a view may use: with an entity, known by `as_of`, and matching its `where`."""
-    conditions = [f"available_at <= {as_of}", *(f"{quote(name)} is not null" for name in view.entity)]
+def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str], *, versions: bool = False) -> str:
+    """Select the source's rows that a view may use: with an entity, known by `as_of`, and matching its `where`.
+
+    Args:
+        versions: whether the source has several versions of a row; then `SINCE` and `UNTIL` are selected too.
+    """
+    since = SINCE if versions else "available_at"
+    times = [
+        "available_at",
+        *([SINCE, f"case when {UNTIL} <= {as_of} then {UNTIL} end as {UNTIL}"] if versions else []),
+    ]
+    conditions = [f"{since} <= {as_of}", *(f"{quote(name)} is not null" for name in view.entity)]
     conditions += [f"({view.where})"] if view.where else []
-    cells = commas([*map(quote, view.entity), "available_at", *columns])
+    cells = commas([*map(quote, view.entity), *times, *columns])
     return f"select {cells} from {source} where {' and '.join(conditions)}"
 
 
-def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered: bool, zone: str | None = None) -> str:
+def view_sql(
+    view: FeatureView,
+    spine: str,
+    source: str,
+    as_of: str,
+    *,
+    numbered: bool,
+    zone: str | None = None,
+    versions: bool = False,
+) -> str:
     """Select all aggregates and ages for the spine's rows that have the entity, and `KNOWN_AT` for `latest_sql`.
 
     With `numbered`, entities are joined by a number, because texts are slow to sort. With a `zone`, SQL over the spine,
-    windows of days and weeks follow its calendar.
+    windows of days and weeks follow its calendar. Of a source of `versions` only aggregates are selected.
     """
     keys = [ENTITY] if numbered else [quote(name) for name in view.entity]
-    windows = list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
+    windows = _windows(view)
     joins = [_asof(keys, "now", "spine.prediction_time")]
-    joins += [_asof(keys, f"before_{window}", ago("spine.prediction_time", window, zone)) for window in windows]
+    for window in windows:
+        table, time = "totals", ago("spine.prediction_time", window, zone)
+        if versions:
+            table, time = quote(f"ended_{window}"), "spine.prediction_time"
+        joins.append(_asof(keys, f"before_{window}", time, table))
     columns, needed = [f"spine.{N}"], terms(view)
-    if any(isinstance(feature, Latest) for feature in view.features):
+    if not versions and any(isinstance(feature, Latest) for feature in view.features):
         columns += [f"spine.{quote(name)}" for name in view.entity]
         columns += ["spine.prediction_time", f"now.available_at as {KNOWN_AT}"]
     for feature in view.features:
@@ -169,22 +192,39 @@ def view_sql(view: FeatureView, spine: str, source: str, as_of: str, *, numbered
             term = needed[_value(feature)]
             for name, window in feature.columns().items():
                 columns.append(f"{_aggregate(feature, term, window)} as {quote(name)}")
-        elif isinstance(feature, Age):
+        elif isinstance(feature, Age) and not versions:
             hours = "epoch(spine.prediction_time - now.available_at) / 3600"
-            columns.append(f"{_fresh(view, feature, 'now.available_at', hours)} as {quote(feature.name)}")
-    tables = _tables(view, spine, source, as_of, keys, numbered=numbered, zone=zone)
+            columns.append(f"{fresh(view, feature, 'now.available_at', hours)} as {quote(feature.name)}")
+    tables = _tables(view, spine, source, as_of, keys, numbered=numbered, zone=zone, versions=versions)
     return f"with {tables} select {commas(columns)} from predicted as spine {' '.join(joins)}"
 
 
+def _windows(view: FeatureView) -> list[str]:
+    return list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
+
+
 def _tables(
-    view: FeatureView, spine: str, source: str, as_of: str, keys: Sequence[str], *, numbered: bool, zone: str | None
+    view: FeatureView,
+    spine: str,
+    source: str,
+    as_of: str,
+    keys: Sequence[str],
+    *,
+    numbered: bool,
+    zone: str | None,
+    versions: bool,
 ) -> str:
-    """The tables that a view joins: the rows `predicted`, and the running `totals` of the visible rows."""
+    """The tables that a view joins: the rows `predicted`, and the running `totals` of the visible rows.
+
+    A version counts in a window from when it was known until a newer one was, or until the window has left the row
+    behind: so it adds to the totals of those known, and later, once, to the totals of those that have ended.
+    """
     needed, entity = terms(view), commas(map(quote, view.entity))
     someone = " and ".join(f"{quote(name)} is not null" for name in view.entity)
     calendar = f", {ZONE}" if zone else ""
     predicted = f"select {N}, {entity}, prediction_time{calendar} from {spine} where {someone}"
-    visible = known_sql(view, source, as_of, (f"{term.value} as {term.cell}" for term in needed.values()))
+    terms_of = (f"{term.value} as {term.cell}" for term in needed.values())
+    visible = known_sql(view, source, as_of, terms_of, versions=versions)
     tables = {}
     if numbered:
         tables["entities"] = (
@@ -193,17 +233,27 @@ def _tables(
         predicted, visible = (f"select * from ({rows}) join entities using ({entity})" for rows in (predicted, visible))
     if needed:
         totals = commas(column for term in needed.values() for column in term.totals())
-        order = f"partition by {commas(keys)} order by available_at"
-        visible = f"select {commas(keys)}, available_at, {totals} from ({visible}) window known as ({order})"
+        running = f"select {commas(keys)}, {{0}} as available_at, {totals} from ({{1}})"
+        running += f" window known as (partition by {commas(keys)} order by {{0}})"
+        if versions:
+            tables["versions"] = visible
+            for window in _windows(view):
+                end = f"greatest({SINCE}, least({UNTIL}, available_at + {interval(window)})) as {own('end')}"
+                ended = f"select * exclude (available_at), {end} from versions"
+                tables[quote(f"ended_{window}")] = running.format(own("end"), ended)
+            visible = running.format(SINCE, "select * exclude (available_at) from versions")
+        else:
+            order = f"partition by {commas(keys)} order by available_at"
+            visible = f"select {commas(keys)}, available_at, {totals} from ({visible}) window known as ({order})"
     tables |= {"predicted": predicted, "totals": visible}
     once = () if needed else ("predicted", "totals")  # without windows these are read once, but entities always twice
     materialization = {name: "not materialized" if name in once else "materialized" for name in tables}
     return commas(f"{name} as {materialization[name]} ({query})" for name, query in tables.items())
 
 
-def _asof(keys: Sequence[str], alias: str, time: str) -> str:
+def _asof(keys: Sequence[str], alias: str, time: str, table: str = "totals") -> str:
     on = " and ".join(f"spine.{key} = {alias}.{key}" for key in keys)
-    return f"asof left join totals as {alias} on {on} and {time} >= {alias}.available_at"
+    return f"asof left join {table} as {alias} on {on} and {time} >= {alias}.available_at"
 
 
 def _aggregate(feature: Aggregate, term: Term, window: str) -> str:
@@ -231,7 +281,7 @@ def latest_sql(view: FeatureView, joined: str, source: str, as_of: str) -> str:
     visible = known_sql(view, source, as_of, ["event_time", *values])
     on = " and ".join(f"joined.{quote(name)} = known.{quote(name)}" for name in view.entity)
     columns = [
-        f"{_fresh(view, feature, KNOWN_AT, f'known.{own(alias)}')} as {quote(feature.name)}"
+        f"{fresh(view, feature, KNOWN_AT, f'known.{own(alias)}')} as {quote(feature.name)}"
         for alias, feature in ((f"y{index}", feature) for index, feature in enumerate(wanted))
     ]
     return (
@@ -247,7 +297,7 @@ def one_of_peers_sql(view: FeatureView, latest: str) -> str:
     return f"select * from {latest} qualify row_number() over (partition by {N} order by {order}) = 1"
 
 
-def _fresh(view: FeatureView, feature: Latest | Age, known_at: str, value: str) -> str:
+def fresh(view: FeatureView, feature: Latest | Age, known_at: str, value: str) -> str:
     max_age = feature.max_age or view.ttl
     return f"case when {known_at} > prediction_time - {interval(max_age)} then {value} end" if max_age else value
 
@@ -260,7 +310,15 @@ def revised_sql(view: FeatureView, source: str, as_of: str) -> str:
 
 
 def lag_sql(
-    view: FeatureView, time: str, names: Mapping[str, str], spine: str, source: str, as_of: str, *, revised: bool
+    view: FeatureView,
+    time: str,
+    names: Mapping[str, str],
+    spine: str,
+    source: str,
+    as_of: str,
+    *,
+    revised: bool,
+    versions: bool = False,
 ) -> str:
     """Select the lags that refer to one time, for each row of the spine that has them.
 
@@ -268,16 +326,19 @@ def lag_sql(
         time: SQL over the spine's columns.
         names: column -> SQL of its value.
         revised: whether there may be several rows for one moment.
+        versions: whether there may be several versions of one row.
     """
     values = [f"({column}) as {own(f'y{index}')}" for index, column in enumerate(names.values())]
-    visible = known_sql(view, source, as_of, ["event_time", *values])
+    visible = known_sql(view, source, as_of, ["event_time", *values], versions=versions)
+    known = "known.available_at <= spine.prediction_time"
+    if versions:
+        known = (
+            f"known.{SINCE} <= spine.prediction_time and (known.{UNTIL} > spine.prediction_time) is distinct from false"
+        )
     on = "".join(f"spine.{quote(name)} = known.{quote(name)} and " for name in view.entity)
     on += f"known.event_time = {time}"
     columns = commas(f"known.{own(f'y{index}')} as {quote(name)}" for index, name in enumerate(names))
-    matches = (
-        f"select spine.{N}, {columns} from {spine} as spine join ({visible}) as known on {on} "
-        "where known.available_at <= spine.prediction_time"
-    )
+    matches = f"select spine.{N}, {columns} from {spine} as spine join ({visible}) as known on {on} where {known}"
     if not revised:
         return matches
     order = commas(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from feature_store import compile as sql
-from feature_store import sequences
+from feature_store import newest_versions, sequences
 from feature_store.definition import Age, Aggregate, FeatureSet, FeatureView, Lag, Latest, Lookup, Sequence
 from feature_store.errors import DefinitionError
 from feature_store.exact import require_exact, require_same_values
@@ -49,8 +49,11 @@ def compute(
 
     `spine` is a relation's name, or a query in parentheses, with the columns of the spine's source. `sources` maps the
     names of the other sources to relations; event sources have `event_time` and `available_at` (TIMESTAMP, UTC). Only
-    rows with `available_at` at or before both the prediction time and `as_of` are used. Numbers are DOUBLE, categories
-    VARCHAR; non-finite numbers are missing. The result is a temporary table of the connection.
+    rows with `available_at` at or before both the prediction time and `as_of` are used. A source of versions of rows
+    also has `sql.SINCE`, when a version became known, and `sql.UNTIL`, when a newer one did or it was deleted (null for
+    never): a version is used where the prediction lies between the two, and `available_at`, never after `SINCE`, is
+    when its row became known. Numbers are DOUBLE, categories VARCHAR; non-finite numbers are missing. The result is a
+    temporary table of the connection.
 
     Raises:
         DefinitionError: a source, a column or a function does not exist, an expression uses other rows, a static table
@@ -202,24 +205,66 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     kinds = connection.sql(f"select {sql.commas(map(quote, view.entity))} from {rows}").types
     numbered = len(kinds) > 1 or str(kinds[0]) not in _NUMBERS
     tables: dict[str, str] = {}
-    if any(isinstance(feature, Latest | Aggregate | Age) for feature in view.features):
-        joined = scratch.table(view.name, sql.view_sql(view, rows, source, limit, numbered=numbered, zone=zone), what)
-    if latest := [feature.name for feature in view.features if isinstance(feature, Latest)]:
+    versions = _has_versions(connection, source)
+    if versions:
+        _require_no_calendar(view, zone)
+        tables |= _newest_versions(scratch, view, rows, source, limit)
+    if any(isinstance(feature, Aggregate if versions else Latest | Aggregate | Age) for feature in view.features):
+        query = sql.view_sql(view, rows, source, limit, numbered=numbered, zone=zone, versions=versions)
+        joined = scratch.table(view.name, query, what)
+    if not versions and (latest := [feature.name for feature in view.features if isinstance(feature, Latest)]):
         latest_table = scratch.table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)
         if _peers(connection, joined, latest_table):
             latest_table = scratch.table(f"{view.name}_one", sql.one_of_peers_sql(view, latest_table), what)
         tables |= dict.fromkeys(latest, latest_table)
     lags = sql.lags(view, zone)
-    revised = bool(lags) and connection.execute(sql.revised_sql(view, source, limit)).fetchall() == [(True,)]
+    revised = bool(lags) and (
+        versions or connection.execute(sql.revised_sql(view, source, limit)).fetchall() == [(True,)]
+    )
     for number, (time, names) in enumerate(lags.items()):
-        query = sql.lag_sql(view, time, names, rows, source, limit, revised=revised)
+        query = sql.lag_sql(view, time, names, rows, source, limit, revised=revised, versions=versions)
         tables |= dict.fromkeys(names, scratch.table(f"{view.name}_lag{number}", query, f"{what}, {min(names)}"))
     for feature in view.features:
         if isinstance(feature, Aggregate):
             tables |= dict.fromkeys(feature.columns(), joined)
-        elif isinstance(feature, Age):
+        elif isinstance(feature, Age) and not versions:
             tables[feature.name] = joined
     return tables
+
+
+def _has_versions(connection: DuckDBPyConnection, source: str) -> bool:
+    return sql.OWN + "until" in connection.sql(f"select * from {source}").columns
+
+
+def _require_no_calendar(view: FeatureView, zone: str | None) -> None:
+    """Refuse windows whose beginning no row can know: that of days by the clock of a zone, in a source of versions."""
+    days = [f.name for f in view.features if isinstance(f, Aggregate) and not all(w[-1] in "mh" for w in f.windows)]
+    if zone is not None and days:
+        raise DefinitionError(
+            f"view {view.name!r}: {days[0]} has windows of days by a calendar, over source {view.source!r} whose rows "
+            "are corrected; write the windows in hours, or leave out the spine's calendar"
+        )
+
+
+def _newest_versions(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str) -> dict[str, str]:
+    """Compute `Latest` and `Age` of a source of versions; return the table of each."""
+    features = [feature for feature in view.features if isinstance(feature, Latest | Age)]
+    if not features:
+        return {}
+    what, connection = f"view {view.name!r}", scratch.connection
+    entities = scratch.table(f"{view.name}_whose", sequences.entities_sql(view, rows), what)
+    ordered = scratch.table(f"{view.name}_known", newest_versions.ordered_sql(view, entities, source, limit), what)
+    with _explained(what):
+        newest = newest_versions.find(connection, view, rows, entities, ordered)
+    chosen = f"{scratch.prefix}_newest"
+    connection.register(chosen, newest)
+    try:
+        query = newest_versions.values_sql(view, rows, ordered, quote(chosen))
+        table = scratch.table(f"{view.name}_newest", query, what)
+    finally:
+        connection.unregister(chosen)
+    scratch.drop(ordered)
+    return dict.fromkeys((feature.name for feature in features), table)
 
 
 def _sequences(
@@ -234,10 +279,11 @@ def _sequences(
     entities = scratch.table(f"{view.name}_entities", sequences.entities_sql(view, rows), what)
     lists = {}
     for feature in features:
-        query = sequences.ordered_sql(view, feature, entities, source, limit)
+        versions = _has_versions(connection, source)
+        query = sequences.ordered_sql(view, feature, entities, source, limit, versions=versions)
         ordered = scratch.table(f"{view.name}_{feature.name}", query, f"{what}, {feature.name}")
         with _explained(f"{what}, {feature.name}"):
-            newest = sequences.newest_sql(view, feature, rows, entities, ordered, zone)
+            newest = sequences.newest_sql(view, feature.window, rows, entities, ordered, zone)
             lists[feature.name] = sequences.Lists.find(connection, feature, ordered, newest, count)
         scratch.drop(ordered)
     return lists

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.compile import ENTITY, N, ago, commas, known_sql, own
+from feature_store.compile import ENTITY, SINCE, UNTIL, N, ago, commas, known_sql, own
 from feature_store.definition import FeatureView, Sequence
 from feature_store.sql_text import quote
 
@@ -27,7 +27,7 @@ Ints = NDArray[np.int64]
 FIRST_WIDTH = 256  # positions looked at for each prediction at first, if a sequence may be longer
 AT_ONCE = 1 << 21  # positions looked at in one piece, so that they need little memory
 BATCH_VALUES = 1 << 24  # values in a batch of results
-_LONG_AGO = np.iinfo(np.int64).min
+_LONG_AGO, _NEVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 
 
 def entities_sql(view: FeatureView, spine: str) -> str:
@@ -37,21 +37,47 @@ def entities_sql(view: FeatureView, spine: str) -> str:
     return f"select *, row_number() over () as {ENTITY} from (select distinct {entity} from {spine} where {someone})"
 
 
-def ordered_sql(view: FeatureView, feature: Sequence, entities: str, source: str, as_of: str) -> str:
+def ordered_sql(
+    view: FeatureView, feature: Sequence, entities: str, source: str, as_of: str, *, versions: bool = False
+) -> str:
     """Select the visible rows of the entities, sorted by entity and event.
 
     The columns: entity, position, time when it became known (microseconds), the last such time of the entity's earlier
-    rows, the values.
+    rows, the values; of a source of `versions` also `until` and `first`, see `Events`.
     """
-    cells = [own(f"y{index}") for index in range(len(feature.columns))]
-    values = [f"{_value(column)} as {cell}" for column, cell in zip(feature.columns, cells, strict=True)]
-    visible = known_sql(view, source, as_of, ["event_time", *values])
-    order = commas([ENTITY, "event_time", "available_at", *(f"{cell} nulls first" for cell in cells)])
+    values = {own(f"y{index}"): _value(column) for index, column in enumerate(feature.columns)}
+    return sorted_sql(view, values, entities, source, as_of, ("event_time", "available_at"), versions=versions)
+
+
+def sorted_sql(
+    view: FeatureView,
+    values: Mapping[str, str],
+    entities: str,
+    source: str,
+    as_of: str,
+    by: tuple[str, str],
+    *,
+    versions: bool,
+) -> str:
+    """Select the visible rows of the entities, sorted by entity, two times and values.
+
+    Args:
+        values: column -> its SQL.
+        by: the two times, event_time and available_at.
+    """
+    visible = known_sql(
+        view, source, as_of, ["event_time", *(f"{sql} as {cell}" for cell, sql in values.items())], versions=versions
+    )
+    order = commas([ENTITY, *by, *(f"{cell} nulls first" for cell in values)])
+    known, more = "available_at", ""
+    if versions:
+        known, more = SINCE, f"epoch_us({UNTIL}) as until, epoch_us(available_at) as first, available_at, "
     return (
-        f"select {ENTITY}, position, known, max(known) over (partition by {ENTITY} order by position "
-        f"rows between unbounded preceding and 1 preceding) as earlier, {commas(cells)} from ("
-        f"select {ENTITY}, row_number() over (order by {order}) - 1 as position, epoch_us(available_at) as known, "
-        f"{commas(cells)} from ({visible}) join {entities} using ({commas(map(quote, view.entity))})) order by position"
+        f"select * exclude (known), known, max(known) over (partition by {ENTITY} order by position "
+        f"rows between unbounded preceding and 1 preceding) as earlier from ("
+        f"select {ENTITY}, row_number() over (order by {order}) - 1 as position, epoch_us({known}) as known, {more}"
+        f"{commas(values)} from ({visible}) join {entities} using ({commas(map(quote, view.entity))})) "
+        "order by position"
     )
 
 
@@ -62,13 +88,13 @@ def _value(column: str) -> str:
 
 
 def newest_sql(
-    view: FeatureView, feature: Sequence, spine: str, entities: str, ordered: str, zone: str | None = None
+    view: FeatureView, window: str | None, spine: str, entities: str, ordered: str, zone: str | None = None
 ) -> str:
     """Select the rows of the spine that have a known row, with the positions of the newest and of the entity's first.
 
     Times are in microseconds; `after` is the beginning of the window.
     """
-    after = ago("spine.prediction_time", feature.window, zone) if feature.window else "null::timestamp"
+    after = ago("spine.prediction_time", window, zone) if window else "null::timestamp"
     newest = (
         f"select {ENTITY}, known, max(position) over (partition by {ENTITY} order by known) as position, "
         f"min(position) over (partition by {ENTITY}) as first from {ordered}"
@@ -88,6 +114,8 @@ class Events:
     known: Ints  # when it became known, in microseconds
     earlier: Ints  # the last such time of the entity's earlier rows
     values: NDArray[np.float32]  # (rows, values), NaN where it is missing
+    first: Ints  # when the row became known in any version, which decides whether it lies in a window
+    until: Ints | None = None  # when a newer version of the row became known; None in a source without versions
 
     @classmethod
     def read(cls, connection: DuckDBPyConnection, ordered: str, columns: int) -> Events:
@@ -95,7 +123,11 @@ class Events:
         values = np.empty((table.num_rows, columns), np.float32)
         for index in range(columns):
             values[:, index] = table[own(f"y{index}")[1:-1]].to_numpy()
-        return cls(table["known"].to_numpy(), _or_long_ago(table["earlier"]), values)
+        known, earlier = table["known"].to_numpy(), _or_long_ago(table["earlier"])
+        if "until" not in table.column_names:
+            return cls(known, earlier, values, first=known)
+        until = table["until"].fill_null(int(_NEVER)).to_numpy()
+        return cls(known, earlier, values, first=table["first"].to_numpy(), until=until)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +174,7 @@ class Lists:
             rows: of the spine.
         """
         events = Events.read(connection, ordered, len(feature.columns))
-        parts = list(_read_back(events, Predictions.read(connection, newest), feature.last))
+        parts = list(read_back(events, Predictions.read(connection, newest), feature.last))
         lengths = np.zeros(rows, np.int64)
         for row, length, _ in parts:
             lengths[row] = length
@@ -165,7 +197,7 @@ class Lists:
         return pa.ListArray.from_arrays(pa.array(offsets), inner, mask=pa.array(lengths == 0))
 
 
-def _read_back(events: Events, predictions: Predictions, last: int) -> Iterator[tuple[Ints, Ints, Ints]]:
+def read_back(events: Events, predictions: Predictions, last: int) -> Iterator[tuple[Ints, Ints, Ints]]:
     """Yield rows, the length of each one's sequence, and the positions of their steps, one after the other.
 
     A row whose stretch of positions holds too few known ones waits for the next round, in which it is twice as long.
@@ -178,8 +210,11 @@ def _read_back(events: Events, predictions: Predictions, last: int) -> Iterator[
             chunk = predictions.take(np.arange(start, min(start + size, len(predictions.row))))
             lowest = np.maximum(chunk.newest - width + 1, chunk.first)
             positions = chunk.newest[:, None] + np.arange(1 - width, 1)
-            known = events.known[np.maximum(positions, 0)]
-            counts = (positions >= lowest[:, None]) & (known <= chunk.time[:, None]) & (known > chunk.after[:, None])
+            there = np.maximum(positions, 0)
+            counts = (positions >= lowest[:, None]) & (events.known[there] <= chunk.time[:, None])
+            counts &= events.first[there] > chunk.after[:, None]
+            if events.until is not None:
+                counts &= events.until[there] > chunk.time[:, None]
             lengths = counts.sum(axis=1)
             complete = (lengths >= last) | (events.earlier[lowest] <= chunk.after)
             waiting.append(start + np.flatnonzero(~complete))

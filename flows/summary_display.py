@@ -212,6 +212,8 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     counted = summary.labels.to_json()
     labels = " · ".join(f"{counted[name]:,} {name}" for name in ("known", "pending", "none"))
     labels += f" · {without:,} rows without a label kept" if (without := summary.labels.unlabelled) else ""
+    if contradicting := summary.labels.contradicting:
+        labels += f" · {contradicting:,} corrected (what was known when the next window opened counts)"
     return [
         *(
             ("data", f"{stand_in_notice(name)}; the real file is published at {where}")

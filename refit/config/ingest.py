@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from refit.config.changes import Changes, ChangesParams
 from refit.config.column_types import ArrayColumn, ColumnType, array_column
 from refit.config.forecasting import MADE, ForecastParams
 from refit.config.section import Hours, Name, Section, Unit, free, nearest
@@ -61,6 +62,9 @@ class SourceParams(Section):
     key: tuple[str, ...] = Field(min_length=1, description="columns that identify a row")
     event_time: str | None = Field(None, description="SQL over the raw columns, in UTC; null for a static table")
     available_at: str | None = Field(None, description="SQL; default: event_time")
+    changes: Changes = Field(
+        ChangesParams(), description="how rows change after they were read; default: they never do"
+    )
     events: dict[Name, EventParams] = Field({}, description="event sources made from it; default: the source itself")
 
     @field_validator("encoding")
@@ -77,6 +81,12 @@ class SourceParams(Section):
     def filled_columns(self) -> tuple[str, ...]:
         """The columns that are filled by reading and not by the content of the file."""
         return tuple(column for column in (self.file_column, self.folder_column, self.line_column) if column)
+
+    @property
+    def row_key(self) -> tuple[str, ...]:
+        """The columns that identify a row among all that were ever read: the key, and the version if there is one."""
+        version = self.changes.version
+        return (*self.key, version) if version in self.columns and version is not None else self.key
 
     @property
     def arrays(self) -> dict[str, ArrayColumn]:
@@ -121,6 +131,8 @@ class SourceParams(Section):
             raise ValueError("`stand_in` is for kind 'files', and needs `published`: where to get the real one")
         if self.event_time is None and (self.events or self.available_at):
             raise ValueError("a static source (no event_time) has neither events nor available_at")
+        if fault := self.changes.fault(self.columns, self.key, self.event_time, self.kind):
+            raise ValueError(fault)
         self._check_format()
         return self
 

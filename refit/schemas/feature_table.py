@@ -78,6 +78,7 @@ class LabelCounts(Part):
     pending: int  # without an outcome so far
     no_label: int = Field(alias="none")  # with an outcome that is no label, such as a cancelled flight
     unlabelled: int = omitted(0)  # rows of the table without a label that was known in time; learners may use them
+    contradicting: int = omitted(0)  # rows whose label was another one in another version, known by as_of
 
 
 class ForecastRows(Part):

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt, model_validator
 
 from refit.errors import RefitError
 from refit.files.artifacts import BATCHES, FileRef
-from refit.schemas.artifact import Artifact, UtcTime
+from refit.schemas.artifact import Artifact, UtcTime, omitted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,6 +47,7 @@ class Manifest(Artifact):
     repeats: NonNegativeInt = 0  # rows read with it that repeat another row of the source; the row counts once
     waited: Mapping[str, Ranges] = Field(default_factory=dict)
     # by earlier batch: its rows that lay in the future when it was written, and belong to this batch
+    arrived: UtcTime | None = omitted(None)  # when rows were read that came late, or are new versions; else None
 
     @model_validator(mode="after")
     def _check(self) -> Self:

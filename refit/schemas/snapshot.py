@@ -36,6 +36,7 @@ class SnapshotBatch(Part):
     stand_in: str | None = omitted(None)  # digest of the script that generated its rows
     repeats: int = omitted(0)  # rows read with it that repeat another row of the source
     taken: Ranges = omitted(())  # rows that waited in it for their time, and were moved to a later batch
+    arrived: UtcTime | None = omitted(None)  # since when its rows are known, if they came late or are new versions
 
     @model_validator(mode="after")
     def _check_period(self) -> Self:

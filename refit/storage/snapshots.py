@@ -1,4 +1,4 @@
-"""Snapshots: the batches that a run may use, those whose period began before its `as_of`."""
+"""Snapshots: the batches that a run may use, those whose period began and whose rows had arrived before its `as_of`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def snapshot_of(as_of: str, params: Params, stored: Mapping[str, Sequence[Manife
         if params.ingest.sources[name].event_time is None:
             visible, hidden = list(batches[-1:]), []
         else:
-            visible = [batch for batch in batches if batch.start and batch.start < moment]
+            visible = [batch for batch in batches if batch.start and batch.start < moment and _arrived(batch, moment)]
             hidden = [batch for batch in batches if batch not in visible]
         taken = waiting.taken_rows(batches)
         seen += [_entry(batch, taken.get(batch.name, ())) for batch in visible]
@@ -65,7 +65,13 @@ def _entry(batch: Manifest, taken: Ranges) -> SnapshotBatch:
         stand_in=batch.stand_in,
         repeats=batch.repeats,
         taken=taken,
+        arrived=batch.arrived,
     )
+
+
+def _arrived(batch: Manifest, moment: datetime) -> bool:
+    """Whether a batch had arrived by a moment: of one that came later, an earlier run knew nothing."""
+    return batch.arrived is None or batch.arrived <= moment
 
 
 def label_source(params: Params) -> str:

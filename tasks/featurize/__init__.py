@@ -177,7 +177,7 @@ def _rows_named(warehouse: Warehouse, definitions: Definitions, keys: pa.Chunked
     import pyarrow as pa
 
     spine, key, position = definitions.feature_set.spine, quote(definitions.feature_set.spine.key), f"{OWN}place"
-    rows = warehouse.relation(spine.source, definitions.sources)
+    rows = warehouse.rows(spine, definitions.sources)
     warehouse.connection.register("wanted", pa.table({spine.key: keys, position: pa.array(range(len(keys)))}))
     warehouse.connection.execute(
         f"create temp table named as select s.* from wanted w join {rows} s using ({key}) order by {quote(position)}"

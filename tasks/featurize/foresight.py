@@ -24,7 +24,7 @@ def advice(warehouse: Warehouse, definitions: Definitions) -> Iterator[str]:
     """
     spine = definitions.feature_set.spine
     source = definitions.sources[spine.source]
-    relation = warehouse.relation(spine.source, definitions.sources)
+    relation = warehouse.rows(spine, definitions.sources)
     raw = quote(source.table)
     plain = {name: _no_times(warehouse, name) for name in (relation, raw)}
     declared = {column.lower(): sql for column, sql in source.columns.items()}

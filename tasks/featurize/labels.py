@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from feature_store.compile import OWN
+from feature_store.compile import OWN, SINCE, UNTIL
 from feature_store.sql_text import quote
 from refit.config import ForecastParams, Params, SplitParams, nearest
 from refit.config.windows import LATE, LEARNED, UNLABELLED, Window, earliest_as_of, windows
 from refit.errors import UserError
 from refit.problems import problem_of
 from refit.schemas.feature_table import LabelCounts
+from tasks.featurize.known_rows import has_versions, newest
 from tasks.featurize.warehouse import Warehouse, sources, sql_time
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ LABEL, LABEL_KNOWN_AT, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window" 
 CANDIDATES = "candidates"  # all rows of a window, with LABEL and LABEL_KNOWN_AT if known
 CHOSEN = "chosen"  # the spine's columns, WINDOW, LABEL and LABEL_KNOWN_AT; ordered by event_time, then key
 _LABEL, _KNOWN_AT, _WINDOW, _PREDICTED = map(quote, (LABEL, LABEL_KNOWN_AT, WINDOW, f"{OWN}predicted"))
+_MOMENT = quote(f"{OWN}moment")
 
 
 def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -> LabelCounts:
@@ -39,8 +41,8 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     """
     spine_name = definitions.feature_set.spine.source
     key = definitions.feature_set.spine.key
-    spine = warehouse.relation(spine_name, definitions.sources)
-    rows = _with_labels(warehouse, definitions, params)
+    spine = warehouse.rows(definitions.feature_set.spine, definitions.sources)
+    rows = _with_labels(warehouse, definitions, params, _opening(warehouse, params))
     warehouse.connection.execute(
         f"create temp table {CANDIDATES} as select *, {_window(warehouse, definitions, params)} as {_WINDOW} "
         f"from {rows} where {_WINDOW} is not null"
@@ -61,7 +63,23 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         f"select count({_LABEL}), count(*) - count({_KNOWN_AT}), count({_KNOWN_AT}) - count({_LABEL}) from {CANDIDATES}"
     )
     (unlabelled,) = warehouse.one(f"select count(*) from {CHOSEN} where {_WINDOW} like '% {UNLABELLED}'")
-    return LabelCounts(known=counted, pending=pending, no_label=none, unlabelled=unlabelled)
+    return LabelCounts(
+        known=counted,
+        pending=pending,
+        no_label=none,
+        unlabelled=unlabelled,
+        contradicting=_contradicting(warehouse, params, key),
+    )
+
+
+def _contradicting(warehouse: Warehouse, params: Params, key: str) -> int:
+    """Count the rows in the windows whose label has had different values by now."""
+    labels, versions = _labels(warehouse, params, key)
+    if not versions:
+        return 0
+    different = f"select {quote(key)} from {labels} group by all having count(distinct {_LABEL}) > 1"
+    (count,) = warehouse.one(f"select count(*) from {CANDIDATES} where {quote(key)} in ({different})")
+    return int(count)
 
 
 def _unlabelled(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
@@ -110,7 +128,7 @@ def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, u
         UserError: labels are invalid for the task; a key is not unique; a row is known only after its prediction, or a
             label before it.
     """
-    rows = _with_labels(warehouse, definitions, params)
+    rows = _with_labels(warehouse, definitions, params, sql_time(warehouse.as_of))
     warehouse.connection.execute(
         f"create temp table {CHOSEN} as select * from {rows} where event_time < {sql_time(until)} "
         f"order by event_time, {quote(definitions.feature_set.spine.key)}"
@@ -118,34 +136,60 @@ def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, u
     _require_foresight(warehouse, definitions, params)
 
 
-def _with_labels(warehouse: Warehouse, definitions: Definitions, params: Params) -> str:
-    """Return a relation of the rows to predict, their label, and the time since when it is known."""
+def _opening(warehouse: Warehouse, params: Params) -> str:
+    """Return SQL for the moment whose knowledge a row is learned or judged by: when the window after its own opened."""
+    opens = [span.opens for span in windows(warehouse.as_of, params) if span.opens]
+    cases = " ".join(f"when event_time < {sql_time(each)} then {sql_time(each)}" for each in opens)
+    return f"case {cases} else {sql_time(warehouse.as_of)} end" if cases else sql_time(warehouse.as_of)
+
+
+def _with_labels(warehouse: Warehouse, definitions: Definitions, params: Params, moment: str) -> str:
+    """Return a relation of the rows to predict, their label, and the time since when it is known.
+
+    Of a label that was corrected, the version that was known at a moment counts, or else the first one after it.
+
+    Args:
+        moment: SQL over the columns of the rows to predict.
+    """
     spine_name = definitions.feature_set.spine.source
-    key = definitions.feature_set.spine.key
-    spine = warehouse.relation(spine_name, definitions.sources)
-    _require_key(warehouse, spine_name, spine, key)
-    labels = f"select {quote(key)}, {_LABEL}, {_KNOWN_AT} from {_labels(warehouse, params, key)}"
-    return f"(select s.*, {_LABEL}, {_KNOWN_AT} from {spine} s left join ({labels}) using ({quote(key)}))"
+    key = quote(definitions.feature_set.spine.key)
+    spine = warehouse.rows(definitions.feature_set.spine, definitions.sources)
+    _require_key(warehouse, spine_name, spine, definitions.feature_set.spine.key)
+    labels, versions = _labels(warehouse, params, definitions.feature_set.spine.key)
+    if not versions:
+        labels = f"select {key}, {_LABEL}, {_KNOWN_AT} from {labels}"
+        return f"(select s.*, {_LABEL}, {_KNOWN_AT} from {spine} s left join ({labels}) using ({key}))"
+    labels = f"select {key}, {_LABEL}, {_KNOWN_AT}, {UNTIL} from {labels}"
+    return (
+        f"(select * exclude ({UNTIL}, {_MOMENT}) from (select *, ({moment}) as {_MOMENT} from {spine}) s "
+        f"left join ({labels}) l on s.{key} = l.{key} and (l.{UNTIL} > s.{_MOMENT}) is distinct from false "
+        f"qualify row_number() over (partition by s.{key} order by {_KNOWN_AT}) = 1)"
+    )
 
 
-def _labels(warehouse: Warehouse, params: Params, key: str) -> str:
-    """Return a relation of known labels by the key of their row: LABEL, LABEL_KNOWN_AT and the row's `event_time`.
+def _labels(warehouse: Warehouse, params: Params, key: str) -> tuple[str, bool]:
+    """Return a relation of known labels by the key of their row, and whether there are several versions of one.
 
+    Its columns: LABEL, LABEL_KNOWN_AT and the row's `event_time`; with versions also UNTIL, when a newer one was known.
     A forecast's label is the value of its series at the target time.
     """
     label, declared = params.featurize.label, sources(params)
     table = warehouse.relation(label.source, declared)
+    versions = has_versions(warehouse.connection, table)
+    known_at, more = (f"{SINCE} as {_KNOWN_AT}", f", {UNTIL}") if versions else (f"available_at as {_KNOWN_AT}", "")
+    current = newest(warehouse.connection, table)
     if params.forecast is None:
-        _require_key(warehouse, label.source, table, key)
+        _require_key(warehouse, label.source, current, key)
         value = _value(warehouse, table, params)
-        return f"(select {quote(key)}, {value} as {_LABEL}, available_at as {_KNOWN_AT}, event_time from {table})"
+        return f"(select {quote(key)}, {value} as {_LABEL}, {known_at}, event_time{more} from {table})", versions
     on = [*map(quote, params.forecast.series), "target_time"]
-    _require_key(warehouse, label.source, table, *params.forecast.series, "event_time")
+    _require_key(warehouse, label.source, current, *params.forecast.series, "event_time")
     value = _value(warehouse, table, params)
     series = "".join(f", {quote(name)}" for name in params.forecast.series)
-    came = f"select {value} as {_LABEL}, available_at as {_KNOWN_AT}, event_time as target_time{series} from {table}"
+    came = f"select {value} as {_LABEL}, {known_at}, event_time as target_time{series}{more} from {table}"
     rows = warehouse.relation(params.forecast_source, declared)
-    return f"(select {quote(key)}, {_LABEL}, {_KNOWN_AT}, event_time from {rows} join ({came}) using ({', '.join(on)}))"
+    columns = f"{quote(key)}, {_LABEL}, {_KNOWN_AT}, event_time{more}"
+    return f"(select {columns} from {rows} join ({came}) using ({', '.join(on)}))", versions
 
 
 def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime) -> pa.Table:
@@ -159,9 +203,11 @@ def known_labels(warehouse: Warehouse, params: Params, key: str, until: datetime
     """
     delay = round(params.featurize.label.delay_hours * 3_600_000_000)
     counts = f"greatest({_KNOWN_AT}, event_time + to_microseconds({delay}))"
+    labels, versions = _labels(warehouse, params, key)
+    now = f" and {UNTIL} is null" if versions else ""
     return warehouse.arrow(
         f"select {quote(key)}::varchar as _key, {_LABEL} as label, event_time, {counts} as known_at "
-        f"from {_labels(warehouse, params, key)} where event_time < {sql_time(until)} and {_LABEL} is not null"
+        f"from {labels} where event_time < {sql_time(until)} and {_LABEL} is not null{now}"
     )
 
 
@@ -200,7 +246,7 @@ def _split(warehouse: Warehouse, definitions: Definitions, split: SplitParams, s
     """
     spine = definitions.feature_set.spine
     by = split.column or split.by or spine.key
-    columns = warehouse.connection.sql(f"select * from {warehouse.relation(spine.source, definitions.sources)}").columns
+    columns = warehouse.connection.sql(f"select * from {warehouse.rows(spine, definitions.sources)}").columns
     if by not in columns:
         raise UserError(
             f"params.yaml: featurize.split.{'column' if split.column else 'by'}: source {spine.source!r} has no column "

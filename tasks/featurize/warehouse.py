@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from feature_store.definition import RESERVED, Source
+from feature_store.definition import RESERVED, Source, Spine
 from feature_store.errors import DefinitionError
 from feature_store.offline import configure
 from feature_store.sql_guard import require_row_level, types_of
@@ -21,6 +21,7 @@ from refit.config.section import free, row_column, time_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.schemas.validated import Validated
+from tasks.featurize.known_rows import ARRIVED, Changing, create_known, predicted_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -106,11 +107,20 @@ def sql_time(moment: datetime) -> str:
 class Warehouse:
     """A DuckDB connection that can read the accepted rows of one run's batches, and nothing else on the machine."""
 
-    def __init__(self, connection: DuckDBPyConnection, as_of: datetime, tables: Sequence[str]) -> None:
+    def __init__(
+        self,
+        connection: DuckDBPyConnection,
+        as_of: datetime,
+        tables: Sequence[str],
+        changing: Mapping[str, Changing] | None = None,
+    ) -> None:
+        """Args: changing: raw tables whose rows come late or in versions."""
         self.connection = connection
+        self._changing = changing or {}
         self.as_of = as_of
         self._tables = tuple(tables)
         self._made: dict[str, tuple[Source, str]] = {}
+        self._predicted: dict[str, str] = {}
 
     def relation(self, name: str, declared: Mapping[str, Source]) -> str:
         """Return the table of a source with `event_time` and `available_at`, limited to events known by `as_of`.
@@ -128,6 +138,23 @@ class Warehouse:
         self._create(name, source, table)
         self._made[name] = (source, table)
         return table
+
+    def rows(self, spine: Spine, declared: Mapping[str, Source]) -> str:
+        """Return the table of the rows to predict: of a source whose rows change, each as known at its prediction.
+
+        Rows that arrived only after their prediction are left out: nobody could have predicted them then.
+
+        Raises:
+            UserError: no such source, or its SQL does not fit the raw columns.
+        """
+        relation = self.relation(spine.source, declared)
+        if declared[spine.source].table not in self._changing:
+            return relation
+        if relation not in self._predicted:
+            table = quote(f"{spine.source}#predicted{len(self._predicted)}")
+            self.connection.execute(f"create temp table {table} as {predicted_sql(self.connection, relation, spine)}")
+            self._predicted[relation] = table
+        return self._predicted[relation]
 
     def given(self, source: Source, rows: pa.Table) -> str:
         """Return the table that a source would have if its raw table held just these rows, all of them known.
@@ -171,6 +198,9 @@ class Warehouse:
                 require_row_level(self.connection, column, expression, raw)
             if source.where:
                 require_row_level(self.connection, "where", source.where, raw)
+            if cut and (changing := self._changing.get(source.table)):
+                create_known(self.connection, source, expressions, changing, table, sql_time(self.as_of))
+                return
             columns = ", ".join(f"({expression}) as {quote(column)}" for column, expression in expressions.items())
             rows = f"select {columns} from {quote(source.table)}" + (f" where ({source.where})" if source.where else "")
             until = f" where available_at <= {sql_time(self.as_of)}" if cut and source.event_time is not None else ""
@@ -191,9 +221,15 @@ def open_warehouse(project: Path, validated: Validated, params: Params) -> Itera
     import duckdb
 
     by_source: dict[str, list[str]] = {}
+    changing = {
+        name: Changing.of(source) for name, source in params.ingest.sources.items() if not source.changes.is_append
+    }
     for batch in validated.batches:
         path = batch.file.resolve(project)
-        rows = f"select * from read_parquet({literal(str(path.resolve()))})"
+        arrived = ""
+        if batch.source in changing:
+            arrived = f", {sql_time(batch.arrived) if batch.arrived else 'null::timestamp'} as {ARRIVED}"
+        rows = f"select *{arrived} from read_parquet({literal(str(path.resolve()))})"
         if batch.excluded and batch.source in params.ingest.sources:
             number = quote(row_column(params.ingest.sources[batch.source].columns))
             rows += f" where {number} not in (select unnest([{', '.join(map(str, batch.excluded))}]))"
@@ -209,7 +245,7 @@ def open_warehouse(project: Path, validated: Validated, params: Params) -> Itera
         connection.execute(f"set allowed_directories = [{literal(f'{project.resolve()}/')}]")
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
-        yield Warehouse(connection, validated.as_of, list(by_source))
+        yield Warehouse(connection, validated.as_of, list(by_source), changing)
 
 
 def _create_raw(connection: DuckDBPyConnection, source: str, parts: Sequence[str], params: Params) -> None:

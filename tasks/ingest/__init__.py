@@ -69,9 +69,11 @@ def declaration(context: Context, name: str) -> str:
     """Return the digest of all settings that decide how a source's rows are read and split into batches."""
     source = context.params.ingest.sources[name]
     decisive = source.model_dump(include={"columns", "required", "nulls", "event_time"})
-    query = [source.query] if source.forecast else []
+    more: list[object] = [source.query] if source.forecast else []
+    if not source.changes.is_append:
+        more.append(source.changes.model_dump(include={"kind", "version", "arrived_at"}))
     return digest(
-        [decisive, list(source.columns), context.params.ingest.period, context.params.project.timezone, *query]
+        [decisive, list(source.columns), context.params.ingest.period, context.params.project.timezone, *more]
     )
 
 
@@ -207,8 +209,8 @@ class _Reading:
         if batch.declaration != self.declaration:
             raise UserError(
                 f"{self.name}/{batch.name} was read under another declaration ({batch.declaration[:12]}, now "
-                f"{self.declaration[:12]}): columns, required, nulls, event_time, ingest.period or project.timezone "
-                f"differ; put params.yaml back, or delete {BATCHES / self.name} to read the source again"
+                f"{self.declaration[:12]}): columns, required, nulls, event_time, changes, ingest.period or project."
+                f"timezone differ; put params.yaml back, or delete {BATCHES / self.name} to read the source again"
             )
 
     def _read(self, changed: Sequence[SourceFile]) -> tuple[list[Manifest], datetime | None]:
@@ -229,6 +231,7 @@ class _Reading:
                 names,
                 self.declaration,
                 self.stand_in,
+                now=self.context.now(),
             )
             touched = self._touched(partitioner.assign_periods(), changed)
             self.context.progress(f"{self.name}: writing batches", 0, len(touched))

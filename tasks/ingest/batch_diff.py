@@ -80,7 +80,7 @@ def compare(
     columns = [name for name in parts[0].rows_table(project).column_names if name != row]
     _load(connection, project, parts, columns, source)
     now = {**cells(source), time: "_event_time"}
-    key = [now[name] for name in source.key]
+    key = [now[name] for name in source.row_key]
     good = row_text([now.get(name, name) for name in columns])
     run(
         f"create or replace table now_rows as select *, {_COPY.format('_file, _line')} from (select _file, _line, "
@@ -98,9 +98,13 @@ def compare(
     first = run(f"select _file, _line from {changed_rows} order by _file, _line limit 1").fetchone()
     run("create or replace table reaches (file varchar, since timestamp)")
     run("insert into reaches select unnest($files), unnest($since)", _columns(reaches))
+    replaced = ""
+    if source.changes.version is not None:  # a table of newest versions holds the earlier ones no longer
+        ids = f"md5_number({row_text([now[name] for name in source.key])})"
+        replaced = f" and id not in (select {ids} from placed where _faults is null)"
     (missing,) = run(
         "select count(*) from then_rows t join reaches r on t.file = r.file and t._event_time >= r.since "
-        "where good and content not in (select content from now_rows where good)"
+        f"where good and content not in (select content from now_rows where good){replaced}"
     ).fetchone()
     (repeated,) = run(
         "select count(*) from now_rows where good and content in "
@@ -122,14 +126,16 @@ def _load(
 ) -> None:
     connection.execute(
         "create or replace table all_then_rows (good boolean, named boolean, content uhugeint, key uhugeint, "
-        "_event_time timestamp, file varchar)"
+        "id uhugeint, _event_time timestamp, file varchar)"
     )
+    id_text = "null" if source.row_key == source.key else f"md5_number({row_text(source.key)})"
     row, time = quote(row_column(source.columns)), quote(time_column(source.columns))
     for part in parts:
         connection.register("part", part.rows_table(project))
         connection.execute(
-            f"insert into all_then_rows select true, {has_key(source.key)}, md5_number({row_text(columns)}), "
-            f"md5_number({row_text(source.key)}), {time}, list_extract($files, {row} // {FILE_STRIDE} + 1) from part",
+            f"insert into all_then_rows select true, {has_key(source.row_key)}, md5_number({row_text(columns)}), "
+            f"md5_number({row_text(source.row_key)}), {id_text}, {time}, "
+            f"list_extract($files, {row} // {FILE_STRIDE} + 1) from part",
             {"files": list(part.files)},
         )
         connection.unregister("part")
@@ -137,7 +143,7 @@ def _load(
             continue
         connection.register("part", uncast)
         connection.execute(
-            f"insert into all_then_rows select false, false, md5_number({fault_text()}), null, null, null "
+            f"insert into all_then_rows select false, false, md5_number({fault_text()}), null, null, null, null "
             "from (select _row, list({'column': \"column\", 'value': \"value\", 'reason': reason}) as _faults, "
             'any_value("row") as _raw from part group by _row)'
         )

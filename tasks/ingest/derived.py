@@ -36,6 +36,12 @@ def file(context: Context, name: str) -> SourceFile:
         UserError: the query reads no source, or fails.
     """
     source, where = context.params.ingest.sources[name], f"ingest.sources.{name}.query"
+    for other in _named(context.params, source, where):
+        if context.params.ingest.sources[other].changes.version is not None and not source.forecast:
+            raise UserError(
+                f"{where} reads {other}, which has several versions of a row, and would show what was corrected later "
+                "as if it had always been known; let features read it, or leave out its `changes` (params.yaml)"
+            )
     inputs = {other: _batches(context, other) for other in _named(context.params, source, where)}
     read = {other: [part.sha256 for part in parts] for other, parts in inputs.items()}
     path = context.path(FOLDER / name / f"{digest([source.query, source.key, read])[:16]}.parquet")

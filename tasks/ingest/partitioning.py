@@ -19,6 +19,7 @@ from refit.storage.batches import FILE_STRIDE, FUTURE, combine_digests, manifest
 from tasks.ingest import repeats
 from tasks.ingest.batch_diff import FRESH, BatchDiff, compare, fault_text, row_text
 from tasks.ingest.casting import cells
+from tasks.ingest.late_rows import LateRows
 from tasks.ingest.periods import Period, periods_on
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Partitioner:
         files: Mapping[int, str],
         declaration: str,
         stand_in: str | None,
+        *,
+        now: datetime,
     ) -> None:
         self.connection = connection
         self.project = project
@@ -68,6 +71,8 @@ class Partitioner:
         self.stored = manifests(project, name)
         self.periods: list[Period] = []
         self.repeats: dict[int, int] = {}  # by period: number of rows that repeat another one
+        self._counted: set[int] = set()  # periods whose repeated rows are recorded
+        self.late_rows = LateRows(connection, project, self.source, f"ingest.sources.{name}", self.stored, files, now)
 
     def assign_periods(self) -> list[datetime]:
         """Create the table `placed`, the cast rows with their period number; returns the starts of the periods.
@@ -123,13 +128,14 @@ class Partitioner:
         lasts = [cut.last for cut in cuts if cut.last] + [m.last for m in self.stored if m.last]
         reaches = self._reaches()
         by_start = {self.periods[cut.index].start: cut for cut in cuts}
-        written = []
+        self.late_rows.newest = max(lasts, default=None)
+        written: list[Manifest] = []
         for start in sorted(starts):
             parts = [manifest for manifest in self.stored if manifest.start == start]
             if start not in by_start:
                 self._check_gone(parts, reaches)
-            elif batch := self._period(by_start[start], parts, max(newest), max(lasts, default=None), reaches):
-                written.append(batch)
+            else:
+                written += self._period(by_start[start], parts, max(newest), max(lasts, default=None), reaches)
         return written
 
     def _reaches(self) -> dict[str, datetime]:
@@ -161,33 +167,48 @@ class Partitioner:
         newest: datetime,
         last: datetime | None,
         reaches: Mapping[str, datetime],
-    ) -> Manifest | None:
+    ) -> list[Manifest]:
         period = self.periods[cut.index]
         closed = newest > period.start
         complete = closed or (last is not None and last >= period.end - self.near)
         here = f"(from placed where _period = {cut.index})"
         if not parts:
+            if self.late_rows.any_in(here):
+                return self._parts(here, period, 1, closed=closed)
             name, part = (period.name, 0) if complete else (f"{period.name}.1", 1)
-            return self._write(here, cut, period, name, part, closed=closed)
+            return [self._write(here, cut, period, name, part, closed=closed)]
         stored = combine_digests(part.content for part in parts), combine_digests(part.uncast_content for part in parts)
         if (cut.content, cut.uncast_content) == stored:
-            return None
+            return []
         diff = compare(self.connection, self.project, here, parts, self.source, self.files, reaches)
-        may_grow = not parts[-1].closed or self.source.kind == "query"  # the sources of the query were allowed to grow
+        changing = self.source.kind == "query" or not self.source.changes.is_append
+        may_grow = not parts[-1].closed or changing  # the sources of a query were allowed to grow
         if diff.contradicts or (diff.new and not may_grow):
             raise UserError(self._changed(period.name, parts, cut, diff))
         if not diff.new:
-            return None
-        part = max(parts[-1].part, 1) + 1
-        (fresh,) = self._measure(FRESH)
+            return []
         self.repeats[cut.index] = self.repeats.get(cut.index, 0) + diff.repeated
         if self._one(f"select bool_and({_WAITS}) from {FRESH}"):
-            return None
-        return self._write(FRESH, fresh, period, f"{period.name}.{part}", part, closed=closed)
+            return []
+        return self._parts(FRESH, period, max(parts[-1].part, 1) + 1, closed=closed)
+
+    def _parts(self, fresh: str, period: Period, part: int, *, closed: bool) -> list[Manifest]:
+        """Write new rows as a further part of a period; those that came late as a part of their own, before it."""
+        written: list[Manifest] = []
+        for rows, arrived in self.late_rows.split(fresh):
+            (cut,) = self._measure(rows)
+            name, number = f"{period.name}.{part + len(written)}", part + len(written)
+            written.append(self._write(rows, cut, period, name, number, closed=closed, arrived=arrived))
+        return written
 
     def _changed(self, period: str, parts: Sequence[Manifest], cut: Cut, diff: BatchDiff) -> str:
         stored = combine_digests(part.content for part in parts)
-        hint = "; a period that a later one follows may not grow" if not diff.contradicts else ""
+        hint = (
+            f"; a period that a later one follows may not grow, unless ingest.sources.{self.name}.changes says that "
+            "rows come late"
+            if not diff.contradicts
+            else ""
+        )
         return (
             f"batch {self.name}/{period} has changed: recorded {sum(part.rows for part in parts):,} rows with digest "
             f"{stored[:16]}, now {cut.rows:,} rows with digest {cut.content[:16]} ({diff.describe()}){hint}; "
@@ -203,7 +224,7 @@ class Partitioner:
     def _key(self) -> dict[str, str]:
         """Map the key's columns in `placed` to their own names."""
         names = cells(self.source)
-        return {names[name]: name for name in self.source.key}
+        return {names[name]: name for name in self.source.row_key}
 
     def _one(self, query: str) -> Any:
         (value,) = self.connection.execute(query).fetchone() or (None,)
@@ -246,7 +267,17 @@ class Partitioner:
             for index, rows, read, first, last, low, high, bad_low, bad_high in sums
         ]
 
-    def _write(self, here: str, cut: Cut, period: Period | None, name: str, part: int, *, closed: bool) -> Manifest:
+    def _write(
+        self,
+        here: str,
+        cut: Cut,
+        period: Period | None,
+        name: str,
+        part: int,
+        *,
+        closed: bool,
+        arrived: datetime | None = None,
+    ) -> Manifest:
         """Write the rows of the relation `here` as one batch; the manifest is written last and makes it valid."""
         numbers = [n for (n,) in self.connection.execute(f"select distinct _file from {here} order by 1").fetchall()]
         number = f"(list_position({numbers}, _file)::bigint - 1) * {FILE_STRIDE} + _line"
@@ -284,11 +315,18 @@ class Partitioner:
             uncast_size=(self.project / uncast_path).stat().st_size if uncast else None,
             declaration=self.declaration,
             stand_in=self.stand_in,
-            repeats=self.repeats.get(cut.index, 0),
+            repeats=self._repeats_once(cut.index),
             waited=waited,
+            arrived=arrived,
         )
         manifest.write(self.project / path.with_suffix(".json"))
         return manifest
+
+    def _repeats_once(self, index: int) -> int:
+        """The repeated rows of a period, for the first of the parts that are written now."""
+        first = index not in self._counted
+        self._counted.add(index)
+        return self.repeats.get(index, 0) if first else 0
 
     def _uncast_query(self, here: str, numbered: str) -> str:
         names = " ".join(f"when {number} then {literal(name)}" for number, name in self.files.items())

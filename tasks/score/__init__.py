@@ -249,7 +249,7 @@ def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead:
     (count,) = warehouse.one(f"select count(*) from {relation}")
     zone = context.params.project.zone
     if not count:
-        table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
+        table = warehouse.rows(champion.definitions.feature_set.spine, champion.definitions.sources)
         (newest,) = warehouse.one(f"select max(event_time) from {table}")
         raise UserError(
             f"no row of {champion.definitions.feature_set.spine.source!r} happens in the {rows} "
@@ -262,7 +262,7 @@ def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead:
 
 def _newest(warehouse: Warehouse, champion: Champion, forecast: ForecastParams) -> RowsToScore:
     series = ", ".join(map(quote, forecast.series))
-    table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
+    table = warehouse.rows(champion.definitions.feature_set.spine, champion.definitions.sources)
     relation = (
         f"(select * from {table} qualify event_time = max(event_time) over ({series and f'partition by {series}'}) "
         f"order by {series and f'{series}, '}horizon)"
@@ -289,7 +289,7 @@ def _ended(warehouse: Warehouse, series: str, relation: str) -> Iterator[str]:
 
 def _rows_between(warehouse: Warehouse, champion: Champion, start: datetime, end: datetime) -> str:
     """Select the rows of the spine's source in a range of event time, oldest first."""
-    table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
+    table = warehouse.rows(champion.definitions.feature_set.spine, champion.definitions.sources)
     return (
         f"(select * from {table} where event_time >= {sql_time(start)} and event_time < {sql_time(end)} "
         f"order by event_time, {quote(champion.key)})"

@@ -150,7 +150,7 @@ def _of_sources(context: Context, champion: Champion, key: str) -> pa.Table:
     """Return the row with the features that were known at its own prediction time."""
     validated = validated_data_at(context, NOW)
     with open_warehouse(context.project, validated, context.params) as warehouse:
-        table = warehouse.relation(champion.definitions.feature_set.spine.source, champion.definitions.sources)
+        table = warehouse.rows(champion.definitions.feature_set.spine, champion.definitions.sources)
         relation = f"(select * from {table} where {quote(champion.key)}::varchar = {literal(key)})"
         features = featurize.features_of(
             warehouse, champion.definitions, relation, context.params, champion.find(context)

@@ -81,8 +81,7 @@ def _since_training(
 ) -> tuple[pa.Table, Floats, np.ndarray[Any, np.dtype[np.datetime64]]]:
     """Return the labelled rows since the model was trained, their labels, and when these became known."""
     labels = known_labels(warehouse, context.params, champion.key, datetime.max.replace(tzinfo=UTC))
-    source = champion.definitions.feature_set.spine.source
-    spine = warehouse.relation(source, champion.definitions.sources)
+    spine = warehouse.rows(champion.definitions.feature_set.spine, champion.definitions.sources)
     warehouse.connection.register("labels_since", labels)
     key = quote(champion.key)
     relation = (

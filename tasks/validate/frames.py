@@ -115,7 +115,7 @@ def constant_images(table: pyarrow.Table, source: SourceParams) -> dict[str, int
 
 def repeats(frame: pandas.DataFrame, source: SourceParams) -> list[Refusal]:
     """Return rows that equal an earlier row of the frame in every raw column."""
-    key, columns = list(source.key), list(source.columns)
+    key, columns = list(source.row_key), list(source.columns)
     if not set(columns) <= set(frame):
         return []
     twice = frame[frame.duplicated(key, keep=False) & frame[key].notna().all(axis=1)].sort_index()
@@ -128,7 +128,7 @@ def repeats(frame: pandas.DataFrame, source: SourceParams) -> list[Refusal]:
 
 def repeated_keys(project: Path, frame: pandas.DataFrame, plan: BatchPlan) -> list[Refusal]:
     """Return rows whose key is already in an earlier batch of the same period."""
-    key, number = list(plan.source.key), row_column(plan.source.columns)
+    key, number = list(plan.source.row_key), row_column(plan.source.columns)
     refusals: dict[int, Refusal] = {}
     for mate in plan.periodmates:
         seen = frame_of(read(project, mate, plan.source).select([*key, number]), plan.source).drop_duplicates()

@@ -71,7 +71,7 @@ class BatchPlan:
                 "batch": [self.batch.sha256, self.batch.uncast_sha256],
                 "checks": [[check.name, check.arguments, check.where] for check in self.checks],
                 "columns": self.source.columns,
-                "key": self.source.key,
+                "key": self.source.row_key,
                 "max_share": self.max_share,
                 "periodmates": [mate.sha256 for mate in self.periodmates],
             }
@@ -139,13 +139,13 @@ def _plan(params: Params, batch: SnapshotBatch, earlier: Sequence[SnapshotBatch]
 def row_checks(source: SourceParams, path: str) -> list[Check]:
     """Return the built-in checks of single rows: a unique key, and values where they are required."""
     return [
-        _unique(source.key, f"change {path}.key in params.yaml"),
+        _unique(source.row_key, f"change {path}.key in params.yaml"),
         *(_present(column, f"change {path}.required or .key in params.yaml") for column in _needed(source)),
     ]
 
 
 def _needed(source: SourceParams) -> list[str]:
-    needed = {*source.required, *source.key}
+    needed = {*source.required, *source.row_key}
     return [column for column in source.columns if column in needed]
 
 

@@ -126,12 +126,16 @@ def clustered(test: EvaluatedRows) -> str:
 def labels(counts: LabelCounts) -> str:
     """The status of the labels in the windows."""
     never = f"{counts.no_label:,} that never get one"
+    corrected = ""
+    if counts.contradicting:
+        corrected = f" {counts.contradicting:,} were corrected: each counts as known when the next window opened."
     if not counts.unlabelled:
         counted = f"Labels: {counts.known:,} known, {counts.pending:,} not yet known at that time"
-        return f"{counted}, {never} (they are not learned from)."
+        return f"{counted}, {never} (they are not learned from).{corrected}"
     return (
         f"Labels: {counts.known:,} known, {counts.pending:,} not yet known at that time, {never}. "
         f"{counts.unlabelled:,} rows without a label, of training and validation, are there for learners that use them."
+        f"{corrected}"
     )
 
 
