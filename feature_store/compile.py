@@ -359,10 +359,20 @@ def lags(view: FeatureView, zone: str | None = None) -> dict[str, dict[str, str]
     return by_time
 
 
-def assemble_sql(row: str, spine_columns: Sequence[str], tables_of: Mapping[str, str]) -> str:
-    """Select the given columns of the row, and every feature from its table."""
+def assemble_sql(
+    row: str, spine_columns: Sequence[str], tables_of: Mapping[str, str], within: tuple[int, int] | None = None
+) -> str:
+    """Select the given columns of the row, and every feature from its table.
+
+    Args:
+        within: the first and the last number (`N`) of the rows to select; None selects all.
+    """
+    some = "" if within is None else f" where {N} between {within[0]} and {within[1]}"
     aliases = {table: f"part{index}" for index, table in enumerate(dict.fromkeys([row, *tables_of.values()]))}
     columns = [f"{aliases[row]}.{each}" for each in (N, *map(quote, spine_columns))]
     columns += [f"{aliases[table]}.{quote(name)}" for name, table in tables_of.items()]
-    joins = " ".join(f"left join {table} as {alias} using ({N})" for table, alias in aliases.items() if table != row)
-    return f"select {commas(columns)} from {row} as {aliases[row]} {joins}"
+    rows = {table: f"(select * from {table}{some})" if some else table for table in aliases}
+    joins = " ".join(
+        f"left join {rows[table]} as {alias} using ({N})" for table, alias in aliases.items() if table != row
+    )
+    return f"select {commas(columns)} from {rows[row]} as {aliases[row]} {joins}"

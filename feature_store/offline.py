@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _SETTINGS = {"asof_loop_join_threshold": "0", "preserve_insertion_order": "true", "TimeZone": "UTC"}
 _SIGNED = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 _NUMBERS = frozenset((*_SIGNED, *(f"U{name}" for name in _SIGNED), "BOOLEAN", "FLOAT", "DOUBLE"))
+TOGETHER = 500_000  # rows whose features are put together by one statement
 _ARRAY = re.compile(r"FLOAT\[[0-9]+\]|FLOAT(\[[0-9]*\])?\[\]")  # vectors; sequences of steps
 
 
@@ -103,12 +104,18 @@ def _together(
     types = dict(zip(columns_of, connection.sql(joined).types[len(spine_columns) + 1 :], strict=True))
     cells = {name: _cell(name, str(kind)) for name, kind in types.items()}
     spine_cells = [*map(quote, spine_columns)]
-    query = f"select {sql.commas([sql.N, *spine_cells, *cells.values()])} from ({joined}) order by {sql.N}"
+    [[rows]] = connection.execute(f"select count(*) from {row}").fetchall()
+    queries = []
+    for first in range(1, max(rows, 1) + 1, TOGETHER):  # sorting all rows at once would take twice their memory
+        within = (first, first + TOGETHER - 1) if rows > TOGETHER else None
+        some = sql.assemble_sql(row, spine_columns, columns_of, within)
+        queries.append(f"select {sql.commas([sql.N, *spine_cells, *cells.values()])} from ({some}) order by {sql.N}")
     listed = sql.commas([*spine_cells, *map(quote, feature_set.names())])
     if not lists:
-        return scratch.table("features", f"select {listed} from ({query})", "the features", keep=True)
-    ordered = scratch.table("ordered", query, "the features")
-    [[rows]] = connection.execute(f"select count(*) from {ordered}").fetchall()
+        query, *more = (f"select {listed} from ({each})" for each in queries)
+        return scratch.table("features", query, "the features", *more, keep=True)
+    query, *more = queries
+    ordered = scratch.table("ordered", query, "the features", *more)
     given = f"{scratch.prefix}_sequences"
     connection.register(given, sequences.reader(lists, rows))
     try:
@@ -129,10 +136,13 @@ class _Scratch:
     prefix: str = field(default_factory=lambda: f"_{uuid.uuid4().hex[:12]}")
     made: list[str] = field(default_factory=list)
 
-    def table(self, name: str, query: str, what: str, *, keep: bool = False) -> str:
+    def table(self, name: str, query: str, what: str, *more: str, keep: bool = False) -> str:
+        """Create a table of the rows of a query, then of those of more queries."""
         quoted = quote(f"{self.prefix}_{name}")
         with _explained(what):
             self.connection.execute(f"create temp table {quoted} as {query}")
+            for each in more:
+                self.connection.execute(f"insert into {quoted} {each}")
         if not keep:
             self.made.append(quoted)
         return quoted

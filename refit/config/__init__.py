@@ -23,6 +23,7 @@ from refit.config.metric_choice import metric_problems, with_metrics
 from refit.config.project import ProjectParams
 from refit.config.register import RegisterParams
 from refit.config.registry import RegistryParams
+from refit.config.resources import ResourcesParams
 from refit.config.retention import RetentionParams
 from refit.config.section import Section, nearest
 from refit.config.train import TrainParams, file_of
@@ -74,6 +75,7 @@ class Params(Section):
     drift: DriftParams = Field(DriftParams(), description="what is monitored, and what triggers a retraining")
     cost: CostParams = Field(CostParams(), description="prices, to express trainings and predictions in money")
     retention: RetentionParams = Field(RetentionParams(), description="what `refit gc` may delete")
+    resources: ResourcesParams = Field(ResourcesParams(), description="what a stage may use of the machine")
 
     @model_validator(mode="after")
     def _comparable(self) -> Params:

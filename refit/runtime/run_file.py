@@ -23,7 +23,7 @@ Overrides = Mapping[str, JsonValue]  # "section.key" -> value, for one run only
 
 _ABSENT = object()
 ADDRESSES = (".tracking_uri", ".ledger_uri", ".path", ".published")
-SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention")
+SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention", "resources")
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from feature_store.compile import OWN
 from feature_store.definition import RESERVED, ModelVersion
@@ -25,7 +25,15 @@ from refit.models.feature_models import Find
 from refit.problems import problem_of
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
-from refit.schemas.feature_table import FeatureTable, Giveaway, TableFile, Windows, WindowSummary
+from refit.schemas.feature_table import (
+    FeatureColumns,
+    FeatureTable,
+    Giveaway,
+    LabelCounts,
+    TableFile,
+    Windows,
+    WindowSummary,
+)
 from refit.schemas.validated import Validated
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
@@ -33,12 +41,15 @@ from tasks.featurize.kinds import advice, arrays_of, columns_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, LABEL, LABEL_KNOWN_AT, WINDOW, label_rows, late_rows
 from tasks.featurize.model_features import with_models
 from tasks.featurize.profile import profile, write_profile
+from tasks.featurize.table import StoredTable, write
 from tasks.featurize.warehouse import Warehouse, open_warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from duckdb import DuckDBPyRelation
 
 REHEARSED = 20_000  # rows
+BATCH = 122_880  # rows read at once: DuckDB's row group
 
 
 def run(context: Context) -> None:
@@ -52,55 +63,74 @@ def run(context: Context) -> None:
     definitions = resolve(context)
     used: dict[str, Path] = {}
     find = _noting(used, partial(feature_models.folder_of, context))
-    with open_warehouse(context.project, validated, context.params) as warehouse:
-        context.progress("labels")
-        labels, late = label_rows(warehouse, definitions, context.params), late_rows(warehouse)
-        if context.params.featurize.label.use_unlabelled and not labels.unlabelled:
-            context.progress("no row of training and validation is without a label: use_unlabelled keeps none")
-        for each in forecasts.advice(warehouse, context.params, CANDIDATES, quote(LABEL_KNOWN_AT)):
-            context.progress(each)
-        for each in foresight.advice(warehouse, definitions):
-            context.progress(each)
-        context.progress("features")
-        everything = _training_table(warehouse, definitions, context.params, find=find)
-        table = _labelled(everything)  # rows without a label, and late ones, are learned from at most
-        forecasts.require_season(warehouse, context.params, table)
-        forecasts.require_known(warehouse, definitions.feature_set, table, definitions.sources)
-        as_of = warehouse.as_of
-    context.progress("profile")
-    generated = sorted({batch.source for batch in validated.batches if batch.stand_in})
+    with artifacts.atomic(context.path(artifacts.TABLE)) as scratch:
+        with open_warehouse(context.project, validated, context.params) as warehouse:
+            labels, late = _labels(context, warehouse, definitions)
+            written = _write_table(scratch, context, warehouse, definitions, find)
+            table = _labelled(written)  # rows without a label, and late ones, are learned from at most
+            forecasts.require_season(warehouse, context.params, table)
+            forecasts.require_known(warehouse, definitions.feature_set, table, definitions.sources)
+            as_of = warehouse.as_of
+        context.progress("profile")
+        columns = _columns(context, definitions, table, _classes(written))
+        leaks = _leaks(context, table, columns)
+        sketch = profile(table, columns, context.params.project.zone)
+        forecast, split = context.params.forecast, context.params.featurize.split
+        description = FeatureTable(
+            **dict(columns),
+            definitions=definitions,
+            definitions_digest=artifacts.digest(definitions.to_json()),
+            extra_columns=tuple(context.params.featurize.keep),
+            windows=_summaries(table, as_of, context.params, late),
+            task=context.params.task,
+            split=split.rule if split else None,
+            forecast=forecasts.summary(forecast, table) if forecast else None,
+            labels=labels,
+            table=TableFile(sha256=artifacts.sha256(scratch), rows=written.num_rows),
+            snapshot=validated.snapshot,
+            as_of=validated.as_of,
+            stand_in=tuple(sorted({batch.source for batch in validated.batches if batch.stand_in})),
+            giveaways=tuple(leaks),
+        )
+    write_profile(sketch, context.path(artifacts.FEATURES))
+    for view in definitions.feature_set.models:  # the newest computes later rows, although none here may be of its time
+        find(view.name, view.versions[-1])
+    _keep_models(context, used)
+    description.write(context.path(artifacts.FEATURE_SET))
+
+
+def _labels(context: Context, warehouse: Warehouse, definitions: Definitions) -> tuple[LabelCounts, dict[str, int]]:
+    """Create the rows with labels; return the counts by label, and of late rows by window. Reports advice on them."""
+    context.progress("labels")
+    labels, late = label_rows(warehouse, definitions, context.params), late_rows(warehouse)
+    if context.params.featurize.label.use_unlabelled and not labels.unlabelled:
+        context.progress("no row of training and validation is without a label: use_unlabelled keeps none")
+    for each in forecasts.advice(warehouse, context.params, CANDIDATES, quote(LABEL_KNOWN_AT)):
+        context.progress(each)
+    for each in foresight.advice(warehouse, definitions):
+        context.progress(each)
+    return labels, late
+
+
+def _columns(
+    context: Context, definitions: Definitions, table: StoredTable, classes: tuple[str, ...]
+) -> FeatureColumns:
+    """Classify the features. Reports advice on them."""
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
     arrays = arrays_of(table, definitions, context.params)
-    columns = columns_of(table, key, names, context.params, _classes(everything), arrays)
+    columns = columns_of(table, key, names, context.params, classes, arrays)
     for each in advice(table, columns.categorical):
         context.progress(each)
+    return columns
+
+
+def _leaks(context: Context, table: StoredTable, columns: FeatureColumns) -> list[Giveaway]:
+    """Find the features that may leak the label, where that can be. Reports them."""
     can_leak = problem_of(context.params.train.task).can_leak
     leaks = giveaways(table, columns.numeric, columns.categorical) if can_leak else []
     for leak in leaks:
         context.progress(f"may give the label away: {leak}")
-    sketch = profile(table, columns, context.params.project.zone)
-    write_profile(sketch, context.path(artifacts.FEATURES))
-    _write_table(context, everything)
-    for view in definitions.feature_set.models:  # the newest computes later rows, although none here may be of its time
-        find(view.name, view.versions[-1])
-    _keep_models(context, used)
-    forecast, split = context.params.forecast, context.params.featurize.split
-    FeatureTable(
-        **dict(columns),
-        definitions=definitions,
-        definitions_digest=artifacts.digest(definitions.to_json()),
-        extra_columns=tuple(context.params.featurize.keep),
-        windows=_summaries(table, as_of, context.params, late),
-        task=context.params.task,
-        split=split.rule if split else None,
-        forecast=forecasts.summary(forecast, table) if forecast else None,
-        labels=labels,
-        table=TableFile(sha256=artifacts.sha256(context.path(artifacts.TABLE)), rows=everything.num_rows),
-        snapshot=validated.snapshot,
-        as_of=validated.as_of,
-        stand_in=tuple(generated),
-        giveaways=tuple(leaks),
-    ).write(context.path(artifacts.FEATURE_SET))
+    return leaks
 
 
 def rehearse(context: Context) -> list[Giveaway]:
@@ -120,7 +150,7 @@ def rehearse(context: Context) -> list[Giveaway]:
         [rows] = warehouse.one(f"select count(*) from {CHOSEN}")
         every = f"select * from {CHOSEN} qualify row_number() over () % {max(1, rows // REHEARSED)} = 0"
         warehouse.connection.execute(f"create temp table rehearsed as {every}")
-        table = _labelled(_training_table(warehouse, definitions, context.params, "rehearsed", find=find))
+        table = _labelled(_training_rows(warehouse, definitions, "rehearsed", context.params, find).read_all())
     if not problem_of(context.params.train.task).can_leak:
         return []
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
@@ -185,25 +215,53 @@ def _rows_named(warehouse: Warehouse, definitions: Definitions, keys: pa.Chunked
     return "named"
 
 
-def _training_table(
-    warehouse: Warehouse, definitions: Definitions, params: Params, rows: str = CHOSEN, *, find: Find
-) -> pa.Table:
+def _write_table(
+    scratch: Path, context: Context, warehouse: Warehouse, definitions: Definitions, find: Find
+) -> StoredTable:
+    context.progress("features")
+    [rows] = warehouse.one(f"select count(*) from {CHOSEN}")
+    reader = _training_rows(warehouse, definitions, CHOSEN, context.params, find)
+    write(scratch, reader, reader.schema, lambda done: context.progress("writing features", done, rows))
+    return StoredTable(scratch)
+
+
+def _training_rows(
+    warehouse: Warehouse, definitions: Definitions, rows: str, params: Params, find: Find
+) -> pa.RecordBatchReader:
+    """Compute the training table of some chosen rows, and read it in batches."""
     import pyarrow as pa
 
-    key = definitions.feature_set.spine.key
-    features = features_of(warehouse, definitions, rows, params, find)
-    extra_columns = kept_columns(warehouse, definitions, params)
-    wanted = ", ".join(map(quote, [key, *extra_columns, WINDOW, LABEL, LABEL_KNOWN_AT]))
-    labels = warehouse.arrow(f"select {wanted} from {rows}")
-    if not labels[key].combine_chunks().equals(features[key].combine_chunks()):
-        raise AssertionError("features are not in the order of their rows: the engine is broken")
-    columns = {name: features[name] for name in (key, "event_time", "prediction_time")}
-    columns |= {"window": labels[WINDOW], "label": labels[LABEL]} | {name: labels[name] for name in extra_columns}
-    columns[KNOWN_AT] = labels[LABEL_KNOWN_AT]
-    return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
+    feature_set, extra_columns = definitions.feature_set, kept_columns(warehouse, definitions, params)
+    key, same_key = feature_set.spine.key, f"{OWN}key"
+    features = _computed(warehouse, definitions, rows, params)
+    spine_columns, names = [key, "event_time", "prediction_time"], feature_set.model_copy(update={"models": ()}).names()
+    of_label = {WINDOW: "window", LABEL: "label", **{name: name for name in extra_columns}, LABEL_KNOWN_AT: KNOWN_AT}
+    cells = [f"features.{quote(name)}" for name in spine_columns]
+    cells += [f"labels.{quote(name)} as {quote(title)}" for name, title in of_label.items()]
+    cells += [f"features.{quote(name)}" for name in names] + [f"labels.{quote(key)} as {quote(same_key)}"]
+    joined = f"select {', '.join(cells)} from features positional join {rows} as labels"
+    reader = features.query("features", joined).to_arrow_reader(BATCH)
+
+    def in_order() -> Iterator[pa.RecordBatch]:
+        for batch in reader:
+            if not batch[key].equals(batch[same_key]):
+                raise AssertionError("features are not in the order of their rows: the engine is broken")
+            yield batch.drop_columns([same_key])
+
+    schema = pa.schema([field for field in reader.schema if field.name != same_key])
+    read = pa.RecordBatchReader.from_batches(schema, in_order())
+    if not feature_set.models:
+        return read
+    table = read.read_all()
+    of_row = with_models(
+        table.select([*spine_columns, *names]), feature_set.models, find, params.registry.trusted_types
+    )
+    along = {name: table[name] for name in (*spine_columns, *of_label.values())}
+    return pa.table(along | {name: of_row[name] for name in feature_set.names()}).to_reader()
 
 
-def _labelled(table: pa.Table) -> pa.Table:
+def _labelled(table: Any) -> Any:
+    """The rows of a table, stored or not, that have a label in time."""
     import pyarrow.compute as pc
 
     apart = [pc.ends_with(table["window"], f" {kind}") for kind in (UNLABELLED, LATE)]
@@ -239,6 +297,12 @@ def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, param
         UserError: the definitions do not fit the current sources.
         RefitError: the machine has too little memory.
     """
+    table = _computed(warehouse, definitions, rows, params).to_arrow_table()
+    return with_models(table, definitions.feature_set.models, find, params.registry.trusted_types)
+
+
+def _computed(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params) -> DuckDBPyRelation:
+    """Compute the features that no model computes, as in `features_of`, into a table of the warehouse."""
     import duckdb
 
     feature_set = definitions.feature_set.model_copy(update={"models": ()})
@@ -248,15 +312,13 @@ def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, param
     spine = f"(select {', '.join(quote(name) for name in columns if name != hidden)} from {rows})"
     relations = {name: warehouse.relation(name, definitions.sources) for name in feature_set.sources()}
     try:
-        features = compute(warehouse.connection, feature_set, spine, relations, warehouse.as_of)
+        return compute(warehouse.connection, feature_set, spine, relations, warehouse.as_of)
     except DefinitionError as error:
         raise UserError(f"{params.featurize.definitions or 'params.yaml'}: {error}") from None
     except duckdb.OutOfMemoryException as error:
         raise RefitError(
             f"the features need more memory: {first_line(error)}; give it more, or leave features out"
         ) from None
-    table = features.to_arrow_table()
-    return with_models(table, definitions.feature_set.models, find, params.registry.trusted_types)
 
 
 def _noting(used: dict[str, Path], find: Find) -> Find:
@@ -277,14 +339,7 @@ def _keep_models(context: Context, used: Mapping[str, Path]) -> None:
         shutil.copytree(folder, context.path(artifacts.MODELS_USED) / name)
 
 
-def _write_table(context: Context, table: pa.Table) -> None:
-    import pyarrow.parquet as pq
-
-    with artifacts.atomic(context.path(artifacts.TABLE)) as scratch:
-        pq.write_table(table, scratch, compression="zstd", compression_level=1, write_page_checksum=True)
-
-
-def _summaries(table: pa.Table, as_of: datetime, params: Params, late: Mapping[str, int]) -> Windows:
+def _summaries(table: StoredTable, as_of: datetime, params: Params, late: Mapping[str, int]) -> Windows:
     """Describe each window: bounds, rows and labels. Training begins at the start of the first row's period.
 
     `late` counts rows within the bounds that are left out, because their label came too late for the next window.
@@ -311,7 +366,7 @@ def _summaries(table: pa.Table, as_of: datetime, params: Params, late: Mapping[s
     return Windows(train=train, validation=validation, test=test)
 
 
-def _classes(table: pa.Table) -> tuple[str, ...]:
+def _classes(table: StoredTable) -> tuple[str, ...]:
     """Return the sorted text labels of the training and validation rows; empty if labels are numbers."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -14,12 +14,13 @@ from refit.files import artifacts
 from refit.schemas.feature_table import FeatureColumns
 from refit.schemas.profile import Profile
 from refit.storage.arrays import summarised, summary_names
+from tasks.featurize.table import StoredTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def profile(table: pa.Table, columns: FeatureColumns, zone: ZoneInfo) -> Sketch:
+def profile(table: pa.Table | StoredTable, columns: FeatureColumns, zone: ZoneInfo) -> Sketch:
     """Sketch each feature and `label` (a category unless it is a number) of the rows to learn from, by day.
 
     The layout is made from the same rows, so none of their values is unseen. Texts are counted by length,
@@ -28,14 +29,17 @@ def profile(table: pa.Table, columns: FeatureColumns, zone: ZoneInfo) -> Sketch:
     import duckdb
     import pyarrow as pa
 
-    table = summarised(table, columns.arrays)
     numbers, categories = [*columns.numeric], [*columns.categorical]
     numbers += [each for name, array in columns.arrays.items() for each in summary_names(name, array)]
     (numbers if pa.types.is_floating(table.schema.field("label").type) else categories).append("label")
     learned = f'(select * from features where "window" in {LEARNED})'
     with duckdb.connect() as connection:
         configure(connection)
-        connection.register("features", table)
+        if isinstance(table, StoredTable) and not columns.arrays:
+            connection.execute(f"create view features as select * from {table.relation}")
+        else:
+            rows = table.read() if isinstance(table, StoredTable) else table
+            connection.register("features", summarised(rows, columns.arrays))
         layout = make_layout(connection, learned, numbers, categories, columns.text)
         return count(connection, learned, layout, local_day("event_time", zone))
 

@@ -20,6 +20,7 @@ from refit.config.ingest import mentions
 from refit.config.section import free, row_column, time_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
+from refit.runtime import memory
 from refit.schemas.validated import Validated
 from tasks.featurize.known_rows import ARRIVED, Changing, create_known, predicted_sql
 
@@ -242,6 +243,7 @@ def open_warehouse(project: Path, validated: Validated, params: Params) -> Itera
         with suppress(OSError):  # a read-only folder is reported when the table is created
             spill.mkdir(parents=True, exist_ok=True)
         connection.execute(f"set temp_directory = {literal(str(spill.resolve()))}")
+        connection.execute(f"set memory_limit = '{memory.sql_limit(params)}'")
         connection.execute(f"set allowed_directories = [{literal(f'{project.resolve()}/')}]")
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")

@@ -1,0 +1,15 @@
+"""The params section `resources`: what a stage may use of the machine."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from refit.config.section import Section
+
+
+class ResourcesParams(Section):
+    """What a stage may use. It changes how results are computed, never the results of data that fits in it."""
+
+    memory_gb: float | None = Field(
+        None, ge=0.5, description="memory of a stage, beyond which data goes to disk; default: half of the machine's"
+    )
