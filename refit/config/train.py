@@ -258,6 +258,9 @@ class TrainParams(Section):
         "folder that `refit export` wrote, or a Hugging Face folder, `package:NAME/FOLDER` if it lies in an installed "
         "package; default: random weights",
     )
+    max_rows: int | None = Field(
+        None, ge=20, description="rows of the training window to learn from, drawn by a hash of their keys"
+    )
     cross_validation: CrossValidationParams | None = Field(
         None, description="folds of training and validation rows together; default: the validation window alone"
     )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config.column_types import ArrayColumn
+from refit.learners import spill
 from refit.storage.arrays import flat
 from refit.storage.columns import numbers, texts
 
@@ -67,10 +68,10 @@ class Encoding:
         return matrix if self.texts is None else np.hstack([matrix, self.texts.matrix(table)])
 
     def _coded(self, table: pa.Table) -> NDArray[np.float64]:
-        matrix = np.empty((table.num_rows, len(self.features)), dtype=np.float64, order="F")
+        matrix = spill.empty((table.num_rows, len(self.features)))
         for index, name in enumerate(self.features):
-            matrix[:, index] = self._column(table, name)
-        matrix[~np.isfinite(matrix)] = np.nan
+            values = self._column(table, name)
+            matrix[:, index] = np.where(np.isfinite(values), values, np.nan)
         return np.hstack([matrix, flat(table, self.arrays)]) if self.arrays else matrix
 
     def _column(self, table: pa.Table, name: str) -> NDArray[np.float64]:

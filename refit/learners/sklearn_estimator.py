@@ -13,7 +13,7 @@ import numpy as np
 
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest, write_manifest
-from refit.learners import canonical, continued, project_files, safe, texts
+from refit.learners import canonical, continued, project_files, safe, sparse_rows, spill, texts
 from refit.learners.blas import one_blas_thread
 from refit.learners.contract import (
     DESCRIPTION,
@@ -31,7 +31,7 @@ from refit.learners.contract import (
 from refit.learners.encoding import MAX_CATEGORIES, Encoding
 from refit.learners.imports import build
 from refit.learners.newest import newest_of
-from refit.learners.sklearn_private import truncate
+from refit.learners.sklearn_private import prepared_in_parts, truncate
 from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
@@ -154,10 +154,12 @@ class SklearnEstimator:
         if "categorical_features" in estimator.get_params():
             estimator.set_params(categorical_features=self._encoding.is_categorical)
         if tags.allow_nan:
-            matrix[:, np.isnan(matrix).all(axis=0)] = 0.0  # boosting cannot bin an empty column
+            matrix[:, _empty_columns(matrix)] = 0.0  # boosting cannot bin an empty column
             return self._with_texts(matrix, train, estimator) if self.spec.text else (matrix, None)
         words = texts.branches(self.spec, train, sparse=tags.sparse)
         encoder = _dense_encoder(self._encoding, words, sparse=tags.sparse)
+        if not words and tags.sparse and sparse_rows.too_large(self._encoding, len(matrix)):
+            return sparse_rows.encoded(encoder, matrix)
         rows = encoder.fit_transform(self._given(matrix, train))
         texts.plain_within(encoder, self.spec)
         return rows, encoder
@@ -194,7 +196,8 @@ class SklearnEstimator:
         verb = VERBS[self.spec.task]
         self._model = estimator if encoder is None else Pipeline([("encode", encoder), (STEPS[verb], estimator)])
         if validation is None or not hasattr(estimator, f"staged_{verb}"):
-            estimator.fit(rows, label)
+            with prepared_in_parts(estimator, rows):
+                estimator.fit(rows, label)
             return FitReport()
         seen, seen_label = self._given(self._encoding.matrix(validation[0]), validation[0]), validation[1]
         if encoder is not None:
@@ -208,7 +211,8 @@ class SklearnEstimator:
                 tol=0,
             )
             trained_class = np.isin(seen_label, label) if self.spec.classes else np.full(len(seen_label), True)
-            estimator.fit(rows, label, X_val=seen[trained_class], y_val=seen_label[trained_class])
+            with prepared_in_parts(estimator, rows):
+                estimator.fit(rows, label, X_val=seen[trained_class], y_val=seen_label[trained_class])
             estimator.set_params(early_stopping=False, **original)
         else:
             estimator.fit(rows, label)
@@ -239,6 +243,8 @@ class SklearnEstimator:
     def predict(self, table: pa.Table) -> Floats:
         if self._model is None:
             raise RefitError(f"learner {self.spec.name!r} was asked to predict before it was fitted")
+        if sparse_rows.too_large(self._encoding, table.num_rows) and table.num_rows > spill.PART:
+            return np.concatenate([self.predict(table[part]) for part in spill.parts(table.num_rows)])
         matrix = self._encoding.matrix(table)
         if not len(matrix):
             return np.empty(self.spec.problem.shape(0))
@@ -328,6 +334,14 @@ def _dense_encoder(encoding: Encoding, words: list[Any], *, sparse: bool) -> Any
         ],
         sparse_threshold=1.0 if words and sparse else 0.3,
     )
+
+
+def _empty_columns(matrix: Any) -> Any:
+    """(columns,) whether all values of a column are missing."""
+    empty = np.ones(matrix.shape[1], dtype=bool)
+    for part in spill.parts(len(matrix)):
+        empty &= np.isnan(matrix[part]).all(axis=0)
+    return empty
 
 
 def _iterations_argument(estimator: Any) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refit.learners import spill
+
 Floats = NDArray[np.float64]
 
 
@@ -71,6 +73,37 @@ def with_more_trees(model: Any, matrix: Any, label: Any, trees: int) -> Any:
     estimator.set_params(warm_start=False)
     estimator.train_score_ = estimator.validation_score_ = np.empty(0)
     return estimator
+
+
+@contextmanager
+def prepared_in_parts(estimator: Any, rows: Any) -> Iterator[None]:
+    """Let a HistGradientBoosting prepare a large matrix, coded already, in parts and into a file, and fit the same.
+
+    scikit-learn makes two copies of it in memory to move the categorical columns to the front.
+    """
+    original = getattr(estimator, "_preprocess_X", None)
+    if original is None or not spill.is_large(rows.nbytes):
+        yield
+        return
+
+    def prepared(given: Any, *, reset: bool) -> Any:
+        if not reset or given is not rows:
+            return original(given, reset=reset)
+        columns = np.flatnonzero(estimator.categorical_features)
+        examples = [np.unique(rows[:, column], return_index=True)[1] for column in columns]  # every category
+        _, categories = original(rows[np.unique(np.concatenate([[0], *examples]))], reset=True)
+        if categories is None:
+            return rows, None
+        moved = spill.empty(rows.shape)
+        for part in spill.parts(len(rows)):
+            moved[part] = original(rows[part], reset=False)
+        return moved, categories
+
+    estimator._preprocess_X = prepared
+    try:
+        yield
+    finally:
+        del estimator._preprocess_X
 
 
 @contextmanager

@@ -119,6 +119,7 @@ class TrainingRows(Part):
 
     train: int
     validation: int
+    left_out: int = omitted(0)  # rows of the training window beyond `train.max_rows`
 
 
 class Training(Artifact):

@@ -111,7 +111,7 @@ def run(context: Context) -> None:
         gate=params.gate,
         splits={"candidate": given.features.split_rule}
         | {role: each.features.split_rule for role, each in models.items()},
-        remarks=[*remarks(given.learner, test), *prequential.remarks(measured.prequential)],
+        remarks=[*remarks(given.learner, given.training.rows, test), *prequential.remarks(measured.prequential)],
     )
     verdict = decide(gate_evidence, params.gate)
     reduction = gate_evidence.error_reduction

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 from refit.evaluation.holdout import Holdout
 from refit.learners import Learner
+from refit.schemas.training import TrainingRows
 
 
-def remarks(learner: Learner, test: Holdout) -> Iterator[str]:
-    """Yield warnings: the candidate is the naive baseline, or has not been trained on a class of the test rows."""
+def remarks(learner: Learner, trained: TrainingRows, test: Holdout) -> Iterator[str]:
+    """Yield warnings: the candidate is the naive baseline, or was not trained on all rows or classes that there are."""
+    if trained.left_out:
+        every = trained.train + trained.left_out
+        yield f"trained on {trained.train:,} of {every:,} rows of the training window, drawn by key (train.max_rows)"
     if learner.spec.kind == "baseline":
         yield "no learner did better on validation than the naive baseline: the candidate is the baseline itself"
     learned = learner.spec.classes

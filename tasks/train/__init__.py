@@ -23,6 +23,7 @@ from refit.files.artifacts import (
     PROFILE,
     PROFILE_COUNTS,
     REFERENCE,
+    STATE,
     TRAINING,
     UNSEEN,
     atomic_folder,
@@ -33,8 +34,10 @@ from refit.files.artifacts import (
 from refit.learners import Floats, Learner, Spec, make, project_files
 from refit.learners.embeddings import embedded
 from refit.learners.networks.surroundings import checkpoints_in
+from refit.learners.spill import large_arrays_in
 from refit.problems import metric_named
 from refit.problems.contract import Problem, as_column
+from refit.runtime import memory
 from refit.runtime.context import Context, Progress
 from refit.schemas.feature_table import FeatureColumns, FeatureTable
 from refit.schemas.training import Training, TrainingRows
@@ -45,12 +48,14 @@ from tasks.train.folds import Development, LabelledRows, development, require_la
 from tasks.train.problem import problem_in
 from tasks.train.specs import make_all, specs_of
 from tasks.train.start import keep_names, parent_of, start_of
+from tasks.train.table import read as read_table
 from tasks.train.trial import Trained, Trial, fit_rows, fitted, last_rows, trial_reports
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 REFERENCE_ROWS = 10_000
+LARGE = 8  # an array of this part of the memory that a stage may use lies in a file
 PREDICTED_AT = "prediction_time"
 
 
@@ -61,7 +66,8 @@ def run(context: Context) -> None:
         UserError: a learner or an argument is unknown, the label is constant, or a window has too few rows.
         RefitError: an input is missing or damaged, or the predictions of a learner are invalid.
     """
-    with checkpoints_in(context.path(CHECKPOINTS)):
+    large = memory.allowed(context.params) // LARGE
+    with checkpoints_in(context.path(CHECKPOINTS)), large_arrays_in(context.path(STATE) / "spill", above=large):
         _train(context)
 
 
@@ -80,6 +86,9 @@ def _train(context: Context) -> None:
     of_train, of_validation = features.windows.train, features.windows.validation
     require_late(specs, of_train.late, params, apart=of_train.end < of_validation.start)
     train, validation = _windows(context, features, specs[0].problem)
+    left_out = 0 if params.train.max_rows is None else max(0, of_train.rows - len(train))
+    if left_out:
+        context.progress(f"{len(train):,} of {of_train.rows:,} training rows, drawn by their keys (train.max_rows)")
     if fault := specs[0].problem.unusable(train.rows.select(list(features.features))):
         raise UserError(fault)
     cells = [name for name in train.rows.column_names if name not in (*features.arrays, PREDICTED_AT)]
@@ -118,7 +127,7 @@ def _train(context: Context) -> None:
         split=features.split,
         inputs=inputs,
         baseline=target.opponent(learner, both, params.train.metric, _features(learner, train, validation)),
-        rows=TrainingRows(train=len(train), validation=len(validation)),
+        rows=TrainingRows(train=len(train), validation=len(validation), left_out=left_out),
         refit_rows=trained.rows,
         started_from=start,
         seconds=round(seconds, 3),
@@ -212,7 +221,9 @@ def choose(trials: list[Trial], metric: str) -> Trial:
 
 
 def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> LabelledRows:
-    """Read all rows of the feature table, ordered by event time and key; those without a label apart.
+    """Read the rows of the feature table, ordered by event time and key; those without a label apart.
+
+    All are read, or as many of the training window as `train.max_rows` allows.
 
     Raises:
         RefitError: the table is missing, damaged or different.
@@ -227,7 +238,13 @@ def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> 
         there = set(pq.read_schema(path).names)
         known_at = () if target.optional_label else (KNOWN_AT,)  # folds in time take rows whatever is known of them
         wanted += [name for name in (PREDICTED_AT, *known_at) if name in there]  # older tables lack the second
-        table = pq.read_table(path, columns=list(dict.fromkeys(wanted)), page_checksum_verification=True)
+        table = read_table(
+            path,
+            list(dict.fromkeys(wanted)),
+            key=features.key,
+            max_rows=context.params.train.max_rows,
+            seed=context.params.train.seed,
+        )
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None
     order = pc.sort_indices(table, [("event_time", "ascending"), (features.key, "ascending")]).to_numpy()
@@ -281,7 +298,7 @@ def inputs_digest(context: Context, start: WarmStart) -> str:
     enabled = [learner.kind for learner in context.params.train.learners if learner.enabled]
     code = {kind: source for kind in enabled if (source := project_files.read_source(context.project, kind))}
     code |= problem_in(context.params, context.project).sources
-    later = {"start_from"} | ({"problem"} if context.params.train.problem is None else set())
+    later = {"start_from"} | {name for name in ("problem", "max_rows") if getattr(context.params.train, name) is None}
     return digest(
         {
             **({"code": code} if code else {}),

@@ -57,7 +57,7 @@ class LabelledRows:
         if unlabelled is not None:
             unlabelled = unlabelled.filter(pc.equal(unlabelled["window"], f"{name} {UNLABELLED}"))
         late = None if self.late is None else self.late.named(f"{name} {LATE}")
-        return LabelledRows(self.rows.take(indices), self.label[indices], unlabelled, late)
+        return LabelledRows(taken(self.rows, indices), self.label[indices], unlabelled, late)
 
     def with_late(self) -> LabelledRows:
         """Return all rows in order of time, the late ones among them."""
