@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -334,13 +334,36 @@ def _from_stand_in(context: Context) -> bool:
 
 
 def _looks(context: Context, store: Store, model: str) -> int:
-    """How many other candidates used the same test window: each look makes a false gain more likely."""
+    """How many other candidates were judged on the same test window, also those deleted or judged again since."""
     if not (context.path(FEATURE_SET).is_file() and context.path(TRAINING).is_file()):
         return 0
-    window = FeatureTable.read(context.path(FEATURE_SET)).windows.test
-    judged = versions.tagged(store, model, TEST_TAG, digest(window.bounds))
+    window = digest(FeatureTable.read(context.path(FEATURE_SET)).windows.test.bounds)
     generated = _from_stand_in(context)
-    return sum(is_stand_in(each) == generated and not is_candidate(context, each) for each in judged)
+    judged = versions.tagged(store, model, TEST_TAG, window)
+    candidates = {_identity(each.tags) for each in judged if is_stand_in(each) == generated}
+    if not generated:
+        lines = Ledger.of(store).entries(model)
+        candidates |= {
+            (each.digests.get("candidate"), each.digests.get("model_digest"))
+            for each in lines
+            if each.digests.get("test") == window
+        }
+    return len(candidates - {_identity(Training.read(context.path(TRAINING)).identity)})
+
+
+def judged_meanwhile(store: Store, of: Version, looks: int) -> bool:
+    """Whether more than `looks` other candidates were registered with the version's test window before it."""
+    others = versions.tagged(store, of.model, TEST_TAG, of.tags.get(TEST_TAG, ""))
+    earlier = {
+        _identity(each.tags)
+        for each in others
+        if int(each.version) < int(of.version) and is_stand_in(each) == is_stand_in(of)
+    }
+    return len(earlier - {_identity(of.tags)}) > looks
+
+
+def _identity(tags: Mapping[str, str]) -> tuple[str | None, str | None]:
+    return tags.get("refit.candidate"), tags.get("refit.model_digest")
 
 
 def _anchor(store: Store, champion: Version) -> RegisteredModel:

@@ -15,6 +15,7 @@ from refit.models.incumbent import (
     downloaded,
     from_tag,
     is_stand_in,
+    judged_meanwhile,
     require_ledgers_champion,
     required_tag,
 )
@@ -54,6 +55,10 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
     champions.claim(store, version.model)
     require_ledgers_champion(context, store)
     objections = _refusals(decision, champion)
+    if not objections and judged_meanwhile(store, version, decision.looks):
+        objections = [
+            "another candidate was judged on its test window meanwhile; `refit run` judges it as a later look"
+        ]
     model_digest = version.tags.get("refit.model_digest")
     if not objections and (line := ledger.demotion(version.model, version.version, model_digest)):
         it = "it" if line.from_version == version.version else f"the same model, version {line.from_version},"
@@ -231,6 +236,8 @@ def entry_of(
     digests = {
         name: version.tags.get(f"refit.{name}") for name in ("candidate", "model_digest", "manifest", "snapshot")
     }
+    if not is_stand_in(version):
+        digests["test"] = decision.test.digest  # a look at this window counts when the version is gone, too
     return Entry(
         key=key,
         at=utc_text(context.now(), "seconds"),

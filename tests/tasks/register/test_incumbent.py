@@ -19,9 +19,10 @@ from refit.errors import RefitError
 from refit.files import artifacts
 from refit.files.artifacts import read_json, write_json
 from refit.models import incumbent, model_cache, verification
-from registry import versions
+from registry import deletion, versions
 from registry.client import client
 from registry.store import RegistryError
+from tasks import register
 
 pytestmark = pytest.mark.usefixtures("same_process")
 
@@ -76,6 +77,20 @@ def test_every_other_candidate_judged_on_the_same_test_window_is_a_look(project:
     assert incumbent.refresh(project.context).looks == 0
 
 
+def test_a_look_counts_when_its_version_was_deleted_or_judged_again_on_a_newer_window(project: Any) -> None:
+    """Otherwise `refit gc`, or an old candidate on new rows, would give back what the look has spent."""
+    for seed in (0, 1):
+        project.registered(seed, promote=False)
+    project.trained(2)
+    assert incumbent.refresh(project.context).looks == 2
+    judged_again, deleted = (versions.version(project.store, "toy", number) for number in "12")
+    assert judged_again
+    assert deleted
+    versions.set_tags(project.store, judged_again, {incumbent.TEST_TAG: "a newer window"})
+    deletion.delete_version(project.store, deleted)
+    assert incumbent.refresh(project.context).looks == 2
+
+
 def test_the_anchor_is_the_last_superior_version_and_not_the_champion(project: Any) -> None:
     project.registered(0)
     project.registered(1)
@@ -107,6 +122,27 @@ def test_a_look_that_another_checkout_takes_meanwhile_is_no_disagreement_on_who_
     other.registered(2, promote=False)
     assert incumbent.expected(project.context).looks == written.looks + 1
     assert incumbent.check(project.context) == written
+
+
+def test_of_two_candidates_judged_at_once_on_one_window_the_later_one_is_judged_again_as_a_second_look(
+    project: Any, new_project: Callable[[str], Any]
+) -> None:
+    """Two checkouts judge at the same time, each as the first look: together they would spend more than alpha."""
+    other = new_project("other")
+    registry = other.context.params.registry.model_copy(update={"tracking_uri": project.store.uri})
+    other.context = replace(other.context, params=other.context.params.model_copy(update={"registry": registry}))
+    project.judged(1)
+    other.judged(2, promote=False)
+    register.run(other.context)
+    register.run(project.context)
+    assert project.receipt["outcome"]["action"] == "refuse"
+    assert project.receipt["outcome"]["reasons"] == [
+        "another candidate was judged on its test window meanwhile; `refit run` judges it as a later look"
+    ]
+    project.judged(1)
+    register.run(project.context)
+    assert read_json(project.folder / artifacts.DECISION)["looks"] == 1
+    assert project.receipt["outcome"]["action"] == "promote"
 
 
 def test_a_fetched_model_is_the_registered_one_and_is_fetched_again_when_its_copy_was_damaged(project: Any) -> None:
