@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
+from scipy.signal import lfilter
 
 from refit.gate.comparison import Sample
 from refit.metrics.clusters import Clusters
@@ -30,6 +32,8 @@ class Window:
     alike: float = 0.6  # a day's own misjudgement by a model, beside that of a row
     cluster: str = "day"
     task: str = "binary"
+    serial: float = 0.0  # correlation of a day's own misjudgement with that of the day before
+    season: float = 0.0  # share of its variance that repeats every week
 
     def __str__(self) -> str:
         return f"{self.days} x {self.rows}{' (uneven)' if self.uneven else ''}"
@@ -49,15 +53,30 @@ def draw(random: np.random.Generator, window: Window, *spreads: float | Floats, 
     day = np.repeat(np.arange(count), sizes)
 
     def misjudged(spread: float | Floats) -> Floats:
-        wrong: Floats = spread * (random.normal(size=len(day)) + window.alike * random.normal(size=count)[day])
+        wrong: Floats = spread * (random.normal(size=len(day)) + window.alike * day_effects(random, window)[day])
         return wrong
 
     truth = random.normal(size=len(day)) + random.normal(0, 0.6, count)[day]
     labels, predicted = TASKS[window.task](random, truth)
     seen = truth + misjudged(common) if common else truth
     scores = tuple(predicted(seen + misjudged(spread)) for spread in spreads)
-    clusters = Clusters.rows(len(day)) if window.cluster == "row" else Clusters.of(day)
+    clusters = Clusters.rows(len(day)) if window.cluster == "row" else Clusters.by_day(day.astype("datetime64[D]"))
     return Drawn(Sample(labels, clusters, problem_of(window.task)), day, scores)
+
+
+def day_effects(random: np.random.Generator, window: Window) -> Floats:
+    """What a model misjudges on each day alike: an AR(1) process and a week, both of unit variance.
+
+    The week of each model begins on a day of its own, so that models differ but are equally good.
+    """
+    new = random.normal(size=window.days)
+    if window.serial:
+        new[1:] *= math.sqrt(1 - window.serial**2)
+        new = lfilter([1.0], [1.0, -window.serial], new)
+    if not window.season:
+        return new
+    week = math.sqrt(2) * np.sin(2 * np.pi * (np.arange(window.days) + random.integers(7)) / 7)
+    return np.asarray(math.sqrt(1 - window.season) * new + math.sqrt(window.season) * week)
 
 
 def _binary(random: np.random.Generator, truth: Floats) -> tuple[NDArray[Any], Callable[[Floats], Floats]]:
@@ -86,15 +105,15 @@ TASKS: dict[str, Any] = {"binary": _binary, "multiclass": _multiclass, "regressi
 
 
 @cache
-def true_value(metric: str, spread: float, common: float = 0.0, task: str = "binary") -> float:
+def true_value(metric: str, spread: float, common: float = 0.0, task: str = "binary", season: float = 0.0) -> float:
     """What a model scores in truth: on 1,200,000 rows, the same ones (in luck, too) for every spread."""
-    window = Window(days=10_000, task=task)
+    window = Window(days=10_003 if season else 10_000, task=task, season=season)
     drawn = [draw(np.random.default_rng(seed), window, spread, common=common) for seed in (1, 2)]
     return float(np.mean([problem_of(task).score(metric, each.sample.labels, each.scores[0]) for each in drawn]))
 
 
-def true_loss(metric: str, worse: float, better: float, task: str = "binary") -> float:
-    values = (true_value(metric, spread, task=task) for spread in (better, worse))
+def true_loss(metric: str, worse: float, better: float, task: str = "binary", season: float = 0.0) -> float:
+    values = (true_value(metric, spread, task=task, season=season) for spread in (better, worse))
     return metric_named(metric).gain(*values)
 
 

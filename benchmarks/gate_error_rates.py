@@ -14,12 +14,13 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from _gate_runs import ALPHA, MARGIN, NOISE, NOW, OPEN, OWN, STEPS, WORSE, line, promoted, share, table
+from _lasting_luck import lasting_luck, looks, short_windows
 from _simulated_pairs import COMMON, Drawn, Window, draw, quality_of, spread_of, true_loss
 from numpy.typing import NDArray
 
@@ -27,52 +28,12 @@ from refit.config import GateParams
 from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
-from refit.gate.comparison import Sample, gain
-from refit.gate.promotion import Evidence, GateOpponent, decide
-from refit.metrics.clusters import Clusters, Estimate
+from refit.gate.comparison import gain
+from refit.gate.evidence import Evidence
+from refit.gate.promotion import decide
+from refit.metrics.clusters import Clusters
 from refit.problems import metric_named
-from refit.schemas.gate_decision import GateCheck
 from refit.schemas.incumbent import Incumbent, TrainedModel
-
-ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1
-OWN = 0.5  # what each model of a project misjudges on its own, beside what they misjudge alike
-MARGIN = 0.01  # max_loss of the power curves
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-OPEN = GateParams(alpha=ALPHA, max_loss=MARGIN, min_rows=100, min_gain_over_baseline=0.0)
-
-
-def promoted(
-    policy: GateParams, sample: Sample, against_champion: Estimate, against_anchor: Estimate | None = None
-) -> bool:
-    known = Evidence(
-        candidate="candidate",
-        seen_until=NOW,
-        test_start=NOW,
-        rows=len(sample.labels),
-        labels=GateCheck(name="labels", passed=True, sentence="they differ"),
-        clusters=sample.clusters.effective,
-        metrics={policy.metric: 0.7},
-        over_baseline=Estimate(0.2, 0.01, 30.0),
-        champion=GateOpponent("1", "champion", NOW, against_champion),
-        anchor=None if against_anchor is None else GateOpponent("0", "anchor", NOW, against_anchor),
-    )
-    return decide(known, policy).promote
-
-
-def share(count: int, runs: int) -> str:
-    """A share with the 95 % error of so many runs; where nothing happened, what it is below (rule of three)."""
-    if count in (0, runs):
-        return f"{count} of {runs:,} ({'<' if not count else '>'} {abs(bool(count) - 3 / runs):.1%})"
-    rate = count / runs
-    return f"{rate:.1%} ± {1.96 * math.sqrt(rate * (1 - rate) / runs):.1%}"
-
-
-def table(*heads: str) -> None:
-    print(f"\n| {' | '.join(heads)} |\n| {' | '.join('---' for _ in heads)} |", flush=True)
-
-
-def line(*cells: object) -> None:
-    print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 def error_rates(runs: int, seed: int) -> None:
@@ -154,7 +115,7 @@ def power(runs: int, seed: int) -> dict[tuple[str, int], list[tuple[float, float
     return points
 
 
-STEPS, CHAIN = 30, OPEN.model_copy(update={"max_loss": 0.02})
+CHAIN = OPEN.model_copy(update={"max_loss": 0.02})
 CANDIDATES: Mapping[str, Any] = {
     "each worse by 0 to 0.008": lambda random: -random.uniform(0, 0.008),
     "around 0.001 worse, spread 0.004": lambda random: random.normal(-0.001, 0.004),
@@ -294,6 +255,12 @@ def _parts(runs: int, seed: int, picture: Path | None) -> Iterator[tuple[str, fl
     began = time.perf_counter()
     error_rates(runs, seed)
     yield "error rates", time.perf_counter() - began
+    short_windows(runs, seed)
+    yield "short windows", time.perf_counter() - began
+    lasting_luck(max(runs // 2, 2), seed)
+    yield "lasting luck", time.perf_counter() - began
+    looks(max(runs // 10, 2), seed)
+    yield "looks", time.perf_counter() - began
     points = power(max(runs // 8, 1), seed)
     yield "power", time.perf_counter() - began
     if picture:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -22,7 +23,17 @@ class GateParams(Section):
     )
     metric: str = Field("roc_auc", description="metric for comparing models; default: train.metric")
     alpha: Annotated[float, Unit("probability")] = Field(
-        0.05, gt=0, lt=0.5, description="chance of promoting a candidate that is worse than the margin allows"
+        0.05,
+        gt=0,
+        lt=0.5,
+        description="chance that a test window ever promotes a candidate worse than the margin allows",
+    )
+    first_look: Share = Field(
+        0.8,
+        gt=0,
+        lt=1,
+        description="share of alpha for the first candidate on a test window; later ones share the rest",
+        exclude_if=lambda value: value == 0.8,  # not in the decisions of older versions
     )
     max_loss: MetricUnits = Field(0.005, ge=0, description="metric units that a successor may lose")
     min_gain: MetricUnits = Field(0.0, ge=0, description="metric units that a superior model must gain")
@@ -39,6 +50,21 @@ class GateParams(Section):
     )
     floors: dict[str, MetricUnits] = Field({}, description="metric -> minimum for a candidate")
     ceilings: dict[str, MetricUnits] = Field({}, description="metric -> maximum for a candidate")
+
+    def spent(self, looks: int) -> float:
+        """The part of `alpha` for a candidate whose test window has judged `looks` others before.
+
+        The first look spends `first_look` of it, and look k + 1 the part 6 / (pi k)^2 of what remains. All parts
+        together are `alpha`, for any number of looks: by Bonferroni's inequality one window promotes wrongly with
+        probability `alpha` at most, however much the candidates are alike (alpha spending; Foster and Stine 2008, JRSS
+        B 70(2)).
+
+        >>> [round(GateParams().spent(looks), 5) for looks in range(4)]
+        [0.04, 0.00608, 0.00152, 0.00068]
+        """
+        if not looks:
+            return self.alpha * self.first_look
+        return self.alpha * (1 - self.first_look) * 6 / (math.pi * looks) ** 2
 
 
 class ExplainParams(Section):

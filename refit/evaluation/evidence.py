@@ -14,7 +14,7 @@ from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
 from refit.evaluation.slices import gate_slices
 from refit.gate.comparison import error_reduction, gain
-from refit.gate.promotion import Evidence, GateOpponent
+from refit.gate.evidence import Evidence, GateOpponent
 from refit.metrics.clusters import Estimate
 from refit.schemas.gate_decision import GateCheck
 from refit.schemas.incumbent import Incumbent, TrainedModel
@@ -35,6 +35,7 @@ def evidence(
     gate: GateParams,
     splits: Mapping[str, str | None] | None = None,
     remarks: Sequence[str] = (),
+    pending: int = 0,
 ) -> Evidence:
     """Collect everything that the gate decides by.
 
@@ -42,6 +43,7 @@ def evidence(
         values: the candidate's own metrics; None if one could not be measured.
         splits: by role, what separated a model's test rows (`FeatureTable.split_rule`); default: time.
         remarks: notes about these rows for readers of the decision.
+        pending: further rows of the test window, whose labels are not known yet.
 
     Raises:
         UserError: a slice names no column.
@@ -78,8 +80,19 @@ def evidence(
         champion=opponent("champion"),
         anchor=opponent("anchor"),
         remarks=tuple(remarks),
+        unchanged=_unchanged(scored),
+        pending=pending,
         looks=incumbent.looks,
         stand_in=incumbent.stand_in,
         slices=slices,
         error_reduction=None if champions is None else error_reduction(gate.metric, test.sample, ours, champions),
     )
+
+
+def _unchanged(scored: Scored) -> bool:
+    """Whether the candidate predicts and decides the same as the champion, of every row."""
+    ours, champions = scored.p["candidate"], scored.p.get("champion")
+    if champions is None or not np.array_equal(ours, champions, equal_nan=True):
+        return False
+    least, champions_least = scored.thresholds.get("candidate", 0.5), scored.thresholds.get("champion", 0.5)
+    return np.array_equal(ours >= least, champions >= champions_least)

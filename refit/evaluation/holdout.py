@@ -61,7 +61,7 @@ def holdout(table: pa.Table, zone: ZoneInfo, cluster: str, target: Problem) -> H
         raise RefitError(f"the test window: {invalid}")
     days = local_days(table.column("event_time"), zone)
     if cluster == "day":
-        clusters = Clusters.of(days)
+        clusters = Clusters.by_day(days)
     elif cluster == "row":
         clusters = Clusters.rows(table.num_rows)
     elif cluster in table.column_names:

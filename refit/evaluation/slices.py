@@ -15,7 +15,7 @@ from refit.config.evaluate import no_column
 from refit.evaluation.holdout import Holdout, with_interval
 from refit.evaluation.scored import Scored
 from refit.gate.comparison import Sample, gain, single
-from refit.gate.promotion import Slice
+from refit.gate.evidence import Slice
 from refit.metrics.clusters import Estimate
 from refit.plain_text import MISSING
 from refit.schemas.evaluation import EvaluatedSlice, Facts

@@ -27,9 +27,7 @@ class Sample:
 
     def only(self, rows: NDArray[Any]) -> Sample:
         """A subset of the rows, with their clusters."""
-        _, codes = np.unique(self.clusters.codes[rows], return_inverse=True)
-        clusters = Clusters(codes.astype(np.int64), int(codes.max(initial=-1)) + 1)
-        return Sample(self.labels[rows], clusters, self.problem)
+        return Sample(self.labels[rows], self.clusters.only(rows), self.problem)
 
     def judged(self, metric: str, *scores: ArrayLike) -> tuple[Sample, tuple[NDArray[Any], ...]]:
         """The rows that a metric judges, with their scores: those with a label where others have none, else all.
@@ -54,7 +52,7 @@ def gain(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike)
         return Estimate(math.nan, math.nan, 0.0)
     ours, theirs = leave_out(metric, sample, candidate), leave_out(metric, sample, opponent)
     with np.errstate(invalid="ignore"):
-        return jackknife(ours.minus(theirs, metric_named(metric).sign))
+        return jackknife(ours.minus(theirs, metric_named(metric).sign), sample.clusters)
 
 
 def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent: ArrayLike) -> Estimate:
@@ -78,7 +76,7 @@ def error_reduction(metric: str, sample: Sample, candidate: ArrayLike, opponent:
     if ours.redrawn is not None and theirs.redrawn is not None:
         redrawn = shares(ours.redrawn, theirs.redrawn)
     value, without = float(shares(ours.value, theirs.value)), shares(ours.without, theirs.without)
-    return jackknife(LeftOut(value, without, ours.clusters, redrawn))
+    return jackknife(LeftOut(value, without, ours.clusters, redrawn), sample.clusters)
 
 
 def single(metric: str, sample: Sample, scores: ArrayLike) -> Estimate:

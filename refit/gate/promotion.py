@@ -7,72 +7,20 @@ that is missing or not finite is a failed check.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal
 
 from refit.config.evaluate import GateParams
+from refit.gate.evidence import Evidence, GateOpponent
 from refit.metrics.clusters import Estimate
 from refit.problems import metric_named, metric_words
-from refit.schemas.gate_decision import GainComparison, GateCheck, GateVerdict
+from refit.schemas.gate_decision import DaysDependence, GainComparison, GateCheck, GateVerdict
 
-__all__ = ["Evidence", "GateOpponent", "Slice", "decide"]
+__all__ = ["decide"]
 
 MONTE_CARLO_SHARE = 0.25  # of a margin, or of the distance from it: the largest error by random points
 SHOWN_NAMES = 5  # of the parts that are too small to be judged
-
-
-@dataclass(frozen=True)
-class GateOpponent:
-    """A registered model and the candidate's gain over it on the same rows, positive if the candidate is better."""
-
-    version: str
-    digest: str
-    seen_until: datetime | None
-    gain: Estimate
-    split: str | None = None  # the rule that separated its test rows; None if they are separated by time
-    problem: str = ""  # the reason if it could not be scored on these rows
-
-
-@dataclass(frozen=True)
-class Slice:
-    """A part of the test rows named in `evaluate.gate.slices`, with the gain over the champion on it, or a problem."""
-
-    key: str  # of the policy: the part's own name, or its column
-    name: str  # column=value
-    gain: Estimate
-    problem: str = ""  # the reason if it cannot be judged
-
-    @property
-    def demanded(self) -> bool:
-        """Whether the policy names this part itself, so that it has to be judged."""
-        return self.key == self.name
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """All inputs of the gate: counts, the candidate's metrics, and its gains over other models on the same rows."""
-
-    candidate: str  # canonical digest
-    seen_until: datetime | None  # no data at or after this time was used to make the candidate
-    test_start: datetime
-    rows: int  # that the metric judges
-    labels: GateCheck  # whether the labels of the test rows vary, so that models can be compared on them
-    clusters: float  # effective number of clusters
-    metrics: Mapping[str, float]
-    over_baseline: Estimate | None
-    champion: GateOpponent | None = None
-    anchor: GateOpponent | None = None
-    looks: int = 0  # how often other candidates were judged on this test window
-    slices: tuple[Slice, ...] = ()  # against the champion
-    stand_in: Literal["champion", "candidate"] | None = (
-        None  # the one made from generated rows, if the other is from real
-    )
-    error_reduction: Estimate | None = None  # reduction of the champion's errors, as a share of them
-    split: str | None = None  # the rule that drew the test rows at random; None if they are later than the others
-    remarks: tuple[str, ...] = ()  # notes about these rows for readers of the decision
-    unlabelled: int = 0  # further rows of the test window, without a label by which the metric judges
+MOST_TIMES = 30  # as long as the test window: of a longer one than that, a refusal says nothing
 
 
 def decide(evidence: Evidence, policy: GateParams) -> GateVerdict:
@@ -88,9 +36,11 @@ def decide(evidence: Evidence, policy: GateParams) -> GateVerdict:
     ('27,000 test rows, the gate needs 50,000',)
     """
     compared = tuple(_comparisons(evidence, policy))
+    difference = next((each for role in ("champion", "baseline") for each in compared if each.against == role), None)
     slices = tuple(_slices(evidence, policy))
     checks = (
         *_conditions(evidence, policy),
+        _look(evidence, policy),
         *_limits(evidence, policy),
         *_verdicts(evidence, policy, compared),
         *_slice_verdicts(evidence, policy, slices),
@@ -101,14 +51,20 @@ def decide(evidence: Evidence, policy: GateParams) -> GateVerdict:
         promote=not failed,
         mode=policy.mode,
         metric=policy.metric,
-        confidence=1 - policy.alpha,
+        confidence=1 - policy.spent(evidence.looks),
         reasons=failed or (*shown, *_closest(slices)),
-        notes=tuple(_notes(evidence, policy)),
+        notes=(*_notes(evidence, policy), *_doubts(evidence, policy, difference)),
         checks=checks,
         compared=compared,
         slices=slices,
-        difference=next((each for role in ("champion", "baseline") for each in compared if each.against == role), None),
+        difference=difference,
     )
+
+
+def _look(evidence: Evidence, policy: GateParams) -> GateCheck:
+    before = f"{evidence.looks} before it" if evidence.looks else "none before it"
+    part = f"{_percent(policy.spent(evidence.looks))} of alpha {_percent(policy.alpha)}"
+    return _check("looks", True, f"this test window has judged {before}: this look spends {part}")
 
 
 def _check(name: str, passed: bool, sentence: str) -> GateCheck:
@@ -137,6 +93,9 @@ def _conditions(evidence: Evidence, policy: GateParams) -> Iterator[GateCheck]:
             f"the candidate {'differs from' if evidence.champion.digest != evidence.candidate else 'is identical to'} "
             f"{_named('champion', evidence.champion)}",
         )
+        if evidence.unchanged:
+            same = f"the candidate predicts the same as {_named('champion', evidence.champion)} on every test row"
+            yield _check("change", False, f"{same}: it would bring no change")
     if evidence.anchor and policy.mode == "non_inferiority":
         yield _unseen_by(evidence.anchor, "anchor", evidence)
     value = evidence.metrics.get(policy.metric, math.nan)
@@ -201,18 +160,25 @@ def _measured(evidence: Evidence, metric: str) -> float:
 
 
 def _comparisons(evidence: Evidence, policy: GateParams) -> Iterator[GainComparison]:
+    def compare(against: str, version: str | None, gain: Estimate, needed: float) -> GainComparison:
+        return _compare(against, version, gain, needed, evidence, policy)
+
     if evidence.champion:
         needed = policy.min_gain if policy.mode == "superiority" else -policy.max_loss
-        yield _compare("champion", evidence.champion.version, evidence.champion.gain, needed, policy)
+        yield compare("champion", evidence.champion.version, evidence.champion.gain, needed)
     if evidence.anchor and policy.mode == "non_inferiority":
-        yield _compare("anchor", evidence.anchor.version, evidence.anchor.gain, -policy.max_loss, policy)
+        yield compare("anchor", evidence.anchor.version, evidence.anchor.gain, -policy.max_loss)
     unmeasured = Estimate(math.nan, math.nan, 0.0)
-    yield _compare("baseline", None, evidence.over_baseline or unmeasured, policy.min_gain_over_baseline, policy)
+    yield compare("baseline", None, evidence.over_baseline or unmeasured, policy.min_gain_over_baseline)
 
 
-def _compare(against: str, version: str | None, gain: Estimate, needed: float, policy: GateParams) -> GainComparison:
-    lower, upper = gain.lower(policy.alpha), gain.upper(policy.alpha)
+def _compare(
+    against: str, version: str | None, gain: Estimate, needed: float, evidence: Evidence, policy: GateParams
+) -> GainComparison:
+    alpha = policy.spent(evidence.looks)
+    lower, upper = gain.lower(alpha), gain.upper(alpha)
     is_finite = _finite(lower) and _finite(upper)
+    passed = is_finite and bool(lower > needed)
     return GainComparison(
         against=against,
         version=version,
@@ -220,15 +186,38 @@ def _compare(against: str, version: str | None, gain: Estimate, needed: float, p
         lower=lower if is_finite else None,
         upper=upper if is_finite else None,
         must_exceed=needed,
-        passed=is_finite and bool(lower > needed),
+        passed=passed,
+        enough=_enough(gain, needed, policy) if is_finite and not passed else None,
         monte_carlo_error=gain.monte_carlo_error if is_finite and gain.monte_carlo_error else None,
+        days=_dependence(gain, alpha) if is_finite else None,
+    )
+
+
+def _enough(gain: Estimate, needed: float, policy: GateParams) -> int | None:
+    """About how many clusters like these would show the gain, as the first look at a newer window; None if too many.
+
+    The distance of the bounds falls with the root of their number at least.
+    """
+    above = gain.value - needed
+    if above <= 0 or (times := ((gain.value - gain.lower(policy.spent(0))) / above) ** 2) > MOST_TIMES:
+        return None
+    return max(math.floor(gain.clusters * times) + 1, policy.min_clusters)
+
+
+def _dependence(gain: Estimate, alpha: float) -> DaysDependence | None:
+    if gain.days is None:
+        return None
+    return DaysDependence(
+        correlation=round(gain.days.correlation, 4),
+        independent=round(gain.days.independence, 4),
+        widening=round(gain.widening(alpha), 4),
     )
 
 
 def _verdicts(evidence: Evidence, policy: GateParams, compared: tuple[GainComparison, ...]) -> Iterator[GateCheck]:
     for each in compared:
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
-        yield _verdict(f"gain over {each.against}", each, who, _why(each, evidence), policy)
+        yield _verdict(f"gain over {each.against}", each, who, _why(each, evidence), evidence, policy)
         yield from _by_points(each, who)
 
 
@@ -245,28 +234,45 @@ def _by_points(each: GainComparison, against: str) -> Iterator[GateCheck]:
     yield _check(f"points: {each.against}", each.monte_carlo_error <= most, sentence)
 
 
-def _verdict(name: str, each: GainComparison, against: str, problem: str, policy: GateParams) -> GateCheck:
+def _verdict(
+    name: str, each: GainComparison, against: str, problem: str, evidence: Evidence, policy: GateParams
+) -> GateCheck:
     word = metric_named(policy.metric).words
     if each.estimate is None or each.lower is None:
         return _check(name, False, f"the difference in {word} against {against} could not be measured{problem}")
+    sure = _percent(1 - policy.spent(evidence.looks))
     return _check(
         name,
         each.passed,
-        f"{each.estimate:+z.4f} {word} against {against}, at least {each.lower:+z.4f} with {1 - policy.alpha:.0%} "
-        f"confidence; more than {each.must_exceed:+z.4f} {'was' if each.passed else 'is'} needed",
+        f"{each.estimate:+z.4f} {word} against {against}, at least {each.lower:+z.4f} with {sure} confidence; "
+        f"more than {each.must_exceed:+z.4f} {'was' if each.passed else 'is'} needed{_remedy(each, evidence, policy)}",
     )
 
 
+def _remedy(each: GainComparison, evidence: Evidence, policy: GateParams) -> str:
+    """What would be enough to pass: so many days, or the margin that these days can show."""
+    if each.passed or each.lower is None:
+        return ""
+    units = {"day": "days", "row": "rows"}.get(policy.cluster, f"clusters by {policy.cluster}")
+    if each.enough is not None:
+        where = f"{units} of a newer test window" if evidence.looks else f"{units} like these"
+        return f"; about {each.enough:,} {where} would show such a gain"
+    if each.must_exceed < 0:
+        return f"; these {units} show only that it loses no more than {-each.lower:.4f}"
+    return ""
+
+
 def _slices(evidence: Evidence, policy: GateParams) -> Iterator[GainComparison]:
-    """Compare on each part that is large enough, at the gate's full `alpha`.
+    """Compare on each part that is large enough, at the same `alpha` as on all rows.
 
     All parts have to pass, so promoting a model that loses too much on one of them takes an error on that part: this is
     an intersection-union test (Berger 1982, Technometrics 24(4)), which does not become more lenient with more parts.
     """
-    if evidence.champion:
+    if champion := evidence.champion:
         for part in evidence.slices:
             if part.key in policy.slices and not part.problem:
-                yield _compare(part.name, evidence.champion.version, part.gain, -policy.slices[part.key], policy)
+                needed = -policy.slices[part.key]
+                yield _compare(part.name, champion.version, part.gain, needed, evidence, policy)
 
 
 def _slice_verdicts(evidence: Evidence, policy: GateParams, slices: tuple[GainComparison, ...]) -> Iterator[GateCheck]:
@@ -274,7 +280,7 @@ def _slice_verdicts(evidence: Evidence, policy: GateParams, slices: tuple[GainCo
         return
     for each in slices:
         against = f"{_named('champion', evidence.champion)} where {each.against}"
-        yield _verdict(f"slice {each.against}", each, against, "", policy)
+        yield _verdict(f"slice {each.against}", each, against, "", evidence, policy)
     judged = {part.key for part in evidence.slices if not part.problem}
     problems = {part.key: part.problem for part in evidence.slices if part.demanded}
     for key in sorted(set(policy.slices) - judged):
@@ -319,13 +325,43 @@ def _notes(evidence: Evidence, policy: GateParams) -> Iterator[str]:
     if evidence.looks:
         times = "once" if evidence.looks == 1 else f"{evidence.looks} times"
         yield (
-            f"this test window has judged other candidates {times} before: the chance of a wrong promotion among all "
-            f"of them is up to {min(1.0, (evidence.looks + 1) * policy.alpha):.0%}"
+            f"this test window has judged other candidates {times} before: for a chance of {_percent(policy.alpha)} "
+            f"that it ever promotes wrongly, this one needs {_percent(1 - policy.spent(evidence.looks))} confidence, "
+            f"and the first one on a newer window {_percent(1 - policy.spent(0))}"
+        )
+
+
+def _doubts(evidence: Evidence, policy: GateParams, difference: GainComparison | None) -> Iterator[str]:
+    """Say how far the bounds rest on what the rows cannot show: luck that lasts over days, and labels still to come."""
+    if difference is None or difference.lower is None:
+        return
+    if days := difference.days:
+        yield (
+            f"the gain over the {difference.against} correlates by {days.correlation:.2f} from one day to the next "
+            f"({days.independent:.0%} likely that days are independent): its bounds lie {days.widening:.2f} times as "
+            "far from it as those of independent days"
+        )
+    if evidence.pending:
+        total = evidence.rows + evidence.pending
+        limit = (total * difference.must_exceed - evidence.rows * difference.lower) / evidence.pending
+        yield (
+            f"{evidence.pending:,} of {total:,} test rows ({evidence.pending / total:.1%}) have no label yet, and rows "
+            f"with late labels may differ: counted as a mean over rows, the bound is above the margin with a gain of "
+            f"more than {limit:+z.4f} {metric_named(policy.metric).words} on them"
         )
 
 
 def _named(role: str, opponent: GateOpponent) -> str:
     return f"the {role} (version {opponent.version})"
+
+
+def _percent(share: float) -> str:
+    """A share in percent, with as many digits as it takes to tell 99.9% from all.
+
+    >>> _percent(0.95), _percent(0.99392), _percent(0.00002)
+    ('95%', '99.392%', '0.002%')
+    """
+    return f"{100 * share:.5g}%"
 
 
 def _finite(value: float) -> bool:

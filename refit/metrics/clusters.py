@@ -4,18 +4,20 @@ Rows of one day (or of another declared key) share weather, staffing and luck, s
 is the cluster. Every statistic is computed once with all rows and once without each cluster, and the spread of the
 latter is the standard error (delete-one-cluster jackknife around the full estimate, "CV3" in MacKinnon, Nielsen and
 Webb 2023, "Leverage, influence, and the jackknife in clustered regression models", Stata Journal 23(4)); bounds use
-Student's t.
+Student's t. Where the clusters are days, luck may also last from one to the next (`refit.metrics.serial_correlation`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from refit.metrics.serial_correlation import DaysError, error_of_mean
 
 Floats = NDArray[np.float64]
 
@@ -31,9 +33,10 @@ class Estimate:
     """
 
     value: float
-    standard_error: float
+    standard_error: float  # of independent clusters
     clusters: float
     monte_carlo_error: float = 0.0  # the part of the standard error that comes from randomly drawn points, not rows
+    days: DaysError | None = field(default=None, compare=False)  # the error if luck lasts over days; the bounds use it
 
     def lower(self, alpha: float) -> float:
         """The one-sided lower bound, wrong with probability `alpha`."""
@@ -52,7 +55,15 @@ class Estimate:
     def finite(self) -> bool:
         return math.isfinite(self.value) and math.isfinite(self.standard_error) and self.clusters > 1
 
+    def widening(self, alpha: float) -> float:
+        """How many times as far from the value its bounds lie as they would if the clusters were independent."""
+        independent = self._independent_reach(alpha)
+        return self._reach(alpha) / independent if independent else 1.0
+
     def _reach(self, alpha: float) -> float:
+        return self.days.reach(alpha) if self.days and self.finite else self._independent_reach(alpha)
+
+    def _independent_reach(self, alpha: float) -> float:
         if not self.finite:
             return math.nan
         from scipy.special import stdtrit
@@ -66,6 +77,7 @@ class Clusters:
 
     codes: NDArray[np.int64]
     count: int
+    days: NDArray[np.int64] | None = None  # (count,) number of each cluster's day, ascending; None if they are not days
 
     @classmethod
     def of(cls, keys: ArrayLike) -> Clusters:
@@ -82,6 +94,17 @@ class Clusters:
         return cls(placed, len(names) + bool(missing.any()))
 
     @classmethod
+    def by_day(cls, days: ArrayLike) -> Clusters:
+        """One cluster a day, in order of time; a missing day is a cluster without a place in that order.
+
+        >>> Clusters.by_day(np.array(["2024-03-01", "2024-02-28"], "datetime64[D]")).days
+        array([19781, 19783])
+        """
+        dates = np.asarray(days, dtype="datetime64[D]")
+        by_name = cls.of(dates)
+        return by_name if np.isnat(dates).any() else replace(by_name, days=np.unique(dates).astype(np.int64))
+
+    @classmethod
     def rows(cls, count: int) -> Clusters:
         """Every row is its own cluster: rows are treated as independent."""
         return cls(np.arange(count, dtype=np.int64), count)
@@ -96,9 +119,18 @@ class Clusters:
         sizes = np.bincount(self.codes, minlength=self.count).astype(float)
         return float(sizes.sum() ** 2 / (sizes**2).sum()) if len(self.codes) else 0.0
 
+    def only(self, rows: NDArray[Any]) -> Clusters:
+        """The clusters of some of the rows."""
+        present, codes = np.unique(self.codes[rows], return_inverse=True)
+        return Clusters(codes.astype(np.int64), len(present), None if self.days is None else self.days[present])
+
     def pooled(self, most: int) -> Clusters:
-        """The same rows with clusters merged into at most `most`."""
-        return self if self.count <= most else Clusters(self.codes % most, most)
+        """The same rows with clusters merged into at most `most`; days stay in order, as stretches of equal length."""
+        if self.count <= most:
+            return self
+        if self.days is None:
+            return Clusters(self.codes % most, most)
+        return Clusters(self.codes * most // self.count, most, np.arange(most))
 
 
 def _array(keys: ArrayLike) -> NDArray[Any]:
@@ -135,16 +167,25 @@ class LeftOut:
         return LeftOut(value, without, self.clusters, redrawn)
 
 
-def jackknife(left: LeftOut) -> Estimate:
+def jackknife(left: LeftOut, clusters: Clusters | None = None) -> Estimate:
     """The estimate and standard error of a statistic known with all rows and without each cluster.
 
     Where random points estimate it, their error, by the jackknife over parts of them, is part of the standard error.
+
+    Args:
+        clusters: those of the rows; if they are days, the bounds allow for luck that lasts from one to the next.
     """
-    error = _spread(left.without, left.value)
+    error, count = _spread(left.without, left.value), len(left.without)
+    order = None if clusters is None or count < 2 else clusters.pooled(count).days
+    with np.errstate(invalid="ignore"):
+        values = (1 - count) * (left.without - left.value)
+    days = None if order is None else error_of_mean(values, order, left.clusters)
     if left.redrawn is None:
-        return Estimate(left.value, error, left.clusters)
+        return Estimate(left.value, error, left.clusters, days=days)
     by_points = _spread(left.redrawn, left.value)
-    return Estimate(left.value, math.hypot(error, by_points), left.clusters, by_points)
+    if days is not None:
+        days = replace(days, errors=np.hypot(days.errors, by_points))
+    return Estimate(left.value, math.hypot(error, by_points), left.clusters, by_points, days)
 
 
 def _spread(without: NDArray[np.float64], value: float) -> float:

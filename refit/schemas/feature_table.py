@@ -77,6 +77,7 @@ class LabelCounts(Part):
     known: int
     pending: int  # without an outcome so far
     no_label: int = Field(alias="none")  # with an outcome that is no label, such as a cancelled flight
+    pending_test: int = omitted(0)  # those of `pending` that are of the test window
     unlabelled: int = omitted(0)  # rows of the table without a label that was known in time; learners may use them
     contradicting: int = omitted(0)  # rows whose label was another one in another version, known by as_of
 

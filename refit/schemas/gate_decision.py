@@ -12,7 +12,7 @@ from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 from refit.schemas.incumbent import Incumbent
 from refit.schemas.measured import Measured
 
-__all__ = ["Decision", "EvaluatedWindow", "GainComparison", "GateCheck", "GateVerdict", "Mode"]
+__all__ = ["DaysDependence", "Decision", "EvaluatedWindow", "GainComparison", "GateCheck", "GateVerdict", "Mode"]
 
 Mode = Literal["non_inferiority", "superiority"]
 
@@ -25,6 +25,14 @@ class GateCheck(Part):
     sentence: str
 
 
+class DaysDependence(Part):
+    """What the days of the test window say about luck that lasts, and what allowing for it costs."""
+
+    correlation: float  # expected correlation of a day's gain with that of the next day, weekdays removed
+    independent: float  # probability that the days are independent
+    widening: float  # how many times as far from the estimate the bounds lie as they would for independent days
+
+
 class GainComparison(Part):
     """A gain with its one-sided bounds, and the value that its lower bound has to exceed."""
 
@@ -35,7 +43,9 @@ class GainComparison(Part):
     upper: float | None
     must_exceed: float
     passed: bool
+    enough: int | None = omitted(None)  # about how many clusters like these would pass; None if it passed, or too many
     monte_carlo_error: float | None = omitted(None)  # of the estimate, by the random points behind it, if there are any
+    days: DaysDependence | None = omitted(None)  # None if the clusters are not days, or by an older Refit
 
 
 class GateVerdict(Part):
@@ -44,7 +54,7 @@ class GateVerdict(Part):
     promote: bool
     mode: Mode
     metric: str
-    confidence: float
+    confidence: float  # 1 - the part of alpha that this look at the test window spends
     reasons: tuple[str, ...]
     notes: tuple[str, ...]
     checks: tuple[GateCheck, ...]

@@ -24,7 +24,8 @@ from refit.evaluation.scored import Scored
 from refit.evaluation.slices import evaluated_slices
 from refit.files import artifacts
 from refit.files.artifacts import digest, write_json
-from refit.gate.promotion import Evidence, decide
+from refit.gate.evidence import Evidence
+from refit.gate.promotion import decide
 from refit.learners import Learner, judged_by
 from refit.models import incumbent, run_logging
 from refit.models.feature_models import stored_with
@@ -112,6 +113,7 @@ def run(context: Context) -> None:
         splits={"candidate": given.features.split_rule}
         | {role: each.features.split_rule for role, each in models.items()},
         remarks=[*remarks(given.learner, given.training.rows, test), *prequential.remarks(measured.prequential)],
+        pending=given.features.labels.pending_test,
     )
     verdict = decide(gate_evidence, params.gate)
     reduction = gate_evidence.error_reduction

@@ -59,14 +59,16 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     )
     _require_rows(warehouse, spine, spine_name, params)
     _require_foresight(warehouse, definitions, params)
-    counted, pending, none = warehouse.one(
-        f"select count({_LABEL}), count(*) - count({_KNOWN_AT}), count({_KNOWN_AT}) - count({_LABEL}) from {CANDIDATES}"
+    counted, pending, none, pending_test = warehouse.one(
+        f"select count({_LABEL}), count(*) - count({_KNOWN_AT}), count({_KNOWN_AT}) - count({_LABEL}), "
+        f"count(*) filter ({_WINDOW} = 'test' and {_KNOWN_AT} is null) from {CANDIDATES}"
     )
     (unlabelled,) = warehouse.one(f"select count(*) from {CHOSEN} where {_WINDOW} like '% {UNLABELLED}'")
     return LabelCounts(
         known=counted,
         pending=pending,
         no_label=none,
+        pending_test=pending_test,
         unlabelled=unlabelled,
         contradicting=_contradicting(warehouse, params, key),
     )

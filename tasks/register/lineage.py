@@ -264,6 +264,7 @@ def _origin(of: Version) -> Iterator[str]:
         against = f"version {judged}" if judged else "the naive baseline, as there was no champion"
         verdict = "promote it" if decision.promote else "refuse it"
         yield f"The gate compared it with {against} and said: {verdict} ({'; '.join(decision.reasons)})."
+        yield from (f"It noted: {note}." for note in decision.notes)
 
 
 def _format_line(line: Entry) -> str:

@@ -159,16 +159,16 @@ class Simulator:
         incumbent = Incumbent(
             model=params.project.name, **entry, anchor=_entry(anchor) if anchor else None, looks=looks
         )
-        others = {"champion": champion, "anchor": anchor}
+        models = {"candidate": fit, "champion": champion, "anchor": anchor}
         p = {"candidate": self._predicted(fit, fit, test)}
         p["baseline"] = test.problem.judged(
             lambda rows: test.problem.guess_for(rows, fit.record.naive), test.table, self._reference(test)
         )
-        p |= {role: self._predicted(others[role], fit, test) for role in incumbent.opponents}
+        p |= {role: self._predicted(models[role], fit, test) for role in incumbent.opponents}
         values = test.problem.scores(test.labels, p["candidate"], fit.record.threshold)
         collected = evidence(
             test,
-            Scored(p, {}, {}),
+            Scored(p, {role: each.record.threshold for role, each in models.items() if each}, {}),
             {**values, **self._budgets(fit)},
             candidate=TrainedModel(model_digest=fit.record.model_digest, seen_until=fit.seen_until),
             test_start=fit.test.start or fit.seen_until,

@@ -46,7 +46,7 @@ def gate(evaluation: Evaluation) -> Any:
         _gated(rows[-1, 0], slices)
     for axes, each in zip(rows[: len(compared), 0], compared, strict=True):
         _gain(axes, each)
-    metric, sure = metric_named(decision.metric).words, f"{decision.confidence:.0%}"
+    metric, sure = metric_named(decision.metric).words, f"{100 * decision.confidence:.5g}%"
     rows[-1, 0].set_xlabel(f"gain in {metric}, with {sure} one-sided bounds")
     return figure
 

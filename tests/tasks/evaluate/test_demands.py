@@ -19,7 +19,8 @@ from refit.evaluation import holdout, prediction_cost, slices
 from refit.evaluation.evidence import evidence
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
-from refit.gate.promotion import Evidence, decide
+from refit.gate.evidence import Evidence
+from refit.gate.promotion import decide
 from refit.problems import problem_of
 from refit.problems.binary import Binary
 from refit.reports.model_card import verdict_charts
@@ -44,7 +45,7 @@ def challenged(small_project: Any) -> Any:
 def test_each_value_of_a_column_is_judged_against_the_champion_on_its_own_rows(
     evaluated: Evaluate, challenged: Any
 ) -> None:
-    decision = evaluated(evaluate__gate={**GATE, "slices": {"colour": 0.02}})["decision"]
+    decision = evaluated(evaluate__gate={**GATE, "slices": {"colour": 0.03}})["decision"]
     assert decision["promote"], decision["reasons"]
     assert {each["against"] for each in decision["slices"]} == {"colour=red", "colour=green", "colour=blue"}
     assert any("colour=rare" in note for note in decision["notes"])
@@ -141,7 +142,7 @@ def test_all_values_of_a_column_are_judged_not_only_those_that_the_report_shows(
 
 
 def test_the_card_and_the_picture_show_each_slice_against_its_margin(drawn: Evaluate, challenged: Any) -> None:
-    gate = {**GATE, "slices": {"colour": 0.02}}
+    gate = {**GATE, "slices": {"colour": 0.03}}
     found = drawn(evaluate__gate=gate)
     page = challenged.path(CARD).read_text()
     assert "slice by slice" in page

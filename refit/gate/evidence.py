@@ -1,0 +1,67 @@
+"""What the gate decides by: counts, metrics, and gains over other models on the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from refit.metrics.clusters import Estimate
+from refit.schemas.gate_decision import GateCheck
+
+__all__ = ["Evidence", "GateOpponent", "Slice"]
+
+
+@dataclass(frozen=True)
+class GateOpponent:
+    """A registered model and the candidate's gain over it on the same rows, positive if the candidate is better."""
+
+    version: str
+    digest: str
+    seen_until: datetime | None
+    gain: Estimate
+    split: str | None = None  # the rule that separated its test rows; None if they are separated by time
+    problem: str = ""  # the reason if it could not be scored on these rows
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of the test rows named in `evaluate.gate.slices`, with the gain over the champion on it, or a problem."""
+
+    key: str  # of the policy: the part's own name, or its column
+    name: str  # column=value
+    gain: Estimate
+    problem: str = ""  # the reason if it cannot be judged
+
+    @property
+    def demanded(self) -> bool:
+        """Whether the policy names this part itself, so that it has to be judged."""
+        return self.key == self.name
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All inputs of the gate: counts, the candidate's metrics, and its gains over other models on the same rows."""
+
+    candidate: str  # canonical digest
+    seen_until: datetime | None  # no data at or after this time was used to make the candidate
+    test_start: datetime
+    rows: int  # that the metric judges
+    labels: GateCheck  # whether the labels of the test rows vary, so that models can be compared on them
+    clusters: float  # effective number of clusters
+    metrics: Mapping[str, float]
+    over_baseline: Estimate | None
+    champion: GateOpponent | None = None
+    anchor: GateOpponent | None = None
+    looks: int = 0  # how often other candidates were judged on this test window
+    slices: tuple[Slice, ...] = ()  # against the champion
+    stand_in: Literal["champion", "candidate"] | None = (
+        None  # the one made from generated rows, if the other is from real
+    )
+    error_reduction: Estimate | None = None  # reduction of the champion's errors, as a share of them
+    split: str | None = None  # the rule that drew the test rows at random; None if they are later than the others
+    remarks: tuple[str, ...] = ()  # notes about these rows for readers of the decision
+    unlabelled: int = 0  # further rows of the test window, without a label by which the metric judges
+    unchanged: bool = False  # whether the candidate predicts of every row what the champion predicts
+    pending: int = 0  # further rows of the test window, whose labels are not known yet
