@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -19,6 +21,27 @@ class EventParams(Section):
     available_at: str = Field(description="SQL over the raw columns and event_time: when it could first be known")
     where: str | None = Field(None, description="SQL condition on the raw row")
     columns: dict[Name, str] = Field(min_length=1, description="column name -> SQL expression over the raw columns")
+
+
+class LayoutParams(Section):
+    """How the columns of some files differ from the declared ones."""
+
+    files: str = Field(min_length=1, description="shell pattern of the names of the files, without their folder")
+    renamed: dict[str, str] = Field({}, description="declared column: its name in these files")
+    missing: tuple[str, ...] = Field((), description="declared columns that these files have not: without a value")
+    ignored: tuple[str, ...] = Field((), description="columns of these files that are left out")
+
+    def fault(self, columns: Collection[str]) -> str | None:
+        """Why it does not fit the declared columns; None if it does."""
+        for name in (*self.renamed, *self.missing):
+            if name not in columns:
+                return f"{name!r} is not declared{nearest(name, columns)}"
+        if both := sorted({*self.renamed} & {*self.missing}):
+            return f"{both[0]!r} is both renamed and missing: drop one"
+        there = [*(self.renamed.get(name, name) for name in columns if name not in self.missing), *self.ignored]
+        if twice := sorted(name for name in there if there.count(name) > 1):
+            return f"column {twice[0]!r} of these files would be read twice: rename, or list as missing, the other one"
+        return None
 
 
 class SourceParams(Section):
@@ -54,6 +77,9 @@ class SourceParams(Section):
     )
     nulls: tuple[str, ...] = Field(("", "NA"), description="texts that denote a missing value")
     columns: dict[str, ColumnType] = Field(min_length=1, description="the columns to read, and the type of each")
+    layouts: tuple[LayoutParams, ...] = Field(
+        (), description="files whose columns differ from the declared ones, and how; the first that fits counts"
+    )
     required: tuple[str, ...] = Field((), description="columns that may not be missing")
     file_column: str | None = Field(None, description="a declared column that takes the name of the row's file")
     folder_column: str | None = Field(None, description="a declared column that takes the name of that file's folder")
@@ -81,6 +107,10 @@ class SourceParams(Section):
     def filled_columns(self) -> tuple[str, ...]:
         """The columns that are filled by reading and not by the content of the file."""
         return tuple(column for column in (self.file_column, self.folder_column, self.line_column) if column)
+
+    def layout_of(self, name: str) -> LayoutParams | None:
+        """How the columns of a file differ from the declared ones; None if they do not."""
+        return next((each for each in self.layouts if fnmatchcase(name, each.files)), None)
 
     @property
     def row_key(self) -> tuple[str, ...]:
@@ -133,8 +163,18 @@ class SourceParams(Section):
             raise ValueError("a static source (no event_time) has neither events nor available_at")
         if fault := self.changes.fault(self.columns, self.key, self.event_time, self.kind):
             raise ValueError(fault)
+        self._check_layouts()
         self._check_format()
         return self
+
+    def _check_layouts(self) -> None:
+        """Check that files with other columns are of a format that names them, and that the names fit."""
+        named = self.kind in ("files", "package") and self.header and self.format in ("csv", "parquet", "auto")
+        if self.layouts and not named:
+            raise ValueError("`layouts` is for files that name their columns: CSV with a header, and Parquet")
+        for number, layout in enumerate(self.layouts):
+            if fault := layout.fault([name for name in self.columns if name not in self.filled_columns]):
+                raise ValueError(f"layouts[{number}]: {fault}")
 
     def _check_format(self) -> None:
         """Check that the columns are those that a format without names of columns can have."""

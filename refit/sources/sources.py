@@ -20,6 +20,7 @@ from refit.sources import (
     csv_files,
     folders,
     idx_files,
+    layouts,
     limits,
     numpy_files,
     parquet_files,
@@ -216,7 +217,9 @@ def read(
         UserError: the file cannot be read as declared, or its columns are not the declared ones.
     """
 
-    batches = _read_file(file, _in_file(source), where, None if file.parts else read_digest)
+    own, name = _in_file(source), file.path.name
+    batches = _read_file(file, layouts.in_file(own, name), where, None if file.parts else read_digest)
+    batches = layouts.as_declared(own, name, batches)
     if format_of(file, source) in ("csv", "parquet") and any(each.kind == "image" for each in source.arrays.values()):
         batches = pictures.with_named(file, source, where, batches)
     return _with_filled_columns(file, source, batches) if source.filled_columns else batches
@@ -305,7 +308,7 @@ def column_names(file: SourceFile, source: SourceParams) -> list[str]:
             names = numpy_files.column_names(file, _in_file(source))
         case _:
             names = csv_files.header(_csv_file(file, _in_file(source), where))
-    return [*names, *source.filled_columns]
+    return [*layouts.declared_names(_in_file(source), file.path.name, names), *source.filled_columns]
 
 
 Format = Literal["csv", "parquet", "numpy", "idx", "images", "database"]
@@ -355,7 +358,13 @@ def check_columns(actual: Sequence[str], source: SourceParams, name: str, where:
     if len(actual) == len(declared) == len(missing):
         problems.append("its first line may be a row already (`header: false`)")
     if problems:
-        raise UserError(f"{name}: {', and '.join(problems)}; correct the file or {where}.columns in params.yaml")
+        proposal = ""
+        named = source.header and source.kind in ("files", "package") and not source.layout_of(Path(name).name)
+        if present & {*declared} and named and not twice:
+            rest = layouts.proposed(source, Path(name).name, missing, surprising)
+            proposal = f"; if these columns are right, add to {where}.layouts: {rest}"
+        advice = f"correct the file or {where}.columns in params.yaml"
+        raise UserError(f"{name}: {', and '.join(problems)}; {advice}{proposal}")
 
 
 def _listed(columns: Sequence[str], near: Sequence[str] = ()) -> str:

@@ -140,11 +140,16 @@ class _Reading:
         return SourceState(
             declaration=self.declaration,
             code=code_digest("ingest"),
-            how=digest(self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS})),
+            how=digest(self._how()),
             batches=tuple(batch.name for batch in stored),
             files={file.name: self.seen[file.name] for file in self.files if file.name in self.seen},
             read_again=read_again,
         )
+
+    def _how(self) -> dict[str, object]:
+        """The settings that decide how files are read; a newer one only if used, or an upgrade would read all again."""
+        layouts = {"layouts"} if self.source.layouts else set()
+        return self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS, *layouts})
 
     @property
     def _valid_state(self) -> SourceState | None:

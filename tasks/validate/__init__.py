@@ -30,7 +30,7 @@ def run(context: Context) -> None:
     snapshot = Snapshot.read(context.path(artifacts.SNAPSHOT))
     judged, failures = _judged(context, snapshot)
     _write_index(context, judged, failures)
-    _validated(snapshot, judged, failures).write(context.path(artifacts.VALIDATED))
+    _validated(context, snapshot, judged, failures).write(context.path(artifacts.VALIDATED))
 
 
 def validated(context: Context, snapshot: Snapshot) -> Validated:
@@ -40,7 +40,7 @@ def validated(context: Context, snapshot: Snapshot) -> Validated:
         UserError: a suite is wrong, or a batch fails.
         RefitError: an expectation could not be evaluated, or rows read and rows accounted for differ.
     """
-    return _validated(snapshot, *_judged(context, snapshot))
+    return _validated(context, snapshot, *_judged(context, snapshot))
 
 
 def _judged(context: Context, snapshot: Snapshot) -> tuple[list[ValidatedBatch], list[str | None]]:
@@ -76,15 +76,22 @@ def _format_casting_faults(refusals: Sequence[Refusal]) -> str:
     return f"in {rows:,} of them `{column}` {reason}, such as {value!r}{hint}"
 
 
-def _validated(snapshot: Snapshot, judged: Sequence[ValidatedBatch], failures: Sequence[str | None]) -> Validated:
+def _validated(
+    context: Context, snapshot: Snapshot, judged: Sequence[ValidatedBatch], failures: Sequence[str | None]
+) -> Validated:
     if failed := [line for line in failures if line]:
         others = f"{len(failed) - 1} more batch{'es fail' if failed[2:] else ' fails'}"
         more = f" ({others}, see {artifacts.DATA_DOCS}/index.html)" if failed[1:] else ""
         raise UserError(failed[0] + more)
+    sources = context.params.ingest.sources
+    read = {name for name, source in sources.items() if source.kind != "query"}  # of a query they are computed
     return Validated(
         as_of=snapshot.as_of,
         snapshot=snapshot.digest,
-        rows=balance(judged, snapshot.pending),
+        rows=balance(
+            [batch for batch in judged if batch.source in read],
+            {name: rows for name, rows in snapshot.pending.items() if name in read},
+        ),
         batches=tuple(judged),
     )
 

@@ -29,11 +29,11 @@ def indented(text: str) -> list[str]:
     return [re.sub("(?m)^    ", "", block) for block in re.findall(r"(?:^    .*\n)+", text, re.M)]
 
 
-def context_of(project: Path, source: str, now: datetime) -> Context:
+def context_of(project: Path, source: str, now: datetime, label: tuple[str, str] = ("sales", "price")) -> Context:
     raw: dict[str, Any] = {
         "project": {"name": "sold", "timezone": "UTC"},
         "ingest": {"sources": yaml.safe_load(source)},
-        "featurize": {"label": {"source": "sales", "column": "price"}},
+        "featurize": {"label": dict(zip(("source", "column"), label, strict=True))},
         "train": {"learners": [{"name": "base", "kind": "baseline"}]},
     }
     return Context(project, parse(raw), now=lambda: now)
@@ -63,6 +63,18 @@ def sums(context: Context, moments: list[str], as_of: str) -> list[float]:
         sales = warehouse.relation("sales", sources(context.params))
         table = compute(warehouse.connection, features, spine, {"sales": sales}, warehouse.as_of)
         return [value for (value,) in table.select("sum_7d").fetchall()]
+
+
+def test_the_example_of_layouts_reads_both_files_into_one_table(root: Path, tmp_path: Path) -> None:
+    text = (root / "docs/sources.md").read_text(encoding="utf-8")
+    params, older, newer = indented(text.split("## Files with other columns\n", 1)[1].split("\n## ", 1)[0])
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/rides-2020-12.csv").write_text(older)
+    (tmp_path / "raw/rides-2021-01.csv").write_text(newer)
+    context = context_of(tmp_path, params, datetime(2021, 2, 3, tzinfo=UTC), label=("rides", "station"))
+    with open_warehouse(tmp_path, accepted(context, "2021-02-01"), context.params) as warehouse:
+        rows = warehouse.connection.execute("select ride, station, birth_year from rides order by ride").fetchall()
+    assert rows == [("7", "Grove St", 1980), ("8", "Grove St", None)]
 
 
 def test_the_example_of_corrections_gives_the_sums_that_are_stated(root: Path, tmp_path: Path) -> None:

@@ -64,6 +64,20 @@ def test_overlapping_exports_give_the_same_totals_at_once_and_one_after_the_othe
     assert all(result == results[0] for result in results)
 
 
+def test_rows_that_a_query_computes_are_not_counted_as_read_once_more(project: Any) -> None:
+    other = fresh(project, "p")
+    other.put("a.csv", export(range(20)))
+    other.others["kinds"] = {
+        "kind": "query",
+        "query": 'select kind, max("at") as at, count(*) as trips from trips group by kind',
+        "columns": {"kind": "text", "at": "timestamp", "trips": "integer"},
+        "key": ["kind"],
+        "event_time": "at",
+    }
+    assert totals(other) == {"read": 20, "accepted": 20, "quarantined": 0, "pending": 0}
+    assert {batch["source"] for batch in read_json(other.path / VALIDATED)["batches"]} == {"kinds", "trips"}
+
+
 def test_rows_that_repeat_others_are_said_and_counted_once(project: Any) -> None:
     other = fresh(project, "p")
     other.put("a.csv", export([*range(20), 3, 4]))
