@@ -25,6 +25,7 @@ EXTRA_OF: Mapping[str, str] = {  # by module
     "gymnasium": "rl",
     "stable_baselines3": "rl",
     "psycopg": "server",
+    "boto3": "s3",
     "mlxtend": "baskets",
     "umap": "umap",
     "model_signing": "signing",
@@ -55,7 +56,11 @@ def requirements_of(extra: str) -> list[str]:
     marker = f'extra == "{extra}"'
     lines = [line.partition(";") for line in metadata.requires("refit") or ()]
     own = [requirement.strip() for requirement, _, condition in lines if marker in condition.replace("'", '"')]
-    return [each for line in own for each in (requirements_of("torch") if line == "refit[torch]" else [line])]
+    return [
+        each
+        for line in own
+        for each in (requirements_of(line[len("refit[") : -1]) if line.startswith("refit[") else [line])
+    ]
 
 
 def not_installed(error: BaseException, needed_for: str, where: str = "") -> UserError | None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from registry.object_stores import s3_fault
 from registry.secrets import expanded, redacted
 from registry.sqlite_files import fault
 from registry.urls import sqlite_path, sqlite_url
@@ -133,8 +134,12 @@ def faults(store: Store) -> Iterator[None]:
     except RegistryError:
         raise
     except Exception as error:
-        if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3")):
+        if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3", "boto")):
             raise
+        if refusal := s3_fault(error):
+            raise RegistryError(
+                f"the artifact store of the registry at {store.shown} failed: {redacted(refusal)}"
+            ) from error
         first = redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
         advice = _REFUSALS.get(getattr(error, "error_code", ""), "check that it is reachable")
         said = fault(store.database, error) if store.database else f"{first}; {advice}"

@@ -1,4 +1,4 @@
-"""Servers that tests start for themselves: a PostgreSQL cluster, an MLflow server, a Prefect server."""
+"""Servers that tests start for themselves: a PostgreSQL cluster, an MLflow server, a Prefect server, AWS's stand-in."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,10 +111,11 @@ def execute(url: str, sql: str) -> list[tuple[object, ...]]:
 
 
 @contextmanager
-def mlflow_server(database: str, artifacts: str, **environ: str) -> Iterator[str]:
-    """An MLflow server over a database and an artifact store: its URL."""
+def mlflow_server(database: str, artifacts: str, *, serves: bool = True, **environ: str) -> Iterator[str]:
+    """An MLflow server over a database and an artifact store, which its clients see or not (`serves`): its URL."""
     port = free_port()
-    store = ["--backend-store-uri", database, "--artifacts-destination", artifacts]
+    where = ["--artifacts-destination"] if serves else ["--no-serve-artifacts", "--default-artifact-root"]
+    store = ["--backend-store-uri", database, *where, artifacts]
     url, command = f"http://127.0.0.1:{port}", [sys.executable, "-m", "mlflow", "server", *store]
     with _running([*command, "--port", str(port), "--workers", "1"], f"{url}/health", {**MLFLOW, **environ}):
         yield url
@@ -126,6 +128,34 @@ def prefect_server(home: Path) -> Iterator[str]:
     url, command = f"http://127.0.0.1:{port}/api", [Path(sys.executable).parent / "prefect", "server", "start"]
     with _running([*command, "--port", str(port), "--no-ui"], f"{url}/health", {"PREFECT_HOME": str(home)}):
         yield url
+
+
+BUCKET = "refit"
+
+
+@contextmanager
+def aws_server() -> Iterator[dict[str, str]]:
+    """A stand-in for AWS with an empty bucket: the variables with which boto3, DVC and MLflow find it."""
+    port = free_port()
+    url, command = f"http://127.0.0.1:{port}", [sys.executable, "-m", "moto.server", "-H", "127.0.0.1"]
+    keys = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "testing-only", "AWS_DEFAULT_REGION": "us-east-1"}
+    with _running([*command, "-p", str(port)], f"{url}/moto-api/data.json", {}):
+        environ = {"AWS_ENDPOINT_URL": url, **keys}
+        aws_client("s3", environ).create_bucket(Bucket=BUCKET)
+        yield environ
+
+
+def aws_client(service: str, environ: Mapping[str, str]) -> Any:
+    """A client of a service of the stand-in."""
+    import boto3
+
+    return boto3.client(
+        service,
+        endpoint_url=environ["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environ["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environ["AWS_SECRET_ACCESS_KEY"],
+        region_name=environ["AWS_DEFAULT_REGION"],
+    )
 
 
 @contextmanager

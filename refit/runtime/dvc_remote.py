@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from refit.errors import RefitError, message_of
+from refit.extras import install_extra
 from refit.files.artifacts import RECEIPT
 from refit.runtime.dvc_runner import repository
+from registry.object_stores import s3_fault
+from registry.secrets import redacted
 
 
 def has_remote(project: Path) -> bool:
@@ -25,7 +29,7 @@ def push(project: Path) -> bool:
     """
     if not has_remote(project):
         return False
-    with repository(project) as repo, _remote_faults("pushed to"):
+    with repository(project) as repo, _remote_faults(repo, "pushed to"):
         repo.push(run_cache=True)
     return True
 
@@ -44,7 +48,7 @@ def pull(project: Path, lock: bytes | None = None) -> None:
     try:
         if lock is not None:
             file.write_bytes(lock)
-        with repository(project) as repo, _remote_faults("pulled from"):
+        with repository(project) as repo, _remote_faults(repo, "pulled from"):
             repo.fetch(run_cache=True)
             repo.checkout(force=True, allow_missing=True)
             outputs = [out for out in repo.index.outs if out.hash_info]
@@ -61,9 +65,28 @@ def pull(project: Path, lock: bytes | None = None) -> None:
 
 
 @contextmanager
-def _remote_faults(what: str) -> Iterator[None]:
+def _remote_faults(repo: Any, what: str) -> Iterator[None]:
     """Turn what DVC and its file systems raise inside the block into a one-line RefitError."""
     try:
         yield
     except Exception as error:
-        raise RefitError(f"DVC's remote cannot be {what}: {message_of(error)}") from error
+        name = repo.config["core"]["remote"]
+        url = redacted(str((repo.config["remote"].get(name) or {}).get("url", name)))
+        raise RefitError(f"DVC's remote {url} cannot be {what}: {_reason(repo, error)}") from error
+
+
+def _reason(repo: Any, error: Exception) -> str:
+    if type(error).__name__ == "RemoteMissingDepsError" and "s3" in str(error):
+        return f"a library is missing: {install_extra('s3')}"
+    return redacted(s3_fault(error) or s3_fault(_bucket_fault(repo)) or message_of(error))
+
+
+def _bucket_fault(repo: Any) -> Exception | None:
+    """Return the error of the remote's bucket; DVC only counts what did not go there, or takes it for empty."""
+    try:
+        remote = repo.cloud.get_remote_odb()
+        if remote.fs.protocol == "s3":
+            remote.fs.fs.call_s3("list_objects_v2", Bucket=remote.path.partition("/")[0], MaxKeys=1)
+    except Exception as error:
+        return error
+    return None

@@ -2,110 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from servers import Database, free_port, mlflow_server, postgresql_server  # noqa: F401
+from servers import BUCKET, Database, aws_server, mlflow_server, postgresql_server  # noqa: F401
+from teams import Team
 
-from registry import versions
 from registry.ledger import Ledger
-from registry.store import Store
 
 pytestmark = pytest.mark.slow
 LENIENT = [f"--set=evaluate.gate.{key}" for key in ("max_loss=0.5", "min_gain_over_baseline=0")]
-
-
-@dataclass(frozen=True)
-class Team:
-    """What the machines of a team share, and their clones."""
-
-    environ: dict[str, str]
-    folder: Path
-
-    def clone(self, name: str, project: Path) -> Path:
-        """A clone of the project: its files without what a machine makes for itself."""
-        made = ("data", "models", "reports", ".refit", "dvc.lock", "run.yaml", "__pycache__")
-        shutil.copytree(project, self.folder / name, symlinks=True, ignore=shutil.ignore_patterns(*made))
-        return self.folder / name
-
-    def start(self, clone: Path, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "refit", *arguments, "--project", str(clone)],
-            env={**os.environ, **self.environ, "PREFECT_LOGGING_LEVEL": "CRITICAL"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-
-    def refit(self, clone: Path, *arguments: str, status: int = 0) -> str:
-        process = self.start(clone, *arguments)
-        said = process.communicate(timeout=600)[0]
-        assert process.returncode == status, said
-        return said
-
-    @property
-    def store(self) -> Store:
-        return Store(
-            self.environ["MLFLOW_TRACKING_URI"], self.folder / "here", self.environ["REFIT_LEDGER_URI"], "demo"
-        )
-
-    @property
-    def moves(self) -> list[tuple[str, str | None, str]]:
-        return [(each.action, each.from_version, each.to_version) for each in Ledger.of(self.store).entries("demo")]
-
-    @property
-    def champion(self) -> str | None:
-        return versions.registered(self.store, "demo").aliases.get("champion")
 
 
 @pytest.fixture
 def team(postgresql_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Team]:  # noqa: F811
     for name in ("mlflow", "refit"):
         Database(postgresql_server, name).create()
-    keys = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "testing-only", "AWS_DEFAULT_REGION": "us-east-1"}
-    port = free_port()
-    s3 = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _make_bucket(f"http://127.0.0.1:{port}", keys)
-        database = f"{postgresql_server.replace('postgresql', 'postgresql+psycopg')}/mlflow"
-        with mlflow_server(
-            database, "s3://refit/mlflow", MLFLOW_S3_ENDPOINT_URL=f"http://127.0.0.1:{port}", **keys
-        ) as url:
-            yield Team({"MLFLOW_TRACKING_URI": url, "REFIT_LEDGER_URI": f"{postgresql_server}/refit"}, tmp_path)
-    finally:
-        s3.terminate()
-        s3.wait()
-
-
-def _make_bucket(endpoint: str, keys: dict[str, str]) -> None:
-    import boto3
-    from botocore.exceptions import EndpointConnectionError
-
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id=keys["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=keys["AWS_SECRET_ACCESS_KEY"],
-        region_name=keys["AWS_DEFAULT_REGION"],
-    )
-    for _ in range(120):
-        try:
-            s3.create_bucket(Bucket="refit")
-            return
-        except EndpointConnectionError:
-            time.sleep(0.5)
-    raise TimeoutError("the S3 server did not start")
+    database = f"{postgresql_server.replace('postgresql', 'postgresql+psycopg')}/mlflow"
+    with aws_server() as aws, mlflow_server(database, f"s3://{BUCKET}/mlflow", **aws) as url:
+        yield Team({"MLFLOW_TRACKING_URI": url, "REFIT_LEDGER_URI": f"{postgresql_server}/refit"}, tmp_path)
 
 
 def test_what_one_machine_decides_holds_on_every_other_and_outlives_it(team: Team, finished: Path) -> None:

@@ -23,7 +23,15 @@ def ignored(root: Path) -> PathSpec[Any]:
 @pytest.mark.parametrize(
     "file",
     [
-        *(".env", "infra/compose/.env", "churn/.env.production", "keys/mlflow.pem", "keys/mlflow.key", ".netrc"),
+        *(
+            ".env",
+            "infra/compose/.env",
+            "churn/.env.production",
+            "infra/kubernetes/secret.env",
+            "keys/mlflow.pem",
+            "keys/mlflow.key",
+            ".netrc",
+        ),
         *(".dvc/config.local", "churn/.dvc/config.local"),
         *(".git/config", ".git/config.worktree", ".git/modules/data/config", ".git/logs/HEAD", ".git/FETCH_HEAD"),
     ],
