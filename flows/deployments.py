@@ -23,6 +23,7 @@ PREFECT_YAML = Path("prefect.yaml")
 POOL = "refit"
 SILENT_SECONDS = 90  # three heartbeats, after which a run counts as crashed
 FLOW_NAMES = ("continuous-training", "drift-watch", "batch-scoring")  # a server may run other flows too
+RESOURCES = ("cpu", "memory", "gpu", "deadline_seconds")  # what a deployment may ask for in a pool that has machines
 UNDER_WAY = ("Pending", "Submitting", "Running", "heartbeat")  # events that another one must follow
 
 _TEMPLATE = """\
@@ -185,10 +186,11 @@ def deploy(project: Path, environment: Mapping[str, str], *, log: Path, file: Pa
 
 
 def job_template(project: Path | None) -> dict[str, object]:
-    """Return the pool's job template: one command in one folder, without variables.
+    """Return the pool's job template: one command in one folder, and variables that change nothing.
 
     Prefect's own template has variables for command, environment and folder, which every request for a run may set.
-    `env` is left out rather than empty, since Prefect would fill an empty one from a request.
+    `env` is left out rather than empty, since Prefect would fill an empty one from a request. The variables are
+    those of `infra/kubernetes/pool.json`, so that one `prefect.yaml` can be deployed there and here.
 
     Args:
         project: the folder; None for a new one for each run, with the first `python` on the worker's PATH.
@@ -201,7 +203,7 @@ def job_template(project: Path | None) -> dict[str, object]:
             **where,
             "stream_output": True,
         },
-        "variables": {"type": "object", "properties": {}, "additionalProperties": False},
+        "variables": {"type": "object", "properties": {name: {} for name in RESOURCES}, "additionalProperties": False},
     }
 
 

@@ -41,11 +41,16 @@ def stage_function(stage: str) -> Callable[[Context], None]:
     return function
 
 
-def run_remembered(stage: str, context: Context, *, force: bool = False) -> dvc_runner.Outcome:
+def run_remembered(
+    stage: str, context: Context, *, force: bool = False, work: Callable[[Context], None] | None = None
+) -> dvc_runner.Outcome:
     """Run a stage in this process, unless nothing has changed since its last run under DVC.
 
     The champions of other models that compute features are written to a file before `featurize`, the current champion
     before `evaluate`. Changes that DVC cannot see are looked for where it sees none.
+
+    Args:
+        work: does the stage's work on another machine, and brings its outputs here; the stage's function if None.
     """
     if stage == "evaluate":
         from refit.models.incumbent import refresh
@@ -61,7 +66,7 @@ def run_remembered(stage: str, context: Context, *, force: bool = False) -> dvc_
         warm_start_file.refresh(context)
 
     def function() -> None:
-        stage_function(stage)(context)
+        (work or stage_function(stage))(context)
 
     outcome = dvc_runner.run_stage(context.project, stage, function, force=force, say=context.progress)
     if outcome == "unchanged" and (reason := unseen_by_dvc(stage, context)):
