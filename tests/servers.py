@@ -164,7 +164,7 @@ def _running(command: Sequence[str | Path], health: str, environ: Mapping[str, s
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     process = subprocess.Popen(command, env={**os.environ, **environ}, **quiet)
     try:
-        for _ in range(240):
+        for _ in range(600):
             try:
                 urllib.request.urlopen(health)
                 break
