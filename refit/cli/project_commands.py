@@ -44,6 +44,7 @@ def init(
     csv: Annotated[
         Path | None, typer.Option("--csv", help="your own table; without it, a small example is made")
     ] = None,
+    parquet: Annotated[Path | None, typer.Option("--parquet", help="the same, as Parquet")] = None,
     time: Annotated[str | None, typer.Option("--time", help="its column that tells when a row happened")] = None,
     label: Annotated[str | None, typer.Option("--label", help="its column to predict")] = None,
     key: Annotated[list[str] | None, typer.Option("--key", help="columns that name a row; repeatable")] = None,
@@ -82,5 +83,5 @@ def init(
         repository.made(folder, wanted=git),
     ):
         project_folder.create(
-            folder, csv=csv, time=time, label=label, key=tuple(key or ()), horizons=ahead, hints=hints
+            folder, csv=csv, parquet=parquet, time=time, label=label, key=tuple(key or ()), horizons=ahead, hints=hints
         )

@@ -56,7 +56,7 @@ def _decode(line: bytes, file: CsvFile) -> str:
         UserError: it does not have the file's encoding; the message names a likely one.
     """
     if line.startswith(b"PAR1"):
-        raise UserError(f"{file.name} is Parquet, and --csv takes CSV; write its rows as CSV, at first at least")
+        raise UserError(f"{file.name} is Parquet, and --csv takes CSV; name it by --parquet")
     if re.match(rb'\s*([{\[]\s*$|\{"|\[[{"])', line):
         raise UserError(f"{file.name} is JSON, and --csv takes CSV; write its rows as CSV")
     if wide := text_streams.wide_encoding(line):

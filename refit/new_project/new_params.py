@@ -228,7 +228,7 @@ def _source(reading: TableReading, events: YamlTree) -> YamlTree:
     return {
         "kind": "files",
         "path": f"raw/*{''.join(reading.file.path.suffixes[-2:])}",
-        "delimiter": reading.file.delimiter,
+        **({} if reading.is_parquet else {"delimiter": reading.file.delimiter}),
         **({"encoding": reading.file.encoding} if reading.file.encoding != "utf-8" else {}),
         **({"skip_lines": reading.file.skip_lines} if reading.file.skip_lines else {}),
         "nulls": list(reading.nulls),

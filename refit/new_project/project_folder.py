@@ -45,6 +45,7 @@ def create(
     folder: Path,
     *,
     csv: Path | None,
+    parquet: Path | None = None,
     time: str | None,
     label: str | None,
     key: tuple[str, ...],
@@ -61,29 +62,31 @@ def create(
     Raises:
         UserError: the folder holds a project already, a role is ambiguous, or a first run would refuse the table.
     """
-    if csv is None and (folder / "params.yaml").is_file() and not os.path.lexists(folder / "dvc.yaml"):
+    own = _own_table(csv, parquet, hints)
+    if own is None and (folder / "params.yaml").is_file() and not os.path.lexists(folder / "dvc.yaml"):
         given = "--timezone" if hints.zone != Hints.zone else _first_option(time, label, key, horizons, hints)
         _complete(folder, given)
         return
     for name in ("params.yaml", "dvc.yaml", PREFECT_YAML):
         if os.path.lexists(folder / name):
             raise UserError(f"{folder} holds a project already ({name}); name another folder, or edit that file")
-    if csv is not None and (csv.is_fifo() or csv.is_socket()):
-        raise UserError(f"{csv} is a pipe or a socket; write its rows to a CSV file, and name that")
-    if csv is None and (option := _first_option(time, label, key, horizons, hints)):
+    if own is None and (option := _first_option(time, label, key, horizons, hints)):
         raise UserError(f"{option} describes a table of your own: name its file by --csv, or leave {option} out")
-    if csv is not None:
-        reading, table = read_table(csv, key=key, time=time, label=label, horizons=horizons, hints=hints), csv.name
+    if own is not None:
+        is_parquet, table = own is parquet, own.name
+        reading = read_table(
+            own, is_parquet=is_parquet, key=key, time=time, label=label, horizons=horizons, hints=hints
+        )
     else:
         table = EXAMPLE
-    _require_room(folder, table, csv)
+    _require_room(folder, table, own)
     with _all_or_nothing(folder):
         with atomic(folder / "raw" / table) as scratch:
-            if csv is not None:
-                shutil.copyfile(csv, scratch)
+            if own is not None:
+                shutil.copyfile(own, scratch)
             else:
                 scratch.write_text("\n".join(_subscriptions()) + "\n")
-        if csv is None:
+        if own is None:
             zone = Hints(zone=hints.zone)
             reading = read_table(
                 folder / "raw" / table, key=("subscription",), time="renewal", label="churned", hints=zone
@@ -93,18 +96,34 @@ def create(
         params, label_leaks = look(folder, params_of(name, reading), table)
         # Delete what `look` created: `raw/` may change before the first run, as in any project.
         _delete_new(folder, before | set((folder / "raw").rglob("*")))
-        _write(folder / "params.yaml", _commented(params, reading, generated=csv is None))
+        _write(folder / "params.yaml", _commented(params, reading, generated=own is None))
         _write(folder / schema.FILE, schema.written())
         _write_stages(folder, ("raw",))
         _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
         if provenance.repository(folder) in (None, folder.resolve()):
             ci_files.write(folder)
         if not (folder / "README.md").exists():
-            _write(folder / "README.md", _readme(name, table, reading, generated=csv is None))
-        _write_gitignore(folder / ".gitignore", _OWN_DATA if csv is not None else _GENERATED)
+            _write(folder / "README.md", _readme(name, table, reading, generated=own is None))
+        _write_gitignore(folder / ".gitignore", _OWN_DATA if own is not None else _GENERATED)
         dvc_runner.initialise(folder)
         prepare(folder)
     print_result(folder, table, reading, label_leaks)
+
+
+def _own_table(csv: Path | None, parquet: Path | None, hints: Hints) -> Path | None:
+    """The user's file, if there is one.
+
+    Raises:
+        UserError: there are two, it is no file, or an option is given that only texts need.
+    """
+    if csv is not None and parquet is not None:
+        raise UserError("--csv and --parquet are two tables; a project starts with one: leave one out")
+    own = parquet if csv is None else csv
+    if own is not None and (own.is_fifo() or own.is_socket()):
+        raise UserError(f"{own} is a pipe or a socket; write its rows to a file, and name that")
+    if parquet is not None and hints.encoding != Hints.encoding:
+        raise UserError("--encoding is of texts, and Parquet says itself how it is written; leave --encoding out")
+    return own
 
 
 def _complete(folder: Path, option: str) -> None:

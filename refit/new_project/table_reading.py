@@ -1,4 +1,4 @@
-"""Infers types, time, key and label of a CSV file; a role is inferred only if just one column fits."""
+"""Infers types, time, key and label of a CSV or Parquet file; a role is inferred only if just one column fits."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from refit.new_project.column_names import sql_name
 from refit.new_project.column_reading import Column, named_columns, read_column
 from refit.new_project.label_reading import find_label, only_column, positive_of, spread_of, task_of
 from refit.new_project.layout_reading import detect_layout, require_utf8
+from refit.new_project.parquet_reading import load_texts
 from refit.new_project.period_reading import empty_at_times, read_band, read_label_delay, read_period
 from refit.new_project.series_reading import Series, read_series, simultaneous_leaks
 from refit.new_project.split_reading import GivenSplit, read_split
@@ -68,19 +69,21 @@ class TableReading:
     split: GivenSplit | None = None  # if a column assigns rows to windows
     zone: str = "UTC"
     series: Series | None = None  # if the label's next steps are to be forecast
+    is_parquet: bool = False
     giveaways: tuple[Giveaway, ...] = ()  # columns that leak the label of a forecast's own time
 
 
 def read_table(
     path: Path,
     *,
+    is_parquet: bool = False,
     key: tuple[str, ...],
     time: str | None,
     label: str | None,
     horizons: tuple[int, ...] = (),
     hints: Hints = Hints(),
 ) -> TableReading:
-    """Read a CSV file, which may be compressed, and infer the roles of its columns.
+    """Read a CSV file, which may be compressed, or a Parquet file, and infer the roles of its columns.
 
     Args:
         horizons: the steps ahead to forecast; `key` then names the columns that identify a series.
@@ -90,10 +93,10 @@ def read_table(
     """
     import duckdb
 
-    file = detect_layout(path, hints.encoding)
+    file = CsvFile(path, path.name) if is_parquet else detect_layout(path, hints.encoding)
     with duckdb.connect(config={"threads": 1}) as connection:  # each column is little work
         connection.execute("set TimeZone = 'UTC'")
-        table = _load_texts(file)
+        table = load_texts(connection, path) if is_parquet else _load_texts(file)
         by_name = {column.name: column for column in named_columns(connection, table.column_names)}
         _require_columns(by_name, path, key, time, label, hints)
         columns, nulls, table = _read_columns(connection, table, list(by_name.values()), file, time, hints)
@@ -123,6 +126,7 @@ def read_table(
         return TableReading(
             columns=columns,
             file=file,
+            is_parquet=is_parquet,
             nulls=nulls,
             rows=len(table),
             key=row_key,

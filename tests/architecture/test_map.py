@@ -32,3 +32,16 @@ def test_every_package_of_the_library_is_a_layer(root: Path) -> None:
     assert [
         room for room in named if not re.search(rf"^{re.escape(room)}\b|[|,] {re.escape(room)}\b", drawn, re.M)
     ] == []
+
+
+def test_contributing_says_why_each_library_of_the_core_is_capped(root: Path) -> None:
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    capped = {re.split(r"[<>=]", line)[0] for line in project["dependencies"] if "<" in line or "==" in line}
+    text = (root / "CONTRIBUTING.md").read_text()
+    table = text[text.index("| capped | because |") : text.index("## House rules")]
+    named = {
+        name
+        for row in table.splitlines()
+        for name in re.findall(r"`([\w-]+)`", row.split("|")[1] if "|" in row else "")
+    }
+    assert named == capped
