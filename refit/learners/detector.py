@@ -9,7 +9,7 @@ import numpy as np
 
 from refit.errors import UserError, first_line
 from refit.files.artifacts import digest, write_manifest
-from refit.learners import canonical, project_files, safe
+from refit.learners import canonical, estimator_files, project_files, safe
 from refit.learners.blas import one_blas_thread
 from refit.learners.contract import (
     DESCRIPTION,
@@ -32,7 +32,7 @@ from refit.schemas.model_description import AnomalyLearner, ModelDescription
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WEIGHTS, VOLUMES = "detector.skops", "volumes.safetensors"
+WEIGHTS, VOLUMES = "detector", "volumes.safetensors"
 
 
 class Detector(OfNumbers):
@@ -119,11 +119,11 @@ class Detector(OfNumbers):
 
     def save(self, folder: Path) -> None:
         assert self._volumes is not None
-        safe.save_skops(self._model, folder / WEIGHTS)
+        weights, own_estimator = estimator_files.save(self._model, folder, WEIGHTS)
         volumes = {"scores": self._volumes.scores, "log_volumes": self._volumes.log_volumes}
         safe.save_arrays({**volumes, **self._scaling.arrays()}, folder / VOLUMES)
         project_files.store_code(self.spec, folder)
-        own = AnomalyLearner(limit=self._limit, weights=WEIGHTS)
+        own = AnomalyLearner(limit=self._limit, weights=weights, own_estimator=own_estimator)
         describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
 
@@ -133,13 +133,13 @@ class Detector(OfNumbers):
         own, arrays = description.own(AnomalyLearner), safe.load_arrays(folder / VOLUMES)
         learner._scaling, learner._limit = Scaling.of_arrays(arrays), own.limit
         learner._volumes = Volumes(arrays["scores"], arrays["log_volumes"])
-        learner._model = safe.load_skops(folder / WEIGHTS, project_files.trusted(spec))
+        learner._model = estimator_files.load(folder / own.weights, own.own_estimator, spec)
         return learner
 
     def unsafe_reason(self) -> str | None:
         if self.spec.source and (reason := project_files.unsafe_reason(self.spec)):
             return reason
-        return safe.unsafe_reason(self._model, project_files.trusted(self.spec))
+        return estimator_files.unsafe_reason(self._model, self.spec)
 
     def digest(self) -> str:
         assert self._volumes is not None

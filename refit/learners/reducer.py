@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from refit.errors import UserError, first_line
 from refit.files.artifacts import digest, write_manifest
-from refit.learners import canonical, project_files, safe
+from refit.learners import canonical, estimator_files, project_files, safe
 from refit.learners.blas import one_blas_thread
 from refit.learners.contract import (
     DESCRIPTION,
@@ -33,7 +34,7 @@ from refit.schemas.model_description import ModelDescription, ReductionLearner
 if TYPE_CHECKING:
     import pyarrow as pa
 
-WEIGHTS, REFERENCE = "reducer.skops", "reference.safetensors"
+WEIGHTS, REFERENCE = "reducer", "reference.safetensors"
 SCALE = "scale"  # an argument of ours: whether each column gets a standard deviation of 1
 NEIGHBOURS = 5  # of trustworthiness, and of rows that are restored by their neighbours
 CLOSE = 10  # training rows of which one gives a new row its place
@@ -96,7 +97,8 @@ class Reducer(OfNumbers):
         with self._gathered() as messages:
             try:
                 model = clone(self._model)
-                placed = np.asarray(model.fit_transform(points), dtype=np.float64)
+                shown = {"progress": progress} if "progress" in signature(model.fit).parameters else {}
+                placed = np.asarray(model.fit_transform(points, **shown), dtype=np.float64)
             except (ValueError, TypeError, MemoryError, RuntimeError) as error:
                 raise could_not_fit(self.spec, first_line(error)) from error
         if placed.ndim != 2 or len(placed) != len(points) or not np.isfinite(placed).all():
@@ -109,8 +111,8 @@ class Reducer(OfNumbers):
                 f"learner {self.spec.name!r} ({self.spec.kind}) keeps {placed.shape[1]} coordinates of {varied} "
                 f"columns that vary, which is no reduction: set n_components to {max(varied - 1, 1)} at most"
             )
-        untrusted = safe.untrusted_types(model, project_files.trusted(self.spec))
-        self._fitted = model if hasattr(model, "transform") and not untrusted else None
+        is_stored = hasattr(model, "transform") and estimator_files.unsafe_reason(model, self.spec) is None
+        self._fitted = model if is_stored else None
         self._alone = self._fitted is not None and _depends_on_others(self._fitted, points[:8])
         self._restores = self._fitted is not None and _restores(self._fitted, placed[:2], points.shape[1])
         random = np.random.default_rng(self.spec.seed)
@@ -193,15 +195,17 @@ class Reducer(OfNumbers):
 
     def save(self, folder: Path) -> None:
         assert self._scaling is not None
+        weights, own_estimator = None, None
         if self._fitted is not None:
-            safe.save_skops(self._fitted, folder / WEIGHTS)
+            weights, own_estimator = estimator_files.save(self._fitted, folder, WEIGHTS)
         safe.save_arrays(self._arrays(), folder / REFERENCE)
         project_files.store_code(self.spec, folder)
         own = ReductionLearner(
-            weights=WEIGHTS if self._fitted is not None else None,
+            weights=weights,
             restores=self._restores,
             alone=self._alone,
             in_features=self._in_features,
+            own_estimator=own_estimator,
         )
         describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
@@ -219,7 +223,7 @@ class Reducer(OfNumbers):
         learner._reference, learner._placed = arrays["reference"], arrays["placed"]
         learner.width, learner._in_features = arrays["placed"].shape[1], own.in_features
         learner._means, learner._restores, learner._alone = arrays["column_means"], own.restores, own.alone
-        learner._fitted = safe.load_skops(folder / own.weights, project_files.trusted(spec)) if own.weights else None
+        learner._fitted = estimator_files.load(folder / own.weights, own.own_estimator, spec) if own.weights else None
         return learner
 
     def unsafe_reason(self) -> str | None:

@@ -21,9 +21,6 @@ from refit.errors import RefitError, first_line
 TRUSTED_TYPES = (
     "functools.partial",
     "numpy.dtype",
-    "refit.learners.networks.autoencoder.Autoencoder",
-    "refit.learners.tails.COPOD",
-    "refit.learners.tails.ECOD",
     "scipy.sparse._csr.csr_matrix",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
@@ -47,6 +44,10 @@ TRUSTED_TYPES = (
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.tree._tree.Tree",
     "sklearn.utils.validation.check_array",
+    # ours, in models of earlier versions only (`estimator_files`): these paths have to stay
+    "refit.learners.networks.autoencoder.Autoencoder",
+    "refit.learners.tails.COPOD",
+    "refit.learners.tails.ECOD",
 )
 
 

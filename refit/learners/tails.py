@@ -6,6 +6,7 @@ the others that are scored with it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +25,14 @@ class _Tails(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         apart = points - points.mean(axis=0)
         self.left_ = (apart**3).mean(axis=0) < 0  # columns whose left tail is the longer one
         return self
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learned, to be stored."""
+        return {"sorted": self.sorted_, "left": self.left_}
+
+    def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `arrays` gave."""
+        self.sorted_, self.left_ = arrays["sorted"], arrays["left"]
 
     def _surprises(self, X: Any) -> tuple[Floats, Floats, Floats]:
         """(rows, columns) negative log of the left tail's probability, of the right tail's, and of the longer one's."""

@@ -13,7 +13,7 @@ from refit.schemas.artifact import Artifact, Part, omitted
 from refit.schemas.postprocessing import StoredCalibration, StoredIntervals
 
 __all__ = ["AnomalyLearner", "ClusteringLearner", "EncodedLearner", "ModelDescription", "ReductionLearner"]
-__all__ += ["TransformedLearner"]
+__all__ += ["OwnEstimator", "TransformedLearner"]
 
 P = TypeVar("P", bound=Part)
 
@@ -65,6 +65,13 @@ class EncodedLearner(Part):
     arguments: Mapping[str, object] = omitted({})  # all arguments of a network, as defaults may change after it
 
 
+class OwnEstimator(Part):
+    """An estimator of Refit inside a learner; its arrays are in a file of their own."""
+
+    name: str  # see `refit.learners.estimator_files`; no path, so that its module may move
+    params: Mapping[str, str | int | float]
+
+
 class ReductionLearner(Part):
     """Entries of a dimension reduction."""
 
@@ -76,6 +83,7 @@ class ReductionLearner(Part):
     in_features: bool = omitted(
         False
     )  # neighbours are in the units of the features; of older models in their own scale
+    own_estimator: OwnEstimator | None = omitted(None)
 
 
 class TransformedLearner(Part):
@@ -93,6 +101,7 @@ class AnomalyLearner(Part):
 
     limit: float  # the score above which a row is called an anomaly
     weights: str  # the file of the fitted detector
+    own_estimator: OwnEstimator | None = omitted(None)
 
 
 class ClusteringLearner(Part):

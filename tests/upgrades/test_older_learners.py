@@ -1,4 +1,4 @@
-"""Learners that were stored before their files had schemas: streams, association rules and a naive guess."""
+"""Learners stored by earlier versions: before their files had schemas, and when skops named our own classes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from refit.schemas.online_state import LinearState, PartialFitState
 
 STORED = Path(__file__).parent / "learners"
 STREAM = pa.table({"x": [0.12573022, -0.13210486, 0.64042265], "z": [0.10490012, -0.53566937, 0.36159505]})
+POINTS = pa.table({"x": [0.126, -0.132, 0.64], "y": [10.49, -5.357, 3.616], "z": [-0.7, 1.2, 0.31]})
 BASKETS = pa.table({"items": ["bread,butter,lemon,tea", "milk", "figs,salt"]})
 
 
@@ -25,6 +26,8 @@ BASKETS = pa.table({"items": ["bread,butter,lemon,tea", "milk", "figs,salt"]})
         ("online_river", STREAM, "river", "35c470caafb982103891f2268d1ad083fa92e2be8ed8bc9ef7d6fe5fb192ddcf"),
         ("online_partial_fit", STREAM, "sklearn", "277e4074d1f9a4a380f9683bed3615d82a933517b62a465010db23ee09e950c0"),
         ("fp_growth", BASKETS, "refit", "dbcd6c1d5a53bc714533c36f2aa31a916ca305ea72cc3f57e1cda6d37fe37ea9"),
+        ("ecod", POINTS, "refit", "3129d4626ab2d52c18328dda32c66db5455ce5630684bcbf2dba895b71e170ca"),
+        ("autoencoder", POINTS, "refit", "9104e410bbdca96f68df8102f47a138a97bf239590539108f542b4c594ccc2b3"),
         ("baseline", STREAM, "refit", "cbfe8c5502cdb7f6d362ce0da3f764a5396d0a838553aa61ac73cdf648ba1394"),
     ],
 )

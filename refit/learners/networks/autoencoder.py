@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+
+from refit.runtime.context import Progress, silent
 
 Floats = NDArray[np.float64]
 
@@ -35,48 +38,22 @@ class Autoencoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.batch_rows = batch_rows
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, progress: Progress = silent) -> Self:
         """Train on (rows, columns) numbers.
 
         Raises:
             ValueError: an argument is not a positive number.
+            UserError: the training diverges.
         """
         for name in ("n_components", "hidden", "epochs", "learning_rate", "batch_rows"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is a positive number; found {getattr(self, name)!r}")
-        import torch
+        from refit.learners.networks.bottleneck import trained
 
         points = np.asarray(X, dtype=np.float64)
         self.mean_, deviations = points.mean(axis=0), points.std(axis=0)
         self.scale_ = np.where(deviations > 0, deviations, 1.0)
-        rows = torch.tensor((points - self.mean_) / self.scale_, dtype=torch.float32)
-        width = rows.shape[1]
-        sizes = (
-            (width, self.hidden),
-            (self.hidden, self.n_components),
-            (self.n_components, self.hidden),
-            (self.hidden, width),
-        )
-        random = torch.Generator().manual_seed(self.random_state)
-        weights = []
-        for before, after in sizes:
-            bound = (6 / (before + after)) ** 0.5  # Glorot and Bengio 2010
-            weights.append((torch.rand(before, after, generator=random) * 2 - 1) * bound)
-            weights.append(torch.zeros(after))
-        for each in weights:
-            each.requires_grad_(True)
-        optimizer = torch.optim.Adam(weights, lr=self.learning_rate)
-        for _ in range(self.epochs):
-            order = torch.randperm(len(rows), generator=random)
-            for start in range(0, len(rows), self.batch_rows):
-                optimizer.zero_grad()
-                batch = rows[order[start : start + self.batch_rows]]
-                coded = torch.tanh(batch @ weights[0] + weights[1]) @ weights[2] + weights[3]
-                restored = torch.tanh(coded @ weights[4] + weights[5]) @ weights[6] + weights[7]
-                loss = ((restored - batch) ** 2).mean()
-                loss.backward()
-                optimizer.step()
-        self.weights_ = [each.detach().numpy().astype(np.float64) for each in weights]
+        self.weights_ = trained((points - self.mean_) / self.scale_, self.get_params(), progress)
         return self
 
     def transform(self, X: Any) -> Floats:
@@ -93,3 +70,13 @@ class Autoencoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _half(values: Floats, weights: list[Floats]) -> Floats:
         first, bias, second, last = weights
         return np.asarray(np.tanh(values @ first + bias) @ second + last, dtype=np.float64)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """What was learned, to be stored."""
+        weights = {f"weights{index}": each for index, each in enumerate(self.weights_)}
+        return {"mean": self.mean_, "scale": self.scale_, **weights}
+
+    def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over what `arrays` gave."""
+        self.mean_, self.scale_ = arrays["mean"], arrays["scale"]
+        self.weights_ = [arrays[f"weights{index}"] for index in range(len(arrays) - 2)]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -20,9 +21,28 @@ from refit.learners.contract import CurvePoint
 from refit.learners.networks.optimisers import Plateau
 from refit.runtime.context import Progress, silent
 
-__all__ = ["Checkpoint", "State", "identity"]
+__all__ = ["Checkpoint", "Resumable", "State", "identity"]
 
 FORMAT = 2  # incremented when a file of older code would give another model
+
+
+class Resumable(Protocol):
+    """What a checkpoint holds of a fit."""
+
+    def tensors(self) -> Mapping[str, Tensor]: ...
+
+    def entries(self) -> BaseModel:
+        """The rest, for JSON."""
+
+    def restore(self, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
+        """Take over what `tensors` and `entries` gave.
+
+        Raises:
+            ValueError: they are no state of such a fit, which is then as if nothing had been restored.
+        """
+
+    def reached(self) -> str:
+        """How far the fit is, in words."""
 
 
 class PlateauState(BaseModel):
@@ -83,8 +103,9 @@ class State:
             plateau=PlateauState.model_validate(self.plateau),
         )
 
-    def restore(self, tensors: Mapping[str, Tensor], entries: Entries) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
         """Take over what `tensors` and `entries` gave."""
+        entries = Entries.model_validate(content)
         groups: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             group, _, inner = name.partition("/")
@@ -108,6 +129,9 @@ class State:
         if "random" in groups:  # a finished fit of an older version has none
             _restore_generators(self, groups["random"])
 
+    def reached(self) -> str:
+        return f"epoch {self.epoch}"
+
 
 @dataclass
 class Checkpoint:
@@ -118,13 +142,15 @@ class Checkpoint:
     learner: str
     every_seconds: float = 1.0
     progress: Progress = silent
+    cost: float = 0.0  # times what the last file took to write pass before the next
     _written: float = field(default_factory=time.monotonic)
+    _took: float = 0.0
 
     @property
     def path(self) -> Path:
         return self.folder / f"{self.identity}.safetensors"
 
-    def restore(self, state: State) -> None:
+    def restore(self, state: Resumable) -> None:
         """Go on from the file, if there is one of this very fit; any other is left alone."""
         from safetensors import SafetensorError, safe_open
 
@@ -135,19 +161,23 @@ class Checkpoint:
                 content = json.loads((file.metadata() or {})["refit"])
                 if content.pop("identity") != self.identity:
                     raise ValueError("it is of another fit")
-                entries = Entries.model_validate(content)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            state.restore(tensors, content)
         except (SafetensorError, OSError, LookupError, ValueError) as error:
             self.progress(f"warning: {self.path} cannot be used ({first_line(error)}); {self.learner} starts again")
             return
-        state.restore(tensors, entries)
-        self.progress(f"note: {self.learner} goes on from its checkpoint after epoch {state.epoch}")
+        self.progress(f"note: {self.learner} goes on from its checkpoint after {state.reached()}")
 
-    def write(self, state: State) -> None:
-        """Write the state, unless the last file is younger than `every_seconds`. A full disk is only a warning."""
+    def write(self, state: Resumable, *, at_once: bool = False) -> None:
+        """Write the state, unless the last file is younger than `every_seconds`. A full disk is only a warning.
+
+        Args:
+            at_once: however young the last file is.
+        """
         from safetensors.torch import save
 
-        if time.monotonic() - self._written < self.every_seconds:
+        started = time.monotonic()
+        if not at_once and started - self._written < max(self.every_seconds, self.cost * self._took):
             return
         entries = {"identity": self.identity, **state.entries().model_dump()}
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.tensors().items()}
@@ -157,6 +187,7 @@ class Checkpoint:
         except (OSError, RefitError) as error:
             self.progress(f"warning: no checkpoint of {self.learner} ({first_line(error)}); the fit goes on without it")
         self._written = time.monotonic()
+        self._took = self._written - started
 
 
 def identity(described: Mapping[str, object], tensors: Iterable[Tensor]) -> str:

@@ -55,6 +55,7 @@ class Task:
     batch_loss: BatchLoss = field(default=lambda *batch: loss_of_batch(*batch))
     on_epoch: Callable[[EpochReport], None] | None = None
     judge: Callable[[Sequence[CurvePoint], int], None] | None = None  # of the curve so far: may end the fit
+    shuffle: torch.Generator | None = None  # draws the order of the rows; one of `seed` if None
     progress: Progress = silent
 
 
@@ -81,7 +82,8 @@ def train(
     scaler = torch.amp.GradScaler(device.type, enabled=params.precision == "16-mixed")
     averaged = AveragedModel(network, avg_fn=_moving_average(params.ema)) if params.ema else None
     predicting = averaged.module if averaged else network
-    state = State(network, optimizer, scaler, averaged, torch.Generator().manual_seed(task.seed), Plateau(params))
+    shuffle = task.shuffle or torch.Generator().manual_seed(task.seed)
+    state = State(network, optimizer, scaler, averaged, shuffle, Plateau(params))
     if checkpoint:
         checkpoint.restore(state)
     if task.judge and state.curve:

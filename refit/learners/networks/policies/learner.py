@@ -25,6 +25,7 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     describe,
+    stored_spec,
 )
 from refit.learners.networks.policies.network import PolicyForm, PolicyNetwork
 from refit.learners.networks.policies.params import settings_of
@@ -38,9 +39,12 @@ from refit.schemas.model_description import ModelDescription
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from refit.learners.networks.checkpoints import Checkpoint
+
 __all__ = ["Policy"]
 
 WEIGHTS = "model.safetensors"
+CHECKPOINT_COST = 10.0  # times what a checkpoint took to write pass before the next, unless it is time for a check
 TRAINING_EPISODES = 20  # played at each check, to show how the policy does in the episodes that it learns from
 
 
@@ -105,12 +109,11 @@ class Policy:
         iterations: int | None,
         progress: Progress,
     ) -> FitReport:
+        from refit.learners.networks.policies.state import CheckHistory
         from refit.learners.networks.policies.training import Start, TrainingControl, require_actions, trained
 
         own, gain = self._settings.own, metric_named(self.spec.metric).gain
-        curve: list[CurvePoint] = []
-        best: PolicyNetwork | None = None
-        taken, started = 0, time.monotonic()
+        history, around, started = CheckHistory(), surroundings.get(), time.monotonic()
         with open_environment(self.spec.problem) as environment:
             episodes = environment.episodes(train.select(list(self.spec.features)))
             unseen = [] if validation is None else environment.episodes(validation[0].select(list(self.spec.features)))
@@ -122,28 +125,59 @@ class Policy:
                 return self.spec.score(np.zeros(len(played), dtype=np.int64), earned)
 
             def check(network: PolicyNetwork, steps: int) -> bool:
-                nonlocal best, taken, started
+                nonlocal started
                 if not unseen:
                     return True
                 point = CurvePoint(steps, score(network, episodes[-TRAINING_EPISODES:]), score(network, unseen))
-                curve.append(point)
-                if best is None or gain(point.validation, curve[taken].validation) > 0:
-                    best, taken = network, len(curve) - 1
-                self._report(curve, time.monotonic() - started)
+                history.add(point, network, gain)
+                self._report(history.curve, time.monotonic() - started)
                 started = time.monotonic()
-                return own.patience is None or len(curve) - 1 - taken < own.patience
+                return own.patience is None or len(history.curve) - 1 - history.taken < own.patience
+
+            def judge() -> None:
+                if around.judge is not None:
+                    around.judge(history.curve, own.steps)
 
             def show(steps: int) -> None:
-                score = f", {self.spec.metric} {curve[-1].validation:.4g} on validation" if curve else ""
+                score = (
+                    f", {self.spec.metric} {history.curve[-1].validation:.4g} on validation" if history.curve else ""
+                )
                 progress(f"training {self.spec.name}, steps{score}", steps, own.steps)
 
             start = None if before is None else Start(before._fitted, int(before.digest()[:8], 16))
-            if start is not None:
-                check(start.network, 0)
-            control = TrainingControl(check, iterations, show)
+            checkpoint = self._checkpoint(train, validation, iterations, before, progress)
+            control = TrainingControl(check, history, iterations, show, checkpoint, judge)
             last = trained(self.spec.problem, episodes, self._settings, self.spec.seed, control, start)
-        self._network = best or last
-        return FitReport(curve[taken].iteration if curve else iterations or own.steps, tuple(curve))
+        self._network, curve = history.best or last, tuple(history.curve)
+        return FitReport(curve[history.taken].iteration if curve else iterations or own.steps, curve)
+
+    def _checkpoint(
+        self,
+        train: pa.Table,
+        validation: tuple[pa.Table, Labels] | None,
+        iterations: int | None,
+        before: Policy | None,
+        progress: Progress,
+    ) -> Checkpoint | None:
+        """The checkpoint of this very training, if there is a folder for it."""
+        from refit.learners.networks.checkpoints import Checkpoint, identity
+
+        around = surroundings.get()
+        if around.checkpoints is None:
+            return None
+        features = list(self.spec.features)
+        rows = [train.select(features), *([] if validation is None else [validation[0].select(features)])]
+        described = {
+            **stored_spec(self.spec),
+            "iterations": iterations,
+            "before": None if before is None else before.digest(),
+            "rows": [each.to_pydict() for each in rows],
+            "libraries": _libraries(),
+        }
+        name = identity(described, ())
+        return Checkpoint(
+            around.checkpoints, name, self.spec.name, around.every_seconds, progress, cost=CHECKPOINT_COST
+        )
 
     def _report(self, curve: list[CurvePoint], seconds: float) -> None:
         around, own = surroundings.get(), self._settings.own
@@ -174,11 +208,8 @@ class Policy:
     def save(self, folder: Path) -> None:
         network = self._fitted
         safe.save_arrays(dict(network.arrays), folder / WEIGHTS)
-        names = ("gymnasium", "stable-baselines3", "torch")
-        libraries = {name: metadata.version(name).split("+")[0] for name in names}
-        describe(self, StoredPolicy(policy=network.form, weights=WEIGHTS, trained_with=libraries)).write(
-            folder / DESCRIPTION
-        )
+        own = StoredPolicy(policy=network.form, weights=WEIGHTS, trained_with=_libraries())
+        describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
 
     @classmethod
@@ -202,3 +233,8 @@ class Policy:
         if self._network is None:
             raise RefitError(f"learner {self.spec.name!r} was asked to store itself before it was fitted")
         return self._network
+
+
+def _libraries() -> dict[str, str]:
+    """Versions of what trains a policy."""
+    return {name: metadata.version(name).split("+")[0] for name in ("gymnasium", "stable-baselines3", "torch")}

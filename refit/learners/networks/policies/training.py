@@ -21,24 +21,18 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from refit.errors import UserError
+from refit.learners.networks.checkpoints import Checkpoint
 from refit.learners.networks.determinism import deterministic
-from refit.learners.networks.policies.network import Floats, PolicyForm, PolicyNetwork, flat
+from refit.learners.networks.policies.network import PolicyForm, PolicyNetwork
 from refit.learners.networks.policies.params import PolicySettings, algorithm_class
+from refit.learners.networks.policies.state import CheckHistory, PolicyState
+from refit.learners.networks.policies.training_episodes import TrainingEpisodes
 from refit.problems.contract import Problem
-from refit.problems.episodes import (
-    TRAINING,
-    Episode,
-    ResetOptions,
-    environment_errors,
-    finite_reward,
-    make_env,
-    seed_for,
-)
+from refit.problems.episodes import Episode
 
 __all__ = ["TrainingControl", "require_actions", "trained"]
 
 Check = Callable[[PolicyNetwork, int], bool]  # of the policy after some steps: whether to go on
-Info = dict[str, Any]  # that gymnasium returns with an observation
 ACTIVATIONS: Mapping[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU}
 
 
@@ -47,8 +41,11 @@ class TrainingControl:
     """What goes on next to the learning: checks, progress, and where it stops."""
 
     check: Check  # called every `PolicySettings.check_every` steps, and at the end
+    history: CheckHistory  # what `check` adds to, and a checkpoint gives back
     stop_at: int | None = None  # stop after so many steps, and return that policy
     progress: Callable[[int], None] = field(default=lambda steps: None)
+    checkpoint: Checkpoint | None = None
+    on_restored: Callable[[], None] = field(default=lambda: None)  # called once `history` is that of a checkpoint
 
 
 @dataclass(frozen=True)
@@ -59,62 +56,30 @@ class Start:
     number: int  # of the policy: other episodes are played than those that it was trained in
 
 
-class TrainingEpisodes(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """An environment in which each episode has the features of a row, drawn by chance, and a seed that no row has."""
-
-    def __init__(self, problem: Problem, episodes: Sequence[Episode], seeds: Sequence[int], index: int) -> None:
-        super().__init__(make_env(problem))
-        self._name = str(problem.options.environment)
-        self._random = np.random.default_rng([TRAINING, seeds[0], index, *seeds[1:]])
-        self._episodes = [episode for episode in episodes if episode.values]  # without values all are the same
-        self._seen = self.env.observation_space
-        self.observation_space = spaces.Box(-np.inf, np.inf, (spaces.flatdim(self._seen),), np.float32)
-        if isinstance(chosen := self.env.action_space, spaces.Box):
-            self.action_space = spaces.Box(-1.0, 1.0, (spaces.flatdim(chosen),), np.float32)
-            self._low, self._high = chosen.low.astype(np.float64), chosen.high.astype(np.float64)
-
-    def reset(self, *, seed: int | None = None, options: ResetOptions | None = None) -> tuple[Floats, Info]:
-        episode = self._episodes[self._random.integers(len(self._episodes))] if self._episodes else None
-        with environment_errors(self._name):
-            observation, info = self.env.reset(
-                seed=seed_for(TRAINING, int(self._random.integers(2**32))), options=episode.options if episode else None
-            )
-        return flat(self._seen, observation), info
-
-    def step(self, action: Any) -> tuple[Floats, float, bool, bool, Info]:
-        if isinstance(chosen := self.env.action_space, spaces.Box):
-            share = np.asarray(action, dtype=np.float64).reshape(self._low.shape)
-            stretched = np.clip(self._low + (share + 1) / 2 * (self._high - self._low), self._low, self._high)
-            action = stretched.astype(chosen.dtype)
-        else:
-            action = int(action)
-        with environment_errors(self._name):
-            observation, reward, terminated, truncated, info = self.env.step(action)
-        # A time limit is no end: stable-baselines3 adds the value of what would follow where `truncated` alone is true.
-        return flat(self._seen, observation), finite_reward(reward, self._name), terminated, truncated, info
-
-
 class _Checks(BaseCallback):
-    """Looks at the policy between two updates, every so many steps."""
+    """Looks at the policy between two updates, every so many steps, and leaves checkpoints there."""
 
-    def __init__(self, settings: PolicySettings, control: TrainingControl) -> None:
+    def __init__(self, settings: PolicySettings, control: TrainingControl, state: PolicyState) -> None:
         super().__init__()
-        self._settings, self._control = settings, control
-        self._every, self._next = settings.check_every, settings.check_every
+        self._settings, self._control, self._state = settings, control, state
+        self._every = settings.check_every
         self._shown = time.monotonic()
         self.policy: PolicyNetwork | None = None  # of `stop_at`
-        self.checked, self.stopped = 0, False
+        self.stopped = False
 
     def _on_rollout_start(self) -> None:
-        steps = self.model.num_timesteps
+        steps, state = self.model.num_timesteps, self._state
         if self._control.stop_at is not None and steps >= self._control.stop_at:
             self.policy, self.stopped = network_of(self.model, self._settings), True
-        elif steps >= self._next:
-            self._next = (steps // self._every + 1) * self._every
+            return
+        if is_due := steps >= state.next_check:
+            state.next_check = (steps // self._every + 1) * self._every
             self.check(steps)
+        if self._control.checkpoint and steps and not self.stopped:
+            self._control.checkpoint.write(state, at_once=is_due)
 
     def check(self, steps: int) -> None:
-        self.checked = steps
+        self._state.checked = steps
         self.stopped = not self._control.check(network_of(self.model, self._settings), steps)
 
     def _on_step(self) -> bool:
@@ -137,28 +102,56 @@ def trained(
     Raises:
         UserError: the environment fails, an argument is invalid, or the training diverges.
     """
-    own, seeds = settings.own, [seed] if start is None else [seed, start.number]
+    own = settings.own
     with _own_random_state(), deterministic(seed, own.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that steps are no multiple of a batch
-        makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
-            partial(TrainingEpisodes, problem, episodes, seeds, index) for index in range(own.environments)
-        ]
-        environments: Any = DummyVecEnv(makers)
-        if own.normalize:
-            environments = VecNormalize(environments, gamma=settings.algorithm.get("gamma", 0.99))
-        try:
-            model = _algorithm(environments, settings, seed)
+        make = partial(_started, problem, episodes, settings, seed, start)
+        state, checkpoint = PolicyState(make, control.history, settings.check_every), control.checkpoint
+        if checkpoint:
+            checkpoint.restore(state)
+            if state.history.curve:
+                control.on_restored()
+        if state.last:
+            return state.last
+        if is_new := state.model is None:
             if start is not None:
-                _take_over(start.network, model, settings)
-            checks = _Checks(settings, control)
-            model.learn(own.steps, callback=checks)
-            if checks.policy is not None:
-                return checks.policy
-            if checks.checked < model.num_timesteps and not checks.stopped and control.stop_at is None:
-                checks.check(model.num_timesteps)
-            return network_of(model, settings)
+                control.check(start.network, 0)
+            state.model = make()
+        model = state.model
+        try:
+            checks = _Checks(settings, control, state)
+            model.learn(own.steps - model.num_timesteps, callback=checks, reset_num_timesteps=is_new)
+            state.last = checks.policy
+            if state.last is None:
+                if state.checked < model.num_timesteps and not checks.stopped and control.stop_at is None:
+                    checks.check(model.num_timesteps)
+                state.last = network_of(model, settings)
+            if checkpoint:
+                checkpoint.write(state, at_once=True)
+            return state.last
         finally:
-            environments.close()
+            model.get_env().close()
+
+
+def _started(
+    problem: Problem, episodes: Sequence[Episode], settings: PolicySettings, seed: int, start: Start | None
+) -> Any:
+    """The algorithm at its first step, with environments of its own."""
+    own, seeds = settings.own, [seed] if start is None else [seed, start.number]
+    makers: list[Callable[[], gymnasium.Env[Any, Any]]] = [
+        partial(TrainingEpisodes, problem, episodes, seeds, index) for index in range(own.environments)
+    ]
+    environments: Any = DummyVecEnv(makers)
+    if own.normalize:
+        environments = VecNormalize(environments, gamma=settings.algorithm.get("gamma", 0.99))
+    try:
+        model = _algorithm(environments, settings, seed)
+        if start is not None:
+            _take_over(start.network, model, settings)
+    except BaseException:
+        environments.close()
+        raise
+    return model
 
 
 def _algorithm(environments: Any, settings: PolicySettings, seed: int) -> Any:
