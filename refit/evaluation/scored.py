@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from refit.learners import Floats
+from refit.learners import Floats, Learner
 from refit.learners.intervals import Intervals, Texts
 
 
@@ -32,3 +32,4 @@ class Scored:
     thresholds: Mapping[str, float]
     problems: Mapping[str, str]  # the reason why champion or anchor could not be scored on these rows
     bands: Bands | None = None  # the candidate's intervals; None if it has none
+    candidate: Learner | None = None  # for what is measured of the model itself, such as its rules

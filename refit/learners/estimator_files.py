@@ -24,6 +24,7 @@ __all__ = ["load", "save", "unsafe_reason"]
 # Names in stored models, which never change; modules and classes may.
 OWN: Mapping[str, str] = {
     "autoencoder": "refit.learners.networks.autoencoder:Autoencoder",
+    "consensus": "refit.learners.consensus:Consensus",
     "copod": "refit.learners.tails:COPOD",
     "ecod": "refit.learners.tails:ECOD",
 }
@@ -31,14 +32,16 @@ SKOPS, ARRAYS = ".skops", ".safetensors"
 
 
 class _Own(Protocol):
-    """An estimator of ours: its arguments are those of scikit-learn, and what it has learned are arrays."""
+    """An estimator of ours: its arguments are as in scikit-learn; it has learned arrays and estimators of that."""
 
     def get_params(self) -> dict[str, Any]: ...
 
     def arrays(self) -> dict[str, NDArray[Any]]: ...
 
-    def take(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Take over what `arrays` gave."""
+    def parts(self) -> dict[str, Any]: ...
+
+    def take(self, arrays: Mapping[str, np.ndarray[Any, Any]], parts: Mapping[str, Any]) -> None:
+        """Take over what `arrays` and `parts` gave."""
 
 
 def save(model: Any, folder: Path, name: str) -> tuple[str, OwnEstimator | None]:
@@ -49,6 +52,8 @@ def save(model: Any, folder: Path, name: str) -> tuple[str, OwnEstimator | None]
         return f"{name}{SKOPS}", None
     estimator: _Own = model
     safe.save_arrays(estimator.arrays(), folder / f"{name}{ARRAYS}")
+    if parts := estimator.parts():
+        safe.save_skops(parts, folder / f"{name}{SKOPS}")
     return f"{name}{ARRAYS}", OwnEstimator(name=own, params=estimator.get_params())
 
 
@@ -65,7 +70,8 @@ def load(path: Path, own: OwnEstimator | None, spec: Spec) -> Any:
             f"{path} holds a {own.name!r}, which this Refit does not know; upgrade Refit, see CHANGELOG.md"
         )
     estimator = cast("_Own", load_class(OWN[own.name])(**own.params))
-    estimator.take(safe.load_arrays(path))
+    parts = path.with_suffix(SKOPS)
+    estimator.take(safe.load_arrays(path), safe.load_skops(parts, ()) if parts.is_file() else {})
     return estimator
 
 

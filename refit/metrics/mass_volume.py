@@ -27,6 +27,7 @@ FEWEST = 30.0  # effective points that have to lie where nine rows in ten do
 MOST_GROUPS = 200  # the volume is computed again without each cluster; more clusters than this are merged
 OWN_VOLUME = 1  # column of predictions: the log volume by a model's own points
 VOLUME, LEVEL, EFFECTIVE, FIRST_PART = 3, 4, 5, 6  # columns that `ReferencePoints.judged` appends
+OF_PARTS = slice(FIRST_PART, FIRST_PART + PARTS)
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class MassVolume:
             return replace(leave_out_mean(log_volumes(predicted), clusters), redrawn=np.full(PARTS, np.nan))
         groups = clusters.pooled(MOST_GROUPS)
         order = np.argsort(predicted[:, VOLUME], kind="stable")
-        own, codes, parts = predicted[order, VOLUME], groups.codes[order], predicted[order, FIRST_PART:]
+        own, codes, parts = predicted[order, VOLUME], groups.codes[order], predicted[order][:, OF_PARTS]
         without = np.array([_mean_of_masses(own[codes != each]) for each in range(groups.count)])
         redrawn = np.array([_mean_of_masses(parts[:, each]) for each in range(PARTS)])
         return LeftOut(value, without, clusters.effective, _if_enough(redrawn, predicted))
@@ -227,7 +228,7 @@ def _places(rows: int) -> NDArray[np.int64]:
 def _sets(predicted: Floats) -> Floats:
     """(sets, 1 + parts) their volumes as multiples of one over the highest level, and those without each part."""
     order = np.argsort(predicted[:, VOLUME], kind="stable")[_places(len(predicted))]
-    volumes = np.column_stack([predicted[order, VOLUME], predicted[order, FIRST_PART:]])
+    volumes = np.column_stack([predicted[order, VOLUME], predicted[order][:, OF_PARTS]])
     return np.asarray(np.exp(volumes + predicted[order, LEVEL][:, None]))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from refit.metrics import SHARE, Metric
+from refit.metrics import CORRELATION, SHARE, Metric
 from refit.problems.binary import Binary
 from refit.problems.contract import LabelSql
 from refit.problems.unlabelled import OfFeatures, Unlabelled, needs_rows, numbers_of, rows_of
@@ -33,7 +33,8 @@ class Anomaly(OfFeatures):
     """A prediction is a row's score, the volume of all that is no more unusual, and whether it is within the budget.
 
     Models are compared without labels by the volumes of their level sets, estimated by one set of points in the range
-    of the rows that they are judged on: the mean log volume that holds nine rows in ten or more, or the excess mass.
+    of the rows that they are judged on: the mean log volume that holds nine rows in ten or more, or the excess mass; or
+    by their agreement with simple detectors of these rows.
     With a label of 0 and 1 (1: an anomaly) they can be compared by ROC AUC or average precision. No fit sees a label.
     """
 
@@ -46,6 +47,7 @@ class Anomaly(OfFeatures):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("log_volume", "mean log volume", False, (-math.inf, math.inf)),
         Metric("excess_mass", "excess mass", True, SHARE),
+        Metric("agreement", "agreement of detectors", True, CORRELATION),
         *(replace(each, by_label=True) for each in Binary.metrics if each.name in ("roc_auc", "average_precision")),
         Metric("flagged", "share called an anomaly", True, SHARE, comparable=False),
         Metric("precision_at_budget", "precision within the budget", True, SHARE, comparable=False),
@@ -144,22 +146,28 @@ class Anomaly(OfFeatures):
             volumes = np.minimum(volumes, naive["log_range"])
         return np.column_stack([distances, volumes, distances > naive["budget"]])
 
-    def reference(self, rows: pa.Table) -> tuple[ReferencePoints, pa.Table] | None:
-        """Points in the range of the rows, as rows; None for pictures or more than `MOST_COLUMNS` columns."""
+    def reference(self, rows: pa.Table) -> tuple[ReferencePoints, pa.Table, Floats] | None:
+        """Points in the range of the rows, as rows, and what simple detectors agree on.
+
+        None for pictures or more than `MOST_COLUMNS` columns.
+        """
+        from refit.metrics.consensus import agreed
         from refit.metrics.mass_volume import ReferencePoints
 
         numbers = numbers_of(rows)
         if numbers.shape[1] > MOST_COLUMNS or (points := ReferencePoints.of(numbers)) is None:
             return None
         table = rows_of(points.points, rows)
-        return None if table is None else (points, table)
+        return None if table is None else (points, table, agreed(numbers))
 
     def judged(self, predict: Callable[[pa.Table], Floats], rows: pa.Table, reference: Any) -> Floats:
         predicted = predict(rows)
         if reference is None:
             return predicted
-        points, table = reference
-        return cast("Floats", points.judged(predicted, predict(table)[:, 0]))
+        import numpy as np
+
+        points, table, agreement = reference
+        return np.column_stack([points.judged(predicted, predict(table)[:, 0]), agreement])
 
     def formula(self, metric: str) -> Formula:
         import numpy as np
@@ -176,6 +184,8 @@ class Anomaly(OfFeatures):
             return OfKnown(OfSums(at_budget, lambda sums: sums[0] / sums[1]))
         if metric == "recall_at_budget":
             return OfKnown(OfSums(at_budget, lambda sums: sums[0] / sums[2]))
+        if metric == "agreement":
+            return OfSums(_with_detectors, _correlation)
         if metric == "log_volume":
             return MassVolume()
         if metric == "excess_mass":
@@ -188,6 +198,26 @@ def known(labels: Labels) -> NDArray[np.bool_]:
     import numpy as np
 
     return np.asarray(labels == labels, dtype=np.bool_)  # nan equals nothing
+
+
+def _with_detectors(labels: Labels, predicted: Floats, _: float) -> tuple[Floats, ...]:
+    """(rows,) columns whose sums give the correlation of a model's surprise with that of simple detectors."""
+    import numpy as np
+
+    from refit.metrics.consensus import surprise_of_ranks
+    from refit.metrics.mass_volume import OF_PARTS
+
+    own = surprise_of_ranks(predicted[:, 0])
+    others = predicted[:, -1] if predicted.shape[1] > OF_PARTS.stop else np.full(len(own), np.nan)
+    return np.ones(len(own)), own, others, own**2, others**2, own * others
+
+
+def _correlation(sums: Floats) -> Any:
+    import numpy as np
+
+    count, own, others, own_squares, others_squares, products = sums
+    covariance = products - own * others / count
+    return covariance / np.sqrt((own_squares - own**2 / count) * (others_squares - others**2 / count))
 
 
 def _distances(numbers: Floats, mean: Floats, deviations: Floats) -> Floats:

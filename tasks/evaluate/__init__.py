@@ -225,7 +225,7 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
             problems[role] = f"it cannot play these episodes ({error})"
         thresholds[role] = model.learner.threshold
     bands = candidate_intervals.bands(context, given.learner, test, given.features.key)
-    return Scored(p, thresholds, problems, bands)
+    return Scored(p, thresholds, problems, bands, given.learner)
 
 
 def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, model: Model) -> pa.Table:

@@ -93,6 +93,7 @@ def render(name: str, evaluation: Evaluation, features: FeatureTable, training: 
         windows=dict(features.windows),
         identity=_identity(evaluation, training, features),
         charts=defaultdict(list, charts),
+        **view_of(evaluation.task).values(evaluation),
     )
 
 

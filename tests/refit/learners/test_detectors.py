@@ -21,6 +21,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "sklearn.covariance.EllipticEnvelope": {},
     "refit.learners.tails.ECOD": {},
     "refit.learners.tails.COPOD": {},
+    "refit.learners.consensus.Consensus": {},
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from points_project import PARAMS
 
 from flows.session import watching
 from refit.errors import UserError
-from refit.files.artifacts import EVALUATION, MODEL_CARD, read_json
+from refit.evaluation.details.association import AssociationDetails
+from refit.files.artifacts import EVALUATION, MODEL_CARD, REPORTS, TABLE, read_json
 from refit.new_project.project_folder import IGNORED, pipeline
 from refit.runtime import dvc_runner
+from refit.schemas.evaluation import Evaluation
 from tasks import score
 from tasks.score import reasons
 
@@ -70,7 +74,9 @@ def test_baskets_go_through_all_stages_and_get_what_belongs_to_them(tmp_path: Pa
     evaluation = read_json(project / EVALUATION)
     assert evaluation["gains"]["baseline"]["hit_rate"]["lower"] > 0
     assert evaluation["metrics"]["candidate"]["rule_confidence"]["value"] > 0.9
-    assert "hit rate of five items" in (project / MODEL_CARD).read_text()
+    card = (project / MODEL_CARD).read_text()
+    assert "hit rate of five items" in card
+    _require_rules_of_the_test_baskets(project, card)
     file = tmp_path / "new.txt"
     file.write_text("saucer 7;thing 1\n")
     file = file.rename(tmp_path / "new.csv")
@@ -80,3 +86,31 @@ def test_baskets_go_through_all_stages_and_get_what_belongs_to_them(tmp_path: Pa
             reasons.run(context, str(file))
     (items,) = pq.read_table(tmp_path / "out.parquet")["prediction"].to_pylist()
     assert items.split(";")[0] == "cup 7"
+
+
+def _require_rules_of_the_test_baskets(project: Path, card: str) -> None:
+    """Their figures are those that counting the baskets of the test window by hand gives."""
+    evaluation = Evaluation.read(project / EVALUATION)
+    listed = evaluation.details.of_kind(AssociationDetails)
+    window = pq.read_table(project / TABLE, filters=[("window", "=", "test")])
+    baskets = [set(text.split(";")) for text in window["items"].to_pylist()]
+    assert listed.baskets == len(baskets)
+    rule = next(each for each in listed.rules if each.items == ("cup 7",) and each.adds == "saucer 7")
+    applies = [basket for basket in baskets if "cup 7" in basket]
+    share = sum("saucer 7" in basket for basket in baskets) / len(baskets)
+    assert rule.baskets == len(applies) > 0
+    assert rule.test.confidence == rule.training.confidence == 1.0
+    assert rule.test.support == pytest.approx(len(applies) / len(baskets))
+    assert rule.test.lift == pytest.approx(1 / share)
+    assert "cup 7 &rarr; saucer 7" in card
+    assert len(_orders(card)) == 7
+    for places in _orders(card).values():
+        assert sorted(places) == [*range(len(listed.rules))], "a rule has one place in each order"
+    with (project / REPORTS / "plots/rules.csv").open() as file:
+        assert len([*csv.DictReader(file)]) == len(listed.rules)
+
+
+def _orders(card: str) -> dict[str, list[int]]:
+    """The places of the rules of a card, row by row, in each of the orders that it offers."""
+    rows = [dict(each.split(":") for each in row.split(";") if each) for row in re.findall('<tr style="(--.*?)"', card)]
+    return {name: [int(row[name]) for row in rows] for name in rows[0]}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from pydantic import JsonValue
 
@@ -31,6 +32,7 @@ class View:
     slice_cells: Callable[[Facts], tuple[str, ...]] = lambda facts: ()  # cells of a slice
     label_head: str = "label"  # column for labels in the table of windows
     label_cell: Callable[[Mapping[str, JsonValue]], str] = lambda labels: "–"  # what its problem says of its labels
+    values: Callable[[Evaluation], Mapping[str, Any]] = lambda evaluation: {}  # more that its template needs
     largest: Callable[[Evaluation], list[int]] = lambda evaluation: []  # classes in tables and charts, by index
 
 
