@@ -146,7 +146,7 @@ def history(context: Context, until: datetime, known_by: datetime) -> History:
     """
     own = _own_context(context)
     context.progress("looking for rows")
-    stored = _taken_in(own)
+    stored = _taken_in(context, own)
     _require_a_batch(stored[label_source(own.params)], known_by, own.params)
     validated = validate.validated(own, snapshot_of(known_by.isoformat(), own.params, stored))
     champions = feature_models.current(context)
@@ -162,8 +162,9 @@ def history(context: Context, until: datetime, known_by: datetime) -> History:
     return _of(table, definitions, name, context, find)
 
 
-def _taken_in(own: Context) -> dict[str, list[Manifest]]:
+def _taken_in(context: Context, own: Context) -> dict[str, list[Manifest]]:
     """Ingest to the replay's own folder; if a source changed, its batches there are only copies and are made again."""
+    _keep_arrivals(context, own)
     try:
         return ingest.take_in(own)
     except UserError:
@@ -171,7 +172,17 @@ def _taken_in(own: Context) -> dict[str, list[Manifest]]:
             raise
     own.progress("not as it was for the last replay: reading the sources again")
     shutil.rmtree(own.path(artifacts.BATCHES))
+    _keep_arrivals(context, own)
     return ingest.take_in(own)
+
+
+def _keep_arrivals(context: Context, own: Context) -> None:
+    """Copy the project's batches of sources whose rows change: only they record when a row arrived."""
+    for name, source in own.params.ingest.sources.items():
+        stored = context.path(artifacts.BATCHES / name)
+        if not source.changes.is_append and stored.is_dir():
+            shutil.rmtree(own.path(artifacts.BATCHES / name), ignore_errors=True)
+            shutil.copytree(stored, own.path(artifacts.BATCHES / name))
 
 
 def _require_a_batch(stored: Sequence[Manifest], known_by: datetime, params: Params) -> None:
@@ -191,7 +202,10 @@ def _own_context(context: Context) -> Context:
 
 
 def _digest(params: Params, validated: Validated, definitions: Definitions, until: datetime) -> str:
-    batches = [(batch.sha256, batch.excluded) for batch in validated.batches]
+    batches: list[object] = [(batch.sha256, batch.excluded) for batch in validated.batches]
+    changing = {name: each.changes for name, each in params.ingest.sources.items() if not each.changes.is_append}
+    batches += [[name, changes.model_dump(mode="json")] for name, changes in changing.items()]
+    batches += [utc_text(batch.arrived) for batch in validated.batches if batch.arrived]
     label = [params.featurize.label.model_dump(mode="json"), params.task, *params.featurize.keep]
     zone = params.project.timezone
     times = [utc_text(validated.as_of), until.isoformat()]
