@@ -71,9 +71,13 @@ def check(project: Path, settings: run_file.RunFile) -> Params:
         UserError: every problem of the params at once, an `as_of` that is no time, an invalid `released.json`, or
             a package that the project asks for and that is not installed.
     """
+    from refit.learners.families import require_installed
     from refit.storage import quarantine
 
     params = run_file.check(project, settings)
+    for index, learner in enumerate(params.train.learners):
+        if learner.enabled:
+            require_installed(learner, f"params.yaml: train.learners[{index}].kind")
     if settings.as_of != LATEST:
         retrain_dedup.require_past(project, params, moment_of(settings.as_of, params), now=utc_now())
     quarantine.releases(project)

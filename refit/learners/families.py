@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Iterator, Mapping
 
-from refit.extras import not_installed
+from refit.config.train import LearnerParams, flat
+from refit.extras import EXTRA_OF, not_installed
 from refit.learners.contract import Learner
 from refit.learners.networks.architectures import ARCHITECTURES
 
@@ -33,6 +35,12 @@ ADAPTERS: Mapping[str, str] = {  # by task: of third-party classes that are no l
     "clustering": "refit.learners.clusterer:Clusterer",
     "reduction": "refit.learners.reducer:Reducer",
 }
+NEEDS: Mapping[str, str] = {  # the library that a built-in kind cannot do without; none of them is part of the core
+    **{kind: "torch" for kind, entry in FAMILIES.items() if "networks" in entry or "torch" in entry},
+    "policy": "stable_baselines3",
+    "fp_growth": "mlxtend",
+    "online": "river",
+}
 AVERAGED = "refit.learners.averaged:Averaged"  # of any kind, fitted with several seeds
 
 
@@ -59,3 +67,34 @@ def load_class(entry: str, needed_for: str = "") -> type[Learner]:
             raise missing from None
         raise
     return cls
+
+
+def require_installed(learner: LearnerParams, where: str) -> None:
+    """Check that the libraries which a learner, and learners within it, need are there, without importing them.
+
+    Args:
+        where: the address of the learner in the params, for errors.
+
+    Raises:
+        UserError: one is not installed; the message has the command that installs it.
+    """
+    for kind in _kinds(learner):
+        module = NEEDS.get(kind, kind.partition(".")[0])
+        if module in EXTRA_OF and not _is_installed(module):
+            missing = not_installed(ModuleNotFoundError(name=module), f"learner {kind!r}", where)
+            assert missing is not None
+            raise missing
+
+
+def _kinds(learner: LearnerParams) -> Iterator[str]:
+    yield learner.kind
+    for name, value in flat(learner.params).items():
+        if name.rpartition(".")[2] == "kind" and isinstance(value, str):
+            yield value
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):
+        return False

@@ -68,7 +68,6 @@ def test_the_main_job_runs_without_torch(fresh_project: Path) -> None:
     assert "version 1 is champion" in done.stdout
 
 
-@pytest.mark.slow
 def test_a_run_with_a_network_says_which_extra_it_needs(fresh_project: Path) -> None:
     network = "train.learners=[{name: net, kind: mlp}, {name: base, kind: baseline}]"
     done = without_torch(RUN, "run", "--set", network, cwd=fresh_project)
@@ -76,3 +75,4 @@ def test_a_run_with_a_network_says_which_extra_it_needs(fresh_project: Path) -> 
     errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
     assert len(errors) == 1
     assert EXTRA in errors[0]
+    assert done.stderr.count("\n") == 1, "and no stage began"
