@@ -41,17 +41,13 @@ def train(root: Path, project: Path) -> None:
     if (kept := root / "checkpoints").is_dir():  # SageMaker keeps them when it takes a spot machine away
         (project / CHECKPOINTS).parent.mkdir(parents=True, exist_ok=True)
         (project / CHECKPOINTS).symlink_to(kept)
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "refit", "stage", "train", "--project", str(project)],
-        env=environment(project),
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    sys.stderr.write(done.stderr)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"])[-1]
-        raise RefitError(f"stage train failed: {last.removeprefix('error: ')}")
+    command = [sys.executable, "-P", "-m", "refit", "stage", "train", "--project", str(project)]
+    last = "it said nothing"
+    with subprocess.Popen(command, env=environment(project), stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stderr or ():  # as it comes: the job's log is what shows a training of hours
+            say(last := line.rstrip(), stderr=True)
+    if process.returncode:
+        raise RefitError(f"stage train failed: {last.removeprefix('error: ')} (status {process.returncode})")
     deliver(project, root / "model")
 
 
