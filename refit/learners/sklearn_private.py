@@ -79,7 +79,8 @@ def with_more_trees(model: Any, matrix: Any, label: Any, trees: int) -> Any:
 def prepared_in_parts(estimator: Any, rows: Any) -> Iterator[None]:
     """Let a HistGradientBoosting prepare a large matrix, coded already, in parts and into a file, and fit the same.
 
-    scikit-learn makes two copies of it in memory to move the categorical columns to the front.
+    scikit-learn makes two copies of it in memory to move the categorical columns to the front, and another one to draw
+    the rows that bins are made from.
     """
     original = getattr(estimator, "_preprocess_X", None)
     if original is None or not spill.is_large(rows.nbytes):
@@ -101,9 +102,35 @@ def prepared_in_parts(estimator: Any, rows: Any) -> Iterator[None]:
 
     estimator._preprocess_X = prepared
     try:
-        yield
+        with _bins_from_drawn_rows():
+            yield
     finally:
         del estimator._preprocess_X
+
+
+@contextmanager
+def _bins_from_drawn_rows() -> Iterator[None]:
+    """Draw the rows that bins are made from as scikit-learn does; its way copies the whole of a matrix of columns."""
+    from sklearn.ensemble._hist_gradient_boosting import gradient_boosting as seam
+    from sklearn.utils import check_random_state
+
+    original = seam._BinMapper.fit
+
+    def fit(mapper: Any, rows: Any, y: Any = None, sample_weight: Any = None) -> Any:
+        limit = mapper.subsample
+        if sample_weight is not None or limit is None or len(rows) <= limit:
+            return original(mapper, rows, y, sample_weight)
+        drawn = check_random_state(mapper.random_state).choice(len(rows), limit, p=None, replace=True)
+        mapper.subsample = None
+        original(mapper, rows[drawn])
+        mapper.subsample = limit
+        return mapper
+
+    seam._BinMapper.fit = fit
+    try:
+        yield
+    finally:
+        seam._BinMapper.fit = original
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from refit.config import SourceParams
 from refit.errors import UserError
 from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest
-from refit.runtime import run_file
+from refit.runtime import memory, run_file
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
 from refit.schemas.ingest_state import ReadFile, SourceState, read_states, write_states
@@ -223,7 +223,8 @@ class _Reading:
 
         spill = self.context.path(STATE) / "spill"
         spill.parent.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder only
-        with casting.connect(str(spill), self.source.arrays.values()) as connection:
+        limit = memory.sql_limit(self.context.params)
+        with casting.connect(str(spill), self.source.arrays.values(), memory_limit=limit) as connection:
             caster = casting.Caster(connection, self.source, self.where, self.context.now())
             self._cast(caster, changed)
             read_again = caster.next_future()

@@ -52,14 +52,18 @@ _GROUP_ROWS, _GROUPS = 122_880, 4  # rows of a group of DuckDB's, and groups tha
 _CELLS = 1_000_000  # cells that are cast by one statement
 
 
-def connect(temp: str, arrays: Iterable[ArrayColumn] = ()) -> duckdb.DuckDBPyConnection:
+def connect(
+    temp: str, arrays: Iterable[ArrayColumn] = (), *, memory_limit: str | None = None
+) -> duckdb.DuckDBPyConnection:
     """Open an in-memory DuckDB that is deterministic, spills to `temp`, and can access nothing else.
 
     Args:
+        memory_limit: what it holds in memory of rows without arrays; most of the machine's if None.
         arrays: of each row. With small ones, rows are moved to disk beyond 512 MB, not only when most of the memory is
             used. Larger ones need more: DuckDB has some groups of 122,880 rows in memory at once.
     """
     config: dict[str, str | int] = {"threads": 1, "temp_directory": temp}
+    config |= {"memory_limit": memory_limit} if memory_limit else {}
     if width := sum(array.size * (1 if array.kind == "image" else 4) for array in arrays):
         megabytes = max(_ARRAYS_MB, _GROUPS * _GROUP_ROWS * width // 1_000_000)
         if megabytes < psutil.virtual_memory().total // 2_000_000:

@@ -12,6 +12,7 @@ from refit.config import Params, SourceParams, nearest
 from refit.config.queries import check_query
 from refit.errors import UserError, first_line
 from refit.files.artifacts import STATE, digest
+from refit.runtime import memory
 from refit.runtime.context import Context
 from refit.schemas.manifest import Manifest
 from refit.sources.source_files import ROWS, SourceFile
@@ -74,7 +75,8 @@ def _write(context: Context, source: SourceParams, inputs: dict[str, list[Manife
     key = ", ".join(map(quote, source.key))
     query = str(source.query).strip().rstrip(";")
     failed = ""
-    with casting.connect(str(context.path(STATE) / "spill")) as connection:
+    limit = memory.sql_limit(context.params)
+    with casting.connect(str(context.path(STATE) / "spill"), memory_limit=limit) as connection:
         columns = {name for other in inputs for name in context.params.ingest.sources[other].columns}
         check_query(connection, query, where, columns)
         for other, parts in inputs.items():

@@ -13,6 +13,7 @@ from feature_store.sql_text import literal, quote
 from refit.config import LabelParams, SourceParams
 from refit.config.section import row_column, time_column
 from refit.files.artifacts import STATE
+from refit.runtime import memory
 from refit.runtime.context import Context
 from refit.sources import sources
 from refit.sources.source_files import SourceFile
@@ -101,7 +102,8 @@ def _cast(
     from tasks.ingest import casting
 
     where = f"ingest.sources.{name}"
-    with casting.connect(str(context.path(STATE) / "spill")) as connection:
+    limit = memory.sql_limit(context.params)
+    with casting.connect(str(context.path(STATE) / "spill"), memory_limit=limit) as connection:
         caster = casting.Caster(connection, source, where, _NEVER)
         read = sum(caster.add(0, batch) for batch in sources.read(file, source, where))
         columns = ", ".join(f"{cell} as {quote(name)}" for name, cell in casting.cells(source).items())

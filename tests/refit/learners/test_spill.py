@@ -53,6 +53,19 @@ def test_a_model_is_the_same_whether_large_arrays_lie_in_files_or_in_memory(
     in_files.save(tmp_path)  # nothing of the preparation stays in the model
 
 
+def test_bins_of_many_rows_are_made_from_the_same_rows(tmp_path: Path) -> None:
+    rows, chance = 230_000, np.random.default_rng(0)  # scikit-learn draws 200,000
+    numbers = chance.normal(size=rows)
+    table = pa.table({"x": numbers, "name": pa.array(["a", "b", "c"]).take(pa.array(np.arange(rows) % 3))})
+    spec = Spec("it", BOOSTING, ("x", "name"), frozenset({"name"}), {"max_iter": 2})
+    label = (numbers + chance.normal(size=rows) > 0).astype(np.int64)
+    in_memory, in_files = make(spec), make(spec)
+    in_memory.fit(table, label)
+    with spill.large_arrays_in(tmp_path, above=0):
+        in_files.fit(table, label)
+    assert in_files.digest() == in_memory.digest()
+
+
 def test_a_linear_model_of_many_rows_is_fitted_to_a_sparse_matrix_and_hardly_differs(
     spec_of: Callable[..., Spec], train_rows: Rows, seen_rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +140,7 @@ def fit(rows):
     table = spill.table_in_file((b for group in ([first], given) for b in group), first.schema)
     make(spec).fit(table, (np.arange(rows) // 3 % 2).astype(np.int64))
 
-sparse_rows.DENSE_BYTES, spill.PART = 1_000_000, 8192
+sparse_rows.DENSE_BYTES, sparse_rows.SCALED_BY, spill.PART = 1_000_000, 10_000, 8192
 with spill.large_arrays_in(Path(sys.argv[1]), above=1_000_000):
     fit(50_000)  # what is imported counts for nothing
     before, most, done = anonymous(), 0.0, False
