@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from refit.schemas.artifact import Part, UtcTime, omitted
+from refit.schemas.behaviour import BehaviourResult
+from refit.schemas.evaluation import EvaluatedOpponent
 from refit.schemas.feature_table import LabelCounts, Windows
 from refit.schemas.gate_decision import Decision
 from refit.schemas.measured import Measured
@@ -87,6 +89,8 @@ class RunSummary(Part):
     timings: ServingTimes
     error_reduction: Measured | None  # against the champion
     intervals: IntervalSummary | None
+    opponents: tuple[EvaluatedOpponent, ...] = omitted(())  # naive ones, by the gate's metric
+    behaviour: tuple[BehaviourResult, ...] = omitted(())  # of behavioural tests
     decision: Decision
     model: RegisteredAs
     report: str

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from flows.evaluation_lines import format_behaviour, format_opponents, metric_label
 from flows.progress_display import STATE_STYLE
 from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, RunSummary, ServingTimes
 from flows.session import Session
@@ -24,6 +25,7 @@ from refit.files.artifacts import (
     VALIDATED,
 )
 from refit.plain_text import as_markdown, one_line
+from refit.problems import metric_named
 from refit.reports.drift.report_words import verdict_word
 from refit.reports.templates import money
 from refit.runtime.terminal import Terminal, line
@@ -92,6 +94,8 @@ def summarise(run: Session) -> RunSummary:
         ),
         error_reduction=evaluation.error_reduction,
         intervals=_interval_summary(evaluation),
+        opponents=evaluation.opponents,
+        behaviour=evaluation.behaviour,
         decision=Decision.read(project / DECISION),
         model=RegisteredAs(
             name=receipt.model,
@@ -230,6 +234,8 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("predictions", _format_times(summary.timings)),
         *([("intervals", _format_coverage(summary.intervals))] if summary.intervals else []),
         *([("error reduction", _format_reduction(summary))] if summary.error_reduction else []),
+        *([("naive opponents", format_opponents(summary))] if summary.opponents else []),
+        *([("behaviour", format_behaviour(summary))] if summary.behaviour else []),
         ("decision", ("promote: " if decision.promote else "keep: ") + "; ".join(decision.reasons)),
         *(("note", note) for note in decision.notes),
         ("model", f"{model.name} version {model.version}, alias {model.alias}"),
@@ -301,6 +307,10 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     console.print(_scores(summary.evaluation))
     if summary.intervals:
         console.print(_format_coverage(summary.intervals))
+    if summary.opponents:
+        console.print(line(("Naive opponents", "bold"), f" {format_opponents(summary)}"))
+    if summary.behaviour:
+        console.print(line(("Behaviour", "bold"), f" {format_behaviour(summary)}"))
     console.print()
     decision, model = summary.decision, summary.model
     verdict = (f"{model.name} version {model.version} is champion", "green")
@@ -354,7 +364,9 @@ def _scores(compared: Mapping[str, Mapping[str, Measured]]) -> Table:
     columns = [model for model in ("candidate", "champion", "baseline") if compared.get(model)]
     table = Table("test metric", *columns, box=None, pad_edge=False)
     for name in compared["candidate"]:
-        table.add_row(name, *(_format_interval(compared[model].get(name)) for model in columns))
+        scale, digits = (100, 2) if metric_named(name).percent else (1, 4)
+        values = (_format_interval(compared[model].get(name), scale, digits) for model in columns)
+        table.add_row(metric_label(name, compared["candidate"]), *values)
     return table
 
 

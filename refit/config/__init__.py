@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from refit.config.behaviour import behaviour_problems
 from refit.config.column_types import ColumnType
 from refit.config.cost import CostParams
 from refit.config.drift import DriftParams
@@ -200,7 +201,9 @@ def parse(raw: YamlTree, *, name: str = "params.yaml", also: Sequence[str] = ())
         try:
             # JSON mode is strict (no "3" for 3) but still accepts a list for a tuple.
             params = Params.model_validate_json(json.dumps(with_metrics(with_queries(raw))))
-            if not (problems := list(metric_problems(params.train, params.evaluate.gate))) and not also:
+            problems = list(metric_problems(params.train, params.evaluate.gate))
+            problems += behaviour_problems(params.evaluate.behaviour, params.train.task)
+            if not problems and not also:
                 return params
         except ValidationError as error:
             details = error.errors(include_url=False)

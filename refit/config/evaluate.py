@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from refit.config.behaviour import BehaviourTest
 from refit.config.section import Rows, Section, Share, Unit, nearest
 from refit.config.train import CrossValidationParams
 from refit.errors import UserError
@@ -76,12 +77,16 @@ class ExplainParams(Section):
 
 class EvaluateParams(Section):
     slices: tuple[str, ...] = Field((), description="columns whose values are reported on separately")
+    baselines: tuple[str, ...] | None = Field(
+        None, description="naive opponents, and features whose own value (or, for classes, shares) is one; null: all"
+    )
     confidence: Share = Field(0.95, gt=0.5, lt=1, description="level of the intervals of reported metrics")
     permutation_rows: Rows = Field(5000, ge=0, description="test rows on which importance is measured; 0: not at all")
     explain: ExplainParams = Field(ExplainParams(), description="how predictions follow the features that matter most")
     cross_validation: CrossValidationParams = Field(
         CrossValidationParams(), description="outer folds of `refit cross-validate`; no run uses them"
     )
+    behaviour: tuple[BehaviourTest, ...] = Field((), description="what a candidate must do, or the gate refuses it")
     gate: GateParams = Field(GateParams(), description="what it takes for a candidate to become champion")
 
 

@@ -25,6 +25,11 @@ ZONE = "step_zone"  # the column of the rows to predict that names the time zone
 MADE = ("query", "columns", "key", "event_time")  # keys that Refit sets itself
 _OURS = ("forecast_time", "horizon", "target_time", "season_time", "event_time", "available_at", "prediction_time")
 _STEP = re.compile(r"([1-9][0-9]{0,3})(mo|[mhdwy])")
+_SEASONS = {  # name -> its length in the units of a step
+    "same_time_yesterday": {"m": 1440},
+    "same_time_last_week": {"m": 10080, "d": 7},
+    "same_time_last_year": {"w": 52, "mo": 12},
+}
 HOURS = {"m": 1 / 60, "h": 1, "d": 24, "w": 7 * 24, "mo": 31 * 24, "y": 366 * 24}
 
 
@@ -70,6 +75,20 @@ class ForecastParams(Section):
         number, unit = _parts(self.step)
         minutes = count * self.season * number * {"m": 1, "h": 60}.get(unit, 0)
         return f"{minutes // 1440}d" if minutes and minutes % 1440 == 0 else self.steps(count * self.season)
+
+    @property
+    def calendar_seasons(self) -> dict[str, int]:
+        """The seasons of the calendar that are not its own, by name: how many steps each has.
+
+        >>> ForecastParams(of="hours", step="1h", horizons=(1,), season=168).calendar_seasons
+        {'same_time_yesterday': 24}
+        >>> ForecastParams(of="months", step="1mo", horizons=(1,)).calendar_seasons
+        {'same_time_last_year': 12}
+        """
+        number, unit = _parts(self.step)
+        number, unit = (60 * number, "m") if unit == "h" else (number, unit)
+        lengths = {name: units[unit] / number for name, units in _SEASONS.items() if unit in units}
+        return {name: int(steps) for name, steps in lengths.items() if steps % 1 == 0 and steps not in (1, self.season)}
 
     def season_time(self, *, local: bool = False) -> str:
         """SQL of the newest start that lies whole seasons before the target and has passed; stored with each model.
@@ -162,5 +181,5 @@ def _calendar(of: str, unit: str, zone: str) -> str:
 
 def series_of(table: pa.Table, columns: Sequence[str]) -> list[str]:
     """The name of each row's series; empty if there is only one series."""
-    values = [table.column(name).to_pylist() for name in columns]
+    values = [table[name].to_pylist() for name in columns]
     return [json.dumps(row, default=str) for row in zip(*values, strict=True)] if values else [""] * table.num_rows

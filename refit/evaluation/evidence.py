@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from refit.config import GateParams
 from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
-from refit.evaluation.slices import gate_slices
+from refit.evaluation.slices import gate_slices, naive_slices
 from refit.gate.comparison import error_reduction, gain
-from refit.gate.evidence import Evidence, GateOpponent
+from refit.gate.evidence import Evidence, GateOpponent, NaiveGain
 from refit.metrics.clusters import Estimate
+from refit.schemas.behaviour import BehaviourResult
 from refit.schemas.gate_decision import GateCheck
 from refit.schemas.incumbent import Incumbent, TrainedModel
 
@@ -36,6 +37,7 @@ def evidence(
     splits: Mapping[str, str | None] | None = None,
     remarks: Sequence[str] = (),
     pending: int = 0,
+    behaviour: Sequence[BehaviourResult] = (),
 ) -> Evidence:
     """Collect everything that the gate decides by.
 
@@ -44,6 +46,7 @@ def evidence(
         splits: by role, what separated a model's test rows (`FeatureTable.split_rule`); default: time.
         remarks: notes about these rows for readers of the decision.
         pending: further rows of the test window, whose labels are not known yet.
+        behaviour: results of the candidate's behavioural tests.
 
     Raises:
         UserError: a slice names no column.
@@ -77,6 +80,12 @@ def evidence(
         clusters=judged.clusters.effective,
         metrics={name: math.nan if value is None else value for name, value in values.items()},
         over_baseline=gain(gate.metric, test.sample, ours, scored.p["baseline"]),
+        naive=_naive(test, scored, gate.metric),
+        naive_slices=tuple(naive_slices(test, scored, gate)),
+        behaviour=tuple(
+            GateCheck(name=f"behaviour: {each.name}", passed=each.passed, sentence=f"{each.name}: {each.sentence}")
+            for each in behaviour
+        ),
         champion=opponent("champion"),
         anchor=opponent("anchor"),
         remarks=tuple(remarks),
@@ -96,3 +105,11 @@ def _unchanged(scored: Scored) -> bool:
         return False
     least, champions_least = scored.thresholds.get("candidate", 0.5), scored.thresholds.get("champion", 0.5)
     return np.array_equal(ours >= least, champions >= champions_least)
+
+
+def _naive(test: Holdout, scored: Scored, metric: str) -> NaiveGain | None:
+    """The gain over the best naive opponent; None if that is the baseline itself."""
+    if (best := scored.opponents.further) is None:
+        return None
+    guess = test.problem.guess_for(test.table, best.naive)
+    return NaiveGain(best.words, gain(metric, test.sample, scored.p["candidate"], guess))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from refit.evaluation.opponents import Opponents
 from refit.learners import Floats, Learner
 from refit.learners.intervals import Intervals, Texts
 
@@ -33,3 +34,4 @@ class Scored:
     problems: Mapping[str, str]  # the reason why champion or anchor could not be scored on these rows
     bands: Bands | None = None  # the candidate's intervals; None if it has none
     candidate: Learner | None = None  # for what is measured of the model itself, such as its rules
+    opponents: Opponents = field(default_factory=Opponents)  # naive guesses, in addition to `baseline`

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from feature_store.exact import WHOLE
 from refit.config import GateParams, nearest
 from refit.config.evaluate import no_column
+from refit.config.forecasting import HORIZON
 from refit.evaluation.holdout import Holdout, with_interval
 from refit.evaluation.scored import Scored
 from refit.gate.comparison import Sample, gain, single
@@ -93,10 +95,30 @@ def gate_slices(key: str, test: Holdout, scored: Scored, gate: GateParams) -> It
     for value in [wanted] if wanted else rows_by_value:
         name = f"{column}={value}"
         if wanted or name not in gate.slices:
-            yield _judged(key, name, rows_by_value[value], test, scored, gate)
+            yield _judged(key, name, rows_by_value[value], test, scored, gate, scored.p["champion"])
 
 
-def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored: Scored, gate: GateParams) -> Slice:
+def naive_slices(test: Holdout, scored: Scored, gate: GateParams) -> Iterator[Slice]:
+    """Each horizon of forecasts that `gate.slices` names, against the naive opponent that was best on it before."""
+    if not (opponents := scored.opponents.on_horizons):
+        return
+    for horizon, rows in parts(test.table, HORIZON, params_key="evaluate.gate.slices"):
+        name = f"{HORIZON}={horizon}"
+        key = next((key for key in (name, HORIZON) if key in gate.slices), None)
+        if key is not None and (best := opponents.get(horizon, scored.opponents.best)) is not None:
+            part = _judged(key, name, rows, test, scored, gate, test.problem.guess_for(test.table, best.naive))
+            yield replace(part, name=f"{best.words} where {name}")
+
+
+def _judged(
+    key: str,
+    name: str,
+    rows: NDArray[np.int64],
+    test: Holdout,
+    scored: Scored,
+    gate: GateParams,
+    opponent: Floats,
+) -> Slice:
     part = test.sample.only(rows)
     problem = too_small(part, gate.metric)
     clusters = part.judged(gate.metric)[0].clusters.effective
@@ -104,7 +126,7 @@ def _judged(key: str, name: str, rows: NDArray[np.int64], test: Holdout, scored:
         problem = f"it has {clusters:,.1f} clusters, {gate.min_clusters} are needed"
     if problem:
         return Slice(key, name, UNKNOWN, problem)
-    return Slice(key, name, gain(gate.metric, part, scored.p["candidate"][rows], scored.p["champion"][rows]))
+    return Slice(key, name, gain(gate.metric, part, scored.p["candidate"][rows], opponent[rows]))
 
 
 def too_small(part: Sample, metric: str) -> str:

@@ -41,6 +41,7 @@ WARM_START = Path("warm_start.json")  # what the next training starts from
 RECEIPT = Path("models/receipt.json")  # the version that a candidate was registered as
 REPORTS = Path("reports")  # what people read
 JUDGED_ROWS = REPORTS / "predictions.parquet"  # predictions for the test rows
+NAIVE_COLUMN = "naive: "  # begins the names of columns of the training table that hold naive forecasts
 JUDGED = ("event_time", "label", "candidate", "baseline", "champion", "low", "high")  # columns other than the key
 EVALUATION = REPORTS / "evaluation.json"  # how candidate, champion and baseline did
 METRICS = REPORTS / "metrics.json"  # the same for `dvc metrics show`

@@ -10,7 +10,7 @@ from typing import Literal
 from refit.metrics.clusters import Estimate
 from refit.schemas.gate_decision import GateCheck
 
-__all__ = ["Evidence", "GateOpponent", "Slice"]
+__all__ = ["Evidence", "GateOpponent", "NaiveGain", "Slice"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,14 @@ class GateOpponent:
     gain: Estimate
     split: str | None = None  # the rule that separated its test rows; None if they are separated by time
     problem: str = ""  # the reason if it could not be scored on these rows
+
+
+@dataclass(frozen=True)
+class NaiveGain:
+    """The gain over the naive opponent that was best on validation rows, where it is another than the baseline."""
+
+    name: str  # in words, after "the"
+    gain: Estimate
 
 
 @dataclass(frozen=True)
@@ -65,3 +73,6 @@ class Evidence:
     unlabelled: int = 0  # further rows of the test window, without a label by which the metric judges
     unchanged: bool = False  # whether the candidate predicts of every row what the champion predicts
     pending: int = 0  # further rows of the test window, whose labels are not known yet
+    naive: NaiveGain | None = None
+    naive_slices: tuple[Slice, ...] = ()  # against naive opponents
+    behaviour: tuple[GateCheck, ...] = ()  # the behavioural tests of `evaluate.behaviour`

@@ -37,13 +37,16 @@ def decide(evidence: Evidence, policy: GateParams) -> GateVerdict:
     """
     compared = tuple(_comparisons(evidence, policy))
     difference = next((each for role in ("champion", "baseline") for each in compared if each.against == role), None)
+    naive = _over_naive(evidence, policy)
     slices = tuple(_slices(evidence, policy))
     checks = (
         *_conditions(evidence, policy),
         _look(evidence, policy),
         *_limits(evidence, policy),
         *_verdicts(evidence, policy, compared),
+        *_naive_verdicts(naive, evidence, policy),
         *_slice_verdicts(evidence, policy, slices),
+        *evidence.behaviour,
     )
     failed = tuple(check.sentence for check in checks if not check.passed)
     shown = tuple(check.sentence for check in checks if check.name.startswith(("gain", "floor", "ceiling")))
@@ -56,6 +59,7 @@ def decide(evidence: Evidence, policy: GateParams) -> GateVerdict:
         notes=(*_notes(evidence, policy), *_doubts(evidence, policy, difference)),
         checks=checks,
         compared=compared,
+        naive=naive,
         slices=slices,
         difference=difference,
     )
@@ -172,6 +176,12 @@ def _comparisons(evidence: Evidence, policy: GateParams) -> Iterator[GainCompari
     yield compare("baseline", None, evidence.over_baseline or unmeasured, policy.min_gain_over_baseline)
 
 
+def _over_naive(evidence: Evidence, policy: GateParams) -> GainComparison | None:
+    needed = policy.min_gain if policy.mode == "superiority" else -policy.max_loss
+    best = evidence.naive
+    return None if best is None else _compare(best.name, None, best.gain, needed, evidence, policy)
+
+
 def _compare(
     against: str, version: str | None, gain: Estimate, needed: float, evidence: Evidence, policy: GateParams
 ) -> GainComparison:
@@ -219,6 +229,19 @@ def _verdicts(evidence: Evidence, policy: GateParams, compared: tuple[GainCompar
         who = f"the {each.against}" + (f" (version {each.version})" if each.version else "")
         yield _verdict(f"gain over {each.against}", each, who, _why(each, evidence), evidence, policy)
         yield from _by_points(each, who)
+
+
+def _naive_verdicts(each: GainComparison | None, evidence: Evidence, policy: GateParams) -> Iterator[GateCheck]:
+    """Check that the candidate does better than the best naive opponent, and loses little on slices of forecasts."""
+    if each is not None:
+        yield _verdict(f"gain over {each.against}", each, f"the {each.against}", "", evidence, policy)
+        if each.estimate is not None and each.estimate <= 0:
+            sentence = f"a candidate has to do better than the {each.against} on the test rows: {each.estimate:+.4f}"
+            yield _check(f"better than {each.against}", False, sentence)
+    for part in evidence.naive_slices:
+        gain = _compare(part.name, None, part.gain, -policy.slices[part.key], evidence, policy)
+        why = f": {part.problem}" if part.problem else ""
+        yield _verdict(f"naive {part.name}", gain, f"the {part.name}", why, evidence, policy)
 
 
 def _by_points(each: GainComparison, against: str) -> Iterator[GateCheck]:
@@ -313,7 +336,10 @@ def _notes(evidence: Evidence, policy: GateParams) -> Iterator[str]:
         if evidence.stand_in == "champion":
             opening = "the champion was made from a GENERATED stand-in and counts as none"
         yield f"{opening}: the candidate had to beat the naive baseline"
-        unasked = [*(["slices"] if policy.slices else []), *({"error_reduction"} & set(policy.floors))]
+        unasked = [
+            *(["slices"] if set(policy.slices) - {part.key for part in evidence.naive_slices} else []),
+            *({"error_reduction"} & set(policy.floors)),
+        ]
         if unasked:
             yield f"not asked, as they compare with a champion: {' and '.join(unasked)}"
     for key in policy.slices:

@@ -28,6 +28,7 @@ class Metric:
     comparable: bool = True  # False: it depends on a model's own threshold or bins, so models are not compared by it
     by_label: bool = False  # it judges by labels, in a problem that may have none
     in_label_units: bool = False  # then no default margin fits every project
+    percent: bool = False  # shown in percent; files hold the share
 
     @property
     def sign(self) -> float:

@@ -270,6 +270,7 @@ BINARY: Mapping[str, Formula] = {
     "log_loss": _mean(_binary_log_loss),
     "brier": _mean(lambda y, p, _: (p - y) ** 2),
     "accuracy": _mean(_right),
+    "accuracy_at_half": _mean(lambda y, p, _: _right(y, p, 0.5)),
     "balanced_accuracy": OfSums(_confusion, _balanced_accuracy),
     "f1": OfSums(_confusion, _f1),
     "mcc": OfSums(_confusion, _mcc),

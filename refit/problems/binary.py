@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from refit.metrics import CORRELATION, LOSS, SHARE, Metric
+from refit.problems.by_feature import SharesByFeature, is_by_feature
 from refit.problems.contract import FEWEST_OF_A_CLASS, Guess, LabelSql, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
     from refit.metrics.formulas import Formula
     from refit.problems.contract import Floats, Labels, Naive
+
+
+BOTH = ("0", "1")  # the classes of a guess by one feature
 
 
 class Rate(Guess):
@@ -46,6 +52,7 @@ class Binary(Problem):
         Metric("log_loss", "log loss", False, LOSS),
         Metric("brier", "Brier score", False, SHARE),
         Metric("accuracy", "accuracy", True, SHARE, comparable=False),
+        Metric("accuracy_at_half", "accuracy at .5", True, SHARE),
         Metric("balanced_accuracy", "balanced accuracy", True, SHARE, comparable=False),
         Metric("f1", "F1", True, SHARE, comparable=False),
         Metric("mcc", "Matthews correlation", True, CORRELATION, comparable=False),
@@ -104,10 +111,22 @@ class Binary(Problem):
         """The rate of positive labels."""
         return Rate(rate=float(labels.mean())).to_json()
 
+    def constants(self, labels: Labels, metric: str) -> Mapping[str, Naive]:
+        return {"base_rate": self.naive(labels, metric)}
+
+    def by_feature(self, rows: pa.Table, feature: str, labels: Labels, metric: str) -> Naive | None:
+        guess = SharesByFeature.fitted(rows.column(feature), feature, labels, BOTH)
+        return None if guess is None else guess.to_json()
+
     def guess(self, naive: Naive, rows: int) -> Floats:
         import numpy as np
 
         return np.full(rows, Rate.stored(naive).rate)
+
+    def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
+        if is_by_feature(naive):
+            return SharesByFeature.stored(naive).of(table, BOTH)[:, 1]
+        return self.guess(naive, table.num_rows)
 
     def formula(self, metric: str) -> Formula:
         from refit.metrics.formulas import BINARY

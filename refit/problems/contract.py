@@ -245,6 +245,17 @@ class Problem(ABC):
         """
         return self.naive(labels, metric, rows)
 
+    def constants(self, labels: Labels, metric: str) -> Mapping[str, Naive]:
+        """Naive guesses of one value for all rows, by name: first that of `naive`; empty if there are no others.
+
+        Only kinds that name their guess here are compared with further opponents (`by_feature`).
+        """
+        return {}
+
+    def by_feature(self, rows: pa.Table, feature: str, labels: Labels, metric: str) -> Naive | None:
+        """The naive guess by a single feature; None if this feature allows none."""
+        return None
+
     @abstractmethod
     def guess(self, naive: Naive, rows: int) -> Floats:
         """The naive guess as predictions for a number of rows."""

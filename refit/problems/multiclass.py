@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from refit.metrics import CORRELATION, LOSS, SHARE, Metric
+from refit.problems.by_feature import SharesByFeature, is_by_feature
 from refit.problems.contract import Guess, LabelSql, Problem
 
 if TYPE_CHECKING:
@@ -125,6 +126,18 @@ class Multiclass(Problem):
 
         shares = Shares.stored(naive).shares
         return np.tile([shares.get(name, 0.0) for name in self.classes], (rows, 1))
+
+    def constants(self, labels: Labels, metric: str) -> Mapping[str, Naive]:
+        return {"base_rate": self.naive(labels, metric)}
+
+    def by_feature(self, rows: pa.Table, feature: str, labels: Labels, metric: str) -> Naive | None:
+        guess = SharesByFeature.fitted(rows.column(feature), feature, labels, self.classes)
+        return None if guess is None else guess.to_json()
+
+    def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
+        if is_by_feature(naive):
+            return SharesByFeature.stored(naive).of(table, self.classes)
+        return self.guess(naive, table.num_rows)
 
     def formula(self, metric: str) -> Formula:
         from refit.metrics.formulas import MULTICLASS

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from refit.metrics import LOSS, Metric
+from refit.problems.by_feature import is_by_feature, is_number, numbers
 from refit.problems.contract import Guess, LabelSql, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from refit.metrics.formulas import Formula
     from refit.problems.contract import Floats, Labels, Naive
 
+ABSOLUTE = ("mae", "mape", "pinball")  # metrics that the median minimises
 SEASONAL_NAIVE = "seasonal_naive"  # the feature of forecasts: the value of the series one season before the target
 
 
@@ -25,6 +29,12 @@ class Middle(Guess):
     """The same number for every row."""
 
     value: float  # mean or median of the labels
+
+
+class ValueOfFeature(Middle):
+    """The value of a column; where it has none, the same number for every row."""
+
+    feature: str
 
 
 @dataclass(frozen=True)
@@ -43,8 +53,8 @@ class Regression(Problem):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("mae", "mean absolute error", False, LOSS, in_label_units=True),
         Metric("rmse", "root mean squared error", False, LOSS, in_label_units=True),
-        Metric("mape", "mean absolute error as a share of the label", False, LOSS),
-        Metric("smape", "symmetric error share", False, (0.0, 2.0)),
+        Metric("mape", "mean absolute error as a share of the label", False, LOSS, percent=True),
+        Metric("smape", "symmetric error share", False, (0.0, 2.0), percent=True),
         Metric("pinball", "pinball loss of the median", False, LOSS, in_label_units=True),
         Metric("r2", "R²", True, (-math.inf, 1.0)),
     )
@@ -107,8 +117,20 @@ class Regression(Problem):
         """The mean, which minimises squared errors; for absolute errors the median."""
         import numpy as np
 
-        middle = np.median if metric in ("mae", "mape", "pinball") else np.mean
+        middle = np.median if metric in ABSOLUTE else np.mean
         return Middle(value=float(middle(labels))).to_json()
+
+    def constants(self, labels: Labels, metric: str) -> Mapping[str, Naive]:
+        import numpy as np
+
+        guesses = {"mean": np.mean(labels), "median": np.median(labels)}
+        names = ("median", "mean") if metric in ABSOLUTE else ("mean", "median")
+        return {name: Middle(value=float(guesses[name])).to_json() for name in names}
+
+    def by_feature(self, rows: pa.Table, feature: str, labels: Labels, metric: str) -> Naive | None:
+        if not is_number(rows.column(feature).type):
+            return None
+        return ValueOfFeature(**self.naive(labels, metric), feature=feature).to_json()
 
     def guess(self, naive: Naive, rows: int) -> Floats:
         import numpy as np
@@ -116,14 +138,19 @@ class Regression(Problem):
         return np.full(rows, Middle.stored(naive).value)
 
     def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
-        """A constant; where the table has the value of the season before, as that of forecasts has, that value."""
+        """A constant; where the table has the value of the season before, as that of forecasts has, that value.
+
+        A guess by a column has its value first.
+        """
         import numpy as np
 
-        everyone = self.guess(naive, table.num_rows)
-        if SEASONAL_NAIVE not in table.column_names:
-            return everyone
-        season = table.column(SEASONAL_NAIVE).to_numpy(zero_copy_only=False).astype(np.float64)
-        return np.where(np.isfinite(season), season, everyone)
+        guess = self.guess(naive, table.num_rows)
+        columns = [SEASONAL_NAIVE] if SEASONAL_NAIVE in table.column_names else []
+        columns += [ValueOfFeature.stored(naive).feature] if is_by_feature(naive) else []
+        for column in columns:
+            values = numbers(table.column(column))
+            guess = np.where(np.isfinite(values), values, guess)
+        return guess
 
     def formula(self, metric: str) -> Formula:
         from refit.metrics.formulas import REGRESSION

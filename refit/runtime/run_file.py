@@ -12,6 +12,7 @@ import yaml
 from pydantic import JsonValue
 
 from refit.config import STAGES, Params, default_of, override, parse
+from refit.config.behaviour import ExamplesTest
 from refit.errors import UserError
 from refit.files.artifacts import RUN, atomic, digest, sha256
 from refit.files.yaml_files import YamlTree, read_yaml
@@ -157,7 +158,16 @@ def _code(project: Path, params: Params) -> dict[str, str]:
     for stage, names in _names(params).items():
         if own := own_code(project, names):
             digests[stage] = digest([digests[stage], *(sha256(path) for path in own)])[:16]
+    if examples := [path for name in _examples(params) if (path := project / name).is_file()]:
+        digests["evaluate"] = digest([digests["evaluate"], *map(sha256, examples)])[:16]
     return digests
+
+
+def _examples(params: Params) -> Iterator[str]:
+    """The files with rows that behavioural tests name."""
+    for each in params.evaluate.behaviour:
+        if isinstance(each, ExamplesTest) and each.file:
+            yield each.file
 
 
 def code_files(project: Path) -> list[Path]:

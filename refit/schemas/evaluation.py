@@ -19,6 +19,7 @@ from pydantic import (
 from refit.config.section import first_complaint
 from refit.errors import RefitError
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
+from refit.schemas.behaviour import BehaviourResult
 from refit.schemas.explanations import Method, Unit
 from refit.schemas.gate_decision import Decision
 from refit.schemas.incumbent import Incumbent, TrainedModel
@@ -31,6 +32,7 @@ __all__ = [
     "DailyScores",
     "Details",
     "EvaluatedCandidate",
+    "EvaluatedOpponent",
     "EvaluatedRows",
     "EvaluatedSlice",
     "Evaluation",
@@ -39,6 +41,7 @@ __all__ = [
     "FeatureLoss",
     "Importance",
     "Measurements",
+    "OpponentsOnPart",
     "PartialDependence",
     "PredictedRows",
     "Shap",
@@ -130,6 +133,26 @@ class EvaluatedSlice(Flat):
     problem: str  # the reason if it is too small to be measured
     score: Measured | None  # in the file, its key is the metric's name
     gain: Measured | None
+
+
+class EvaluatedOpponent(Part):
+    """A naive opponent on the test rows, by the gate's metric."""
+
+    name: str
+    words: str  # what a sentence calls it, after "the"
+    validation: float | None  # its score on the rows that the best one is chosen on
+    score: Measured
+    gain: Measured  # the candidate's over it
+    best: bool  # on the validation rows, so that the gate compares with it
+
+
+class OpponentsOnPart(Part):
+    """Scores of the candidate and its naive opponents on a part of the test rows."""
+
+    by: str
+    value: str
+    rows: int
+    scores: Mapping[str, float | None]  # `candidate`, and each opponent by its name
 
 
 class DailyScores(Flat):
@@ -245,6 +268,9 @@ class Measurements(Flat):
     importance: Importance
     explained: Explained
     prequential: PrequentialReport | None = omitted(None)  # of a learner of a stream
+    opponents: tuple[EvaluatedOpponent, ...] = omitted(())  # the usual baseline first
+    opponents_on_parts: tuple[OpponentsOnPart, ...] = omitted(())
+    behaviour: tuple[BehaviourResult, ...] = omitted(())  # in the order of `evaluate.behaviour`
 
 
 class Evaluation(Artifact, Measurements):

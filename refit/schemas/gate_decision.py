@@ -36,7 +36,8 @@ class DaysDependence(Part):
 class GainComparison(Part):
     """A gain with its one-sided bounds, and the value that its lower bound has to exceed."""
 
-    against: str  # champion, anchor or baseline; for a slice its name, with the gain over the champion
+    # champion, anchor or baseline, or a naive opponent in words; for a slice its name, with the gain over the champion
+    against: str
     version: str | None
     estimate: float | None
     lower: float | None
@@ -59,6 +60,7 @@ class GateVerdict(Part):
     notes: tuple[str, ...]
     checks: tuple[GateCheck, ...]
     compared: tuple[GainComparison, ...]
+    naive: GainComparison | None = omitted(None)  # with the best naive opponent, if that is not the baseline
     slices: tuple[GainComparison, ...] = ()
     difference: (
         GainComparison | None

@@ -48,7 +48,7 @@ from refit.schemas.incumbent import Incumbent
 from refit.schemas.measured import Measured
 from refit.schemas.training import Training
 from tasks import featurize
-from tasks.evaluate import candidate_intervals
+from tasks.evaluate import behavioural_tests, candidate_intervals, naive_opponents
 from tasks.evaluate.explanation import explained
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.metrics_file import flat_metrics
@@ -112,7 +112,12 @@ def run(context: Context) -> None:
         gate=params.gate,
         splits={"candidate": given.features.split_rule}
         | {role: each.features.split_rule for role, each in models.items()},
-        remarks=[*remarks(given.learner, given.training.rows, test), *prequential.remarks(measured.prequential)],
+        remarks=[
+            *remarks(given.learner, given.training.rows, test),
+            *prequential.remarks(measured.prequential),
+            *naive_opponents.remarks(measured.opponents_on_parts, scored.opponents, params.gate.metric),
+        ],
+        behaviour=measured.behaviour,
         pending=given.features.labels.pending_test,
     )
     verdict = decide(gate_evidence, params.gate)
@@ -225,7 +230,8 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
             problems[role] = f"it cannot play these episodes ({error})"
         thresholds[role] = model.learner.threshold
     bands = candidate_intervals.bands(context, given.learner, test, given.features.key)
-    return Scored(p, thresholds, problems, bands, given.learner)
+    naive = naive_opponents.fitted(context, given.features, target)
+    return Scored(p, thresholds, problems, bands, given.learner, naive)
 
 
 def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, model: Model) -> pa.Table:
@@ -318,6 +324,9 @@ def _measure(context: Context, given: EvaluationInputs, test: Holdout, scored: S
         importance=importance,
         explained=explained(given.learner, test, importance.features, params.explain, context.params.train.seed),
         prequential=prequential.report(given.learner, test, scored),
+        opponents=naive_opponents.evaluated(test, scored, metric, confidence),
+        opponents_on_parts=naive_opponents.by_part(test, scored, params.slices, metric),
+        behaviour=behavioural_tests.judged(context, given.learner, given.features, test, scored),
     )
 
 

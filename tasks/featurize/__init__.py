@@ -40,6 +40,7 @@ from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import advice, arrays_of, columns_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, LABEL, LABEL_KNOWN_AT, WINDOW, label_rows, late_rows
 from tasks.featurize.model_features import with_models
+from tasks.featurize.naive_forecasts import naive_columns, with_columns
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.table import StoredTable, write
 from tasks.featurize.warehouse import Warehouse, open_warehouse
@@ -233,6 +234,7 @@ def _training_rows(
 
     feature_set, extra_columns = definitions.feature_set, kept_columns(warehouse, definitions, params)
     key, same_key = feature_set.spine.key, f"{OWN}key"
+    naive = naive_columns(warehouse, definitions, params, rows)  # before anything is read in batches
     features = _computed(warehouse, definitions, rows, params)
     spine_columns, names = [key, "event_time", "prediction_time"], feature_set.model_copy(update={"models": ()}).names()
     of_label = {WINDOW: "window", LABEL: "label", **{name: name for name in extra_columns}, LABEL_KNOWN_AT: KNOWN_AT}
@@ -249,14 +251,14 @@ def _training_rows(
             yield batch.drop_columns([same_key])
 
     schema = pa.schema([field for field in reader.schema if field.name != same_key])
-    read = pa.RecordBatchReader.from_batches(schema, in_order())
+    read = with_columns(pa.RecordBatchReader.from_batches(schema, in_order()), naive)
     if not feature_set.models:
         return read
     table = read.read_all()
     of_row = with_models(
         table.select([*spine_columns, *names]), feature_set.models, find, params.registry.trusted_types
     )
-    along = {name: table[name] for name in (*spine_columns, *of_label.values())}
+    along = {name: table[name] for name in (*spine_columns, *of_label.values(), *naive)}
     return pa.table(along | {name: of_row[name] for name in feature_set.names()}).to_reader()
 
 

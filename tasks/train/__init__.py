@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refit.config.baselines import check_baselines
+from refit.config.behaviour import check_behaviour
 from refit.config.evaluate import check_columns
 from refit.config.forecasting import KNOWN_AT
 from refit.config.windows import LATE, UNLABELLED
@@ -93,6 +95,8 @@ def _train(context: Context) -> None:
         raise UserError(fault)
     cells = [name for name in train.rows.column_names if name not in (*features.arrays, PREDICTED_AT)]
     check_columns(params.evaluate, cells)
+    check_baselines(params, features.features)
+    check_behaviour(params, features, cells)
     inputs = inputs_digest(context, start)
     with epochs_logged(context, inputs):
         if start.version is None or params.train.warm_start is None:

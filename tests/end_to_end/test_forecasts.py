@@ -222,6 +222,48 @@ def test_errors_are_told_by_horizon_beside_the_season_before(done: Path) -> None
     assert "How far ahead?" in (done / "reports/model_card.html").read_text()
 
 
+def test_naive_forecasts_are_as_known_at_the_forecast(done: Path) -> None:
+    came = {key: row["sold"] for key, row in truth().items()}
+    for row in pq.read_table(done / TABLE).to_pylist():
+        shop, now = row["row_key"].split("|")[0], row["event_time"]
+        back = {count: came.get((shop, now - timedelta(days=count))) for count in range(1, 30)}
+        known = [back[count] for count in range(1, 8) if back[count] is not None]
+        last = row["naive: last_value"]
+        assert math.isnan(last) if back[1] is None else last == back[1]
+        assert not known or row["naive: moving_average"] == pytest.approx(np.mean(known))
+        if back[1] is not None and back[29] is not None:
+            drift = back[1] + row["horizon"] * (back[1] - back[29]) / 28
+            assert row["naive: drift"] == pytest.approx(drift)
+
+
+def test_no_naive_forecast_is_a_feature(done: Path) -> None:
+    assert not [name for name in FeatureTable.read(done / FEATURE_SET).features if name.startswith("naive")]
+
+
+def test_each_naive_forecast_is_compared_by_horizon(done: Path) -> None:
+    evaluation = read_json(done / EVALUATION)
+    names = ["season_before", "last_value", "moving_average", "drift"]
+    assert [each["name"] for each in evaluation["opponents"]] == names
+    table = pq.read_table(done / TABLE, filters=[("window", "=", "test")])
+    table = table.sort_by([("event_time", "ascending"), ("row_key", "ascending")])
+    for part, report in zip(evaluation["opponents_on_parts"], evaluation["forecast"]["horizons"], strict=True):
+        rows = table.filter(pc.equal(table["horizon"], report["horizon"]))
+        assert (part["by"], part["value"], part["rows"]) == ("horizon", str(report["horizon"]), rows.num_rows)
+        assert part["scores"]["candidate"] == pytest.approx(report["mae"]["value"])
+        last = np.abs(rows["label"].to_numpy() - rows["naive: last_value"].to_numpy()).mean()
+        assert part["scores"]["last_value"] == pytest.approx(last)
+    validation = pq.read_table(done / TABLE, filters=[("window", "=", "validation")])
+    errors = {
+        name: np.abs(validation["label"].to_numpy() - validation[f"naive: {name}"].to_numpy()).mean()
+        for name in names[1:]
+    }
+    shown = {each["name"]: each["validation"] for each in evaluation["opponents"]}
+    assert {name: shown[name] for name in errors} == pytest.approx(errors)
+    assert [each["name"] for each in evaluation["opponents"] if each["best"]] == [min(shown, key=shown.__getitem__)]
+    assert "value at the same time" not in (card := (done / "reports/model_card.html").read_text())
+    assert "moving average" in card
+
+
 def test_growth_is_followed(done: Path) -> None:
     """In the last month more is sold than before: a tree that says only what it saw would stay below."""
     rows = pq.read_table(done / "reports/predictions.parquet").to_pylist()

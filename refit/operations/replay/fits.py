@@ -45,6 +45,7 @@ class Fit:
     seen_until: datetime
     learned: Rows  # indices of the training and validation rows
     tested: Rows
+    validation: Rows  # the newest of the learned rows
     held_back: Rows  # the learned rows that were held out from a first fit
     unseen: Floats  # predictions of the first fit for `held_back`
     start: int  # index of the first row in `predicted`
@@ -241,6 +242,7 @@ class Fits:
             test=spans["test"],
             seen_until=spans["validation"].until(self._delay),
             learned=learned,
+            validation=rows["validation"],
             held_back=learned[unseen[:, 0].astype(np.int64)],
             tested=rows["test"],
             unseen=unseen[:, 1:].reshape(self._history.problem.shape(len(unseen))),

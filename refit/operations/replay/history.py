@@ -41,6 +41,7 @@ from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import arrays_of, columns_of
 from tasks.featurize.labels import CHOSEN, LABEL, LABEL_KNOWN_AT, rows_until
 from tasks.featurize.model_features import with_models
+from tasks.featurize.naive_forecasts import naive_columns
 from tasks.featurize.warehouse import open_warehouse
 from tasks.train.problem import problem_in
 
@@ -216,6 +217,7 @@ def _computed(own: Context, validated: Validated, definitions: Definitions, unti
     with open_warehouse(own.project, validated, own.params) as warehouse:
         rows_until(warehouse, definitions, own.params, until)
         features = featurize.features_of(warehouse, definitions, CHOSEN, own.params, find)
+        naive = naive_columns(warehouse, definitions, own.params, CHOSEN)
         key = definitions.feature_set.spine.key
         along = [LABEL, LABEL_KNOWN_AT, *featurize.kept_columns(warehouse, definitions, own.params)]
         columns = warehouse.arrow(f"select {', '.join(map(quote, [key, *along]))} from {CHOSEN}")
@@ -225,6 +227,8 @@ def _computed(own: Context, validated: Validated, definitions: Definitions, unti
         raise UserError(f"no row to predict lies before {until:%Y-%m-%d}; give a later --to")
     for name in along:
         features = features.append_column(name, columns[name])
+    for name, values in naive.items():
+        features = features.append_column(name, values)
     return features
 
 

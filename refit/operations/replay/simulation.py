@@ -9,10 +9,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+import numpy as np
+
 from refit import learners
 from refit.errors import RefitError, UserError
+from refit.evaluation import opponents
 from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout, holdout
+from refit.evaluation.opponents import Opponents
 from refit.evaluation.prediction_cost import in_money
 from refit.evaluation.scored import Scored
 from refit.gate.promotion import decide
@@ -80,6 +84,7 @@ class Simulator:
         self._watch = Watch(context, history)
         self._gate: dict[tuple[Any, ...], GateVerdict] = {}
         self._tests: dict[tuple[str, datetime], Holdout] = {}
+        self._naive: dict[str, Opponents] = {}
 
     def run(self, policy: policies.RetrainingPolicy, *, shown: bool = True) -> Simulation:
         """Simulate all moments under a policy.
@@ -168,7 +173,12 @@ class Simulator:
         values = test.problem.scores(test.labels, p["candidate"], fit.record.threshold)
         collected = evidence(
             test,
-            Scored(p, {role: each.record.threshold for role, each in models.items() if each}, {}),
+            Scored(
+                p,
+                {role: each.record.threshold for role, each in models.items() if each},
+                {},
+                opponents=self._opponents(fit),
+            ),
             {**values, **self._budgets(fit)},
             candidate=TrainedModel(model_digest=fit.record.model_digest, seen_until=fit.seen_until),
             test_start=fit.test.start or fit.seen_until,
@@ -176,6 +186,22 @@ class Simulator:
             gate=gate,
         )
         return decide(collected, gate)
+
+    def _opponents(self, fit: Fit) -> Opponents:
+        """The naive opponents as the stage `evaluate` would have fitted them."""
+        if fit.name not in self._naive:
+            history, params = self.history, self.context.params.evaluate
+            held_out = np.isin(fit.learned, fit.validation)
+            self._naive[fit.name] = opponents.opponents(
+                history.problem,
+                history.table.take(fit.learned),
+                history.labels_at(fit.learned),
+                held_out if held_out.any() else opponents.held_back(len(fit.learned), in_time=True),
+                features=[*history.features.numeric, *history.features.categorical],
+                metric=params.gate.metric,
+                named=params.baselines,
+            )
+        return self._naive[fit.name]
 
     def _reference(self, test: Holdout) -> Any:
         return test.problem.reference(test.table.select(list(self.history.features.features)))

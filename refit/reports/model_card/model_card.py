@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from refit.files.artifacts import MODEL_CARD, atomic
+from refit.metrics import Metric
 from refit.problems import kind_of, metric_named
 from refit.reports import templates
 from refit.reports.drawing import DrawnChart
-from refit.reports.model_card import card_explanation, card_learners, card_stream
+from refit.reports.model_card import card_explanation, card_learners, card_opponents, card_stream
 from refit.reports.model_card.by_task import view_of
 from refit.reports.model_card.wording import words_of
 from refit.reports.templates import count, fixed, money
@@ -71,8 +72,10 @@ def render(name: str, evaluation: Evaluation, features: FeatureTable, training: 
         models=models,
         measured=evaluation.metrics,
         gains={other: evaluation.gains[other] for other in models if other in evaluation.gains},
-        metrics=[metric_named(each) for each in evaluation.metrics["candidate"]],
+        metrics=[_labelled(metric_named(each), evaluation) for each in evaluation.metrics["candidate"]],
         metric_word=metric_named(evaluation.metric).words,
+        opponents=evaluation.opponents,
+        opponents_on_parts=list(card_opponents.on_parts(evaluation)),
         slices=[(by, list(parts)) for by, parts in groupby(evaluation.slices, lambda part: part.by)],
         slice_count=enough,
         slice_misses=round((1 - evaluation.confidence) * enough, 1),
@@ -95,6 +98,13 @@ def render(name: str, evaluation: Evaluation, features: FeatureTable, training: 
         charts=defaultdict(list, charts),
         **view_of(evaluation.task).values(evaluation),
     )
+
+
+def _labelled(metric: Metric, evaluation: Evaluation) -> Metric:
+    """The metric with words that name the threshold, where accuracy depends on each model's own."""
+    if metric.name == "accuracy" and (threshold := evaluation.candidate.threshold) is not None:
+        return replace(metric, words=f"accuracy at each model's threshold (the candidate's: {fixed(threshold, 3)})")
+    return replace(metric, words=f"{metric.words}, in %") if metric.percent else metric
 
 
 def _tiles(evaluation: Evaluation) -> Iterator[Tile]:

@@ -35,7 +35,8 @@ MOST_SLICES = 40
 @chart("gate", "Each gain with its bounds. The lower end has to lie right of the margin, the dashed line.")
 def gate(evaluation: Evaluation) -> Any:
     decision = evaluation.decision
-    compared = [each for each in decision.compared if each.estimate is not None]
+    naive = [decision.naive] if decision.naive else []
+    compared = [each for each in (*decision.compared, *naive) if each.estimate is not None]
     if not compared:
         return None
     slices = sorted((each for each in decision.slices if each.estimate is not None), key=_nearest_first)

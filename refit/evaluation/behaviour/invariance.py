@@ -1,0 +1,80 @@
+"""Invariance: a change that means nothing leaves predictions as they are (Ribeiro et al. 2020, CheckList)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from refit.config.behaviour import InvarianceTest
+from refit.evaluation.behaviour.sampled_rows import EXACT, SampledRows
+from refit.schemas.behaviour import BehaviourResult
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+WORDS = {
+    "upper": "in upper case",
+    "lower": "in lower case",
+    "typo": "with two letters swapped",
+    "shuffle": "of another row",
+}
+
+
+def judged(wanted: InvarianceTest, sample: SampledRows) -> BehaviourResult:
+    """Predict the rows with the change, and compare."""
+    after = sample.changed(wanted.column, changed(sample.table.column(wanted.column), wanted.change, sample.seed))
+    moved = np.abs(after - sample.predicted)
+    moved = moved if moved.ndim == 1 else moved.max(axis=1)
+    far = moved > wanted.within + EXACT
+    share = float(1 - far.mean())
+    passed = share >= wanted.share
+    sentence = (
+        f"with {wanted.column} {WORDS[wanted.change]}, {share:.1%} of {len(moved):,} predictions stay within "
+        f"{wanted.within:g} (the farthest moves by {moved.max():.4g}); {wanted.share:.1%} have to"
+    )
+    return BehaviourResult(
+        name=wanted.name,
+        kind="invariance",
+        passed=passed,
+        sentence=sentence,
+        rows=len(moved),
+        share=share,
+        worst=sample.worst(moved, far),
+    )
+
+
+def changed(column: pa.ChunkedArray, change: str, seed: int) -> pa.Array:
+    """The values of a column after a change; missing ones stay missing.
+
+    >>> import pyarrow as pa
+    >>> changed(pa.chunked_array([["Ab", None]]), "upper", 0).to_pylist()
+    ['AB', None]
+    >>> changed(pa.chunked_array([["ab", "x"]]), "typo", 0).to_pylist()
+    ['ba', 'x']
+    """
+    import pyarrow as pa
+
+    random = np.random.default_rng(seed)
+    if change == "shuffle":
+        return column.combine_chunks().take(pa.array(random.permutation(len(column))))
+
+    def edited(text: str) -> str:
+        if change == "typo":
+            return with_typo(text, random)
+        return text.upper() if change == "upper" else text.lower()
+
+    return pa.array([None if text is None else edited(text) for text in column.to_pylist()], column.type)
+
+
+def with_typo(text: str, random: Any) -> str:
+    """A text with two neighbouring, different letters swapped; unchanged if it has no such pair."""
+    pairs = [
+        place
+        for place in range(len(text) - 1)
+        if text[place].isalpha() and text[place + 1].isalpha() and text[place] != text[place + 1]
+    ]
+    if not pairs:
+        return text
+    place = pairs[int(random.integers(len(pairs)))]
+    return text[:place] + text[place + 1] + text[place] + text[place + 2 :]
