@@ -62,7 +62,7 @@ SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shar
 ERRORS = ("total", "coverage")  # figures beside metrics: how far they are from what they should be
 STABILITY = "stability"  # of segments: mean adjusted Rand index of bootstrap fits
 REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, that examples/README.md leaves room for
-    "anomalies": {"validation roc_auc": 0.9, "test average_precision": 0.35},
+    "anomalies": {"validation roc_auc": 0.88, "test average_precision": 0.35},  # chosen without labels; forest: .865
     "baskets": {"test hit_rate": 0.27},
     "cartpole": {"test mean_return": 475.0},
     "churn": {"validation roc_auc": 0.84},
