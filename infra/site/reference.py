@@ -6,6 +6,7 @@ import ast
 import importlib
 import inspect
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from textwrap import dedent, indent
@@ -103,7 +104,10 @@ def _type(field: Any) -> str:
     if "enum" in field:
         return " \\| ".join(f"`{each}`" for each in field["enum"])
     if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_type(each) for each in field["anyOf"]))
+        kinds = dict.fromkeys(_type(each) for each in field["anyOf"])
+        if kinds.keys() >= {"text", "number", "true or false", "null"}:
+            return "value" if not any(each.startswith("list of") for each in kinds) else "value, or list of values"
+        return " or ".join(each for each in kinds if (each, "number" in kinds) != ("whole number", True))
     if field.get("type") == "array":
         return f"list of {_type(field.get('items'))}"
     if field.get("type") == "object":
@@ -162,7 +166,7 @@ def _options(command: Any) -> str:
             continue
         is_argument = each.param_type_name == "argument"
         names = _placeholder(each).strip("[]") if is_argument else ", ".join([*each.opts, *each.secondary_opts])
-        default = "" if callable(each.default) or each.default in (None, (), [], False) else f"`{each.default}`"
+        default = "" if callable(each.default) or each.default is None or each.default is False else f"`{each.default}`"
         kind = "flag" if getattr(each, "is_flag", False) else _word(each.type_descriptor.annotation)
         repeats = ", repeatable" if each.multiple else ""
         required = "*required*" if each.required else default
@@ -218,7 +222,7 @@ def api_page() -> str:
     lines = ["# Python API", GENERATED, intro, indent(example, "    ")]
     for name in ("run", "show", "history", "status", "score", "check_drift", "explain", "compare", "load"):
         function = getattr(refit, name)
-        signature = f"refit.{name}{inspect.signature(function)}"
+        signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", f"refit.{name}{inspect.signature(function)}")
         lines += [f"## refit.{name}", indent(signature, "    "), _docstring(inspect.getdoc(function) or "")]
     return "\n\n".join(lines) + "\n"
 

@@ -52,8 +52,8 @@ def params_schema() -> Schema:
         for field in each.get("properties", {}).values():
             if unit := unit_of(field):
                 field["description"] += f" (unit: {unit})"
-            if isinstance(field.get("default"), dict) and field["default"]:
-                del field["default"]  # that of a section: its keys have theirs
+            if "$ref" in field:
+                field.pop("default", None)  # that of a section: its keys have theirs
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "params.yaml of Refit"}
     return {**head, **_plain({**schema, "$defs": parts})}
 
