@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path, PurePosixPath
 
 from registry.client import client
+from registry.refusals import refusal
 from registry.store import RegistryError, Store
 
 
@@ -29,10 +30,9 @@ def fetch(registry: Store, run_id: str, name: str, target: Path) -> None:
         try:
             copy = client(registry).download_artifacts(run_id, name, folder)
         except Exception as error:
-            raise RegistryError(
-                f"{name} of run {run_id} cannot be read: {str(error).splitlines()[0][:300]}; restore the artifact "
-                "store from a copy, or see that it answers"
-            ) from error
+            advice = "restore the artifact store from a copy, or see that it answers"
+            said = refusal(error) or f"{str(error).splitlines()[0][:300]}; {advice}"
+            raise RegistryError(f"{name} of run {run_id} cannot be read: {said}") from error
         shutil.copyfile(copy, target)
 
 

@@ -9,19 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from registry.object_stores import s3_fault
+from registry.refusals import refusal
 from registry.secrets import expanded, redacted
 from registry.sqlite_files import fault
 from registry.urls import sqlite_path, sqlite_url
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 LEDGER_VARIABLE = "REFIT_LEDGER_URI"
-_REFUSALS = {  # what to do where the server answers, and refuses
-    "UNAUTHENTICATED": "the server answers, and knows no such user (401): set MLFLOW_TRACKING_USERNAME and _PASSWORD",
-    "PERMISSION_DENIED": (
-        "the server answers, and refuses (403): see that this user may do that, and that --allowed-hosts of the server "
-        "lists the host of the URL"
-    ),
-}
+_LIBRARIES = ("mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3", "boto")
 POSTGRESQL = ("postgresql://", "postgresql+psycopg://")  # what `ledger_uri` may start with
 
 
@@ -134,15 +129,15 @@ def faults(store: Store) -> Iterator[None]:
     except RegistryError:
         raise
     except Exception as error:
-        if not type(error).__module__.startswith(("mlflow", "sqlalchemy", "requests", "urllib3", "sqlite3", "boto")):
+        if not type(error).__module__.startswith(_LIBRARIES):
             raise
-        if refusal := s3_fault(error):
+        if refused := s3_fault(error):
             raise RegistryError(
-                f"the artifact store of the registry at {store.shown} failed: {redacted(refusal)}"
+                f"the artifact store of the registry at {store.shown} failed: {redacted(refused)}"
             ) from error
         first = redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
-        advice = _REFUSALS.get(getattr(error, "error_code", ""), "check that it is reachable")
-        said = fault(store.database, error) if store.database else f"{first}; {advice}"
+        said = refusal(error) or f"{first}; check that it is reachable"
+        said = str(fault(store.database, error)) if store.database else said
         raise RegistryError(f"the registry at {store.shown} failed: {said}") from error
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from registry import mlflow_tables
 from registry.client import client, sent_once
 from registry.locking import registry_lock
+from registry.refusals import refusal
 from registry.store import RegistryError, Store, faults, missing
 from registry.urls import local_path
 
@@ -230,9 +231,8 @@ def download(store: Store, of: Version, destination: Path) -> Path:
         if shutil.disk_usage(destination).free < SPARE_BYTES:
             full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(destination.parent))
             raise RegistryError(f"{what} copied: the disk is full ({destination.parent}); free some space") from full
-        raise RegistryError(
-            f"{what} read: {str(error).splitlines()[0]}; restore the artifact store, or promote another version"
-        ) from error
+        advice = "restore the artifact store, or promote another version"
+        raise RegistryError(f"{what} read: {refusal(error) or f'{str(error).splitlines()[0]}; {advice}'}") from error
     (folder / "registered_model_meta").unlink(missing_ok=True)  # written by mlflow when it loads a model
     return folder
 

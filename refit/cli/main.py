@@ -24,6 +24,7 @@ from refit.cli.options import quiet_prefect, usage_error, with_version
 from refit.errors import RefitError, Terminated, chain, is_interrupted, machine_fault, message_of, refused_by_the_system
 from refit.extras import not_installed
 from refit.runtime.terminal import guard_logs, say
+from registry import refusals
 
 INTERRUPTED = 130  # typer's exit status for Ctrl-C
 ALLOCATIONS_BETWEEN_COLLECTIONS = 50_000  # Python's default, 700, adds a quarter to the time of our imports
@@ -79,6 +80,8 @@ def main() -> None:
         message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
         if fault := machine_fault(error):
             message = (f"{fault}; what was finished is kept: mend that, then run again",)
+        elif refused := refusals.refusal(error):
+            message = (f"{refused}; what was finished is kept",)
         elif is_interrupted(error):
             how, status = ("ended by SIGTERM", 143) if Terminated.was_asked else ("interrupted", INTERRUPTED)
             message = (f"{how}; {_RESUMES}",)
