@@ -27,7 +27,7 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _binaries() -> Path | None:
+def postgresql_programs() -> Path | None:
     """The folder of PostgreSQL's programs; Debian's packages do not put them on the path."""
     candidates = [Path(path).resolve().parent for name in ("initdb",) if (path := shutil.which(name))]
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -37,7 +37,14 @@ def _binaries() -> Path | None:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """A PostgreSQL cluster of this worker's own on loopback: its URL without a database."""
-    binaries = _binaries()
+    with postgresql_cluster() as url:
+        yield url
+
+
+@contextmanager
+def postgresql_cluster() -> Iterator[str]:
+    """A new PostgreSQL cluster, for what concerns all of its databases: its URL without one."""
+    binaries = postgresql_programs()
     if binaries is None:
         pytest.skip("PostgreSQL's server is not installed")
     folder = Path(tempfile.mkdtemp(prefix="refit-postgresql-"))

@@ -1,0 +1,50 @@
+"""Makes the ledger's tables as their owner, and lets others work with them: `python -m registry.provision USER...`.
+
+`REFIT_LEDGER_URI` names the database and the owner. Those users can add lines to the ledger, and neither change nor
+delete one; they cannot drop its triggers, which the owner could.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from registry.ledger_database import LedgerDatabase
+from registry.postgresql import SCHEMA
+from registry.store import LEDGER_VARIABLE, POSTGRESQL, RegistryError
+
+GRANTS = (
+    "grant usage on schema {schema} to {user}",
+    "grant select, insert on {schema}.ledger, {schema}.identity to {user}",
+    "grant select, insert, update, delete on {schema}.pending, {schema}.records to {user}",
+)
+
+
+def provision(url: str, users: Sequence[str]) -> None:
+    """Make the tables that are missing, and grant `users` what a worker needs. Repeating it changes nothing.
+
+    Raises:
+        RegistryError: the database cannot be used, or a user does not exist.
+    """
+    with LedgerDatabase(url).writing() as connection:
+        quoted = connection.dialect.identifier_preparer.quote
+        for user in users:
+            for grant in GRANTS:
+                connection.exec_driver_sql(grant.format(schema=quoted(SCHEMA), user=quoted(user)))
+
+
+def main() -> None:
+    """Provision the database of the environment for the users of the command line."""
+    url = os.environ.get(LEDGER_VARIABLE, "")
+    if not url.startswith(POSTGRESQL):
+        sys.exit(f"error: {LEDGER_VARIABLE} is not set to postgresql://OWNER@HOST/DATABASE")
+    try:
+        provision(url, sys.argv[1:])
+    except RegistryError as error:
+        sys.exit(f"error: {error}")
+    sys.stdout.write(f"the ledger's tables are there; users: {', '.join(sys.argv[1:]) or 'their owner alone'}\n")
+
+
+if __name__ == "__main__":
+    main()
