@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 from refit.errors import UserError
 from refit.files.permissions import close, tighten
 from refit.files.yaml_files import read_value
-from refit.runtime import terminal
+from refit.runtime import environments, terminal
 from refit.runtime.terminal import print_json, say
 from registry.secrets import redacted
 
@@ -50,7 +50,18 @@ def _be_quiet(requested: bool) -> None:
     terminal.QUIET = requested
 
 
+def _work_in(environment: str | None) -> None:
+    if environment is not None:
+        os.environ[environments.VARIABLE] = environment  # for child processes too
+
+
 def with_version(
+    environment: Annotated[
+        str | None,
+        typer.Option(
+            "--env", callback=_work_in, help="environment: lay params.NAME.yaml over params.yaml; default: REFIT_ENV"
+        ),
+    ] = None,
     quiet: Annotated[
         bool,
         typer.Option("--quiet", "-q", callback=_be_quiet, help="no progress and no summary; errors and --json alone"),

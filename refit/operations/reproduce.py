@@ -21,7 +21,7 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import sha256
 from refit.models import feature_models, incumbent, parents
-from refit.runtime import provenance, registry_store
+from refit.runtime import environments, provenance, registry_store
 from refit.runtime.context import Context
 from refit.schemas.feature_models import FeatureModels
 from refit.schemas.feature_table import FeatureTable
@@ -191,7 +191,7 @@ def _inside(project: Path, path: str, named_in: str) -> Path:
 def _run(stage: str, project: Path, tree: Path) -> None:
     """Run a stage in a new process, with the code of the tree if it contains Refit."""
     source = tree if (tree / "tasks/stages.py").is_file() else provenance.SOURCE_ROOT
-    environment = dict(os.environ)
+    environment = {name: value for name, value in os.environ.items() if name != environments.VARIABLE}  # resolved
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH", "")]))
     # MLflow's records of this run are removed with the folder.
     environment["MLFLOW_TRACKING_URI"] = sqlite_url(project / artifacts.STATE / "mlflow.db")

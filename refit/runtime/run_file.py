@@ -14,9 +14,11 @@ from pydantic import JsonValue
 from refit.config import STAGES, Params, default_of, override, parse
 from refit.config.behaviour import ExamplesTest
 from refit.errors import UserError
-from refit.files.artifacts import RUN, atomic, digest, sha256
+from refit.files.artifacts import RUN, SNAPSHOT, atomic, digest, sha256
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.problems import problem_of
+from refit.runtime import environments
+from refit.runtime.stage_code import SECTIONS as SECTIONS_OF_STAGE
 from refit.runtime.stage_code import code_digest, defaults_digest, own_code
 from registry.secrets import holds_literal
 
@@ -24,6 +26,7 @@ Overrides = Mapping[str, JsonValue]  # "section.key" -> value, for one run only
 
 _ABSENT = object()
 ADDRESSES = (".tracking_uri", ".ledger_uri", ".path", ".published")
+NOT_BY_RUN = ("register.approval.", "register.approval_within.")
 SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention", "resources")
 
 
@@ -56,21 +59,39 @@ def write(project: Path, run: RunFile) -> None:
         if section not in sections or not key:
             raise UserError(f"--set {name}: expected SECTION.KEY=VALUE with a section out of {', '.join(SECTIONS)}")
         sections[section][key] = value
-    params = check(project, run)
+    params, path = check(project, run), project / RUN
+    sources = environments.overlay_digest(project, ("ingest",))
+    _require_same_sources(project, sources)
     content = {
         "as_of": run.as_of,
         "task": params.task,  # affects `featurize` too, which depends on no other param of `train`
         "overrides": sections,
-        "code": _code(project, params),
-        "defaults": {stage: defaults_digest(stage) for stage in STAGES},
+        **({"sources": sources} if sources else {}),
+        "code": _with_unseen(_code(project, params), project, params),
+        "defaults": _with_unseen({stage: defaults_digest(stage) for stage in STAGES}, project, params),
     }
     text = "# Written by each run; not versioned. `dvc repro` does again what it says.\n" + yaml.safe_dump(
         content, sort_keys=False, allow_unicode=True
     )
-    path = project / RUN
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with atomic(path) as scratch:
             scratch.write_text(text, encoding="utf-8")
+
+
+def _require_same_sources(project: Path, sources: str | None) -> None:
+    """Refuse to read the sources of one environment into the batches of another.
+
+    Raises:
+        UserError: this folder has batches, and its last run had other params of `ingest` by its environment.
+    """
+    if not ((project / RUN).is_file() and (project / SNAPSHOT).is_file()):
+        return
+    if read_yaml(project / RUN).get("sources") != sources:
+        raise UserError(
+            f"the batches in {project / 'data'} are of an environment with other sources than "
+            f"{environments.current() or environments.PARAMS}; work in a clone of its own for each environment whose "
+            "`ingest` differs"
+        )
 
 
 @contextmanager
@@ -100,9 +121,12 @@ def params_of(project: Path) -> Params:
 
 def check(project: Path, run: RunFile) -> Params:
     """The params that `run` would use, without writing anything."""
-    raw = read_yaml(project / "params.yaml")
-    wanted = override(raw, run.overrides)
-    return parse(wanted, also=[*_not_written(project, raw), *_secrets(wanted)])
+    if fixed := sorted(name for name in run.overrides if f"{name}.".startswith(NOT_BY_RUN)):
+        raise UserError(f"{fixed[0]} is no setting of one run: who approves a promotion is decided in params.yaml")
+    wanted = override(environments.layered(project), run.overrides)
+    raw = read_yaml(project / environments.PARAMS)
+    name = " with ".join(path.name for path in environments.files(project))
+    return parse(wanted, name=name, also=[*_not_written(project, raw), *_secrets(wanted)])
 
 
 def _secrets(value: Any, path: str = "") -> Iterator[str]:
@@ -170,12 +194,23 @@ def _examples(params: Params) -> Iterator[str]:
             yield each.file
 
 
+def _with_unseen(digests: dict[str, str], project: Path, params: Params) -> dict[str, str]:
+    """Digests by stage, together with the params that the stage has and that DVC does not see in `params.yaml`."""
+    for stage in STAGES:
+        unseen = [environments.overlay_digest(project, SECTIONS_OF_STAGE[stage])]
+        if stage == "evaluate" and params.register_.remarks:  # of which the decision and the card have a note
+            unseen.append(digest(params.register_.remarks))
+        if any(unseen):
+            digests[stage] = digest([digests[stage], *unseen])[:16]
+    return digests
+
+
 def code_files(project: Path) -> list[Path]:
     """The project's files that affect what a run computes: its settings, and all code that they name."""
     params = params_of(project)
     stand_ins = [source.stand_in for source in params.ingest.sources.values() if source.stand_in]
     own = own_code(project, [*stand_ins, *(name for names in _names(params).values() for name in names)])
-    return [project / "params.yaml", project / "dvc.yaml", *own]
+    return [*environments.files(project), project / "dvc.yaml", *own]
 
 
 def _names(params: Params) -> dict[str, list[str]]:

@@ -34,7 +34,7 @@ PLUMBING = (
         f"refit/config/{module}.py"
         for module in (
             *("__init__", "cost", "drift", "evaluate", "featurize", "ingest", "project", "queries"),
-            *("register", "registry", "resources", "retention", "section", "validate"),
+            *("notify", "register", "registry", "resources", "retention", "section", "validate"),
         )
     ),
     "refit/errors.py",
@@ -46,6 +46,7 @@ PLUMBING = (
     "refit/models/run_content.py",
     "refit/models/run_logging.py",
     "refit/runtime/context.py",
+    "refit/runtime/environments.py",
     "refit/runtime/memory.py",
     "refit/runtime/registry_store.py",
     "refit/runtime/run_file.py",

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
 LOADER = "refit.learners.pyfunc"
 EXAMPLE_ROWS = 5
+PROVENANCE = "provenance"  # folder of what a version was made from
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
     )
     _write_parquet(golden, folder / GOLDEN)
     _write_parquet(_backtest(context, candidate), folder / BACKTEST)
-    recorded = _write_provenance(context, candidate.training.started_from, folder / "provenance")
+    recorded = _write_provenance(context, candidate.training.started_from, folder / PROVENANCE)
     write_manifest(folder)
     signer = signer_of(context)
     snapshot = Snapshot.read(context.path(SNAPSHOT))
@@ -223,6 +224,7 @@ def _write_provenance(context: Context, started_from: WarmStart, folder: Path) -
         shutil.copyfile(context.path("dvc.lock"), folder / "dvc.lock")
     shutil.copyfile(context.path(SNAPSHOT), folder / SNAPSHOT.name)
     started_from.write(folder / WARM_START.name)
+    shutil.copyfile(context.path(TRAINING), folder / TRAINING.name)  # by which it is judged in another environment
     if own := project_requirements.installed(context.project):
         (folder / project_requirements.RECORD).write_text("\n".join(own) + "\n", encoding="utf-8")
     commit = provenance.commit(context.project)

@@ -1,0 +1,117 @@
+"""Environments of a project, such as staging: `params.staging.yaml` laid over `params.yaml`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from refit.errors import UserError
+from refit.files.artifacts import digest
+from refit.files.yaml_files import YamlTree, read_yaml
+
+VARIABLE = "REFIT_ENV"
+PARAMS = "params.yaml"
+_NAME = re.compile("[a-z][a-z0-9_-]{0,40}")
+_APART = ("project.name", "registry.tracking_uri")  # one of these tells the models of two environments apart
+
+
+def current() -> str | None:
+    """The environment that this process works in: `REFIT_ENV`, or `refit --env`. None for `params.yaml` alone.
+
+    Raises:
+        UserError: its name is no plain word.
+    """
+    name = os.environ.get(VARIABLE) or None
+    if name is not None and not _NAME.fullmatch(name):
+        raise UserError(f"{VARIABLE} {name!r} is no name of an environment: expected a word such as staging")
+    return name
+
+
+@contextmanager
+def working_in(environment: str) -> Iterator[None]:
+    """Work in an environment for a block, child processes included."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = environment
+    try:
+        yield
+    finally:
+        os.environ.pop(VARIABLE) if before is None else os.environ.update({VARIABLE: before})
+
+
+def overlay_file(project: Path, environment: str) -> Path:
+    """The params of an environment.
+
+    Raises:
+        UserError: the project has none for it.
+    """
+    path = project / f"params.{environment}.yaml"
+    if not path.is_file():
+        others = sorted(each.name.split(".")[1] for each in project.glob("params.*.yaml"))
+        raise UserError(
+            f"{project} has no {path.name}: write into it what is different in {environment}; "
+            f"environments with such a file: {', '.join(others) or 'none'}"
+        )
+    return path
+
+
+def files(project: Path) -> list[Path]:
+    """The files that the params of this process's environment come from."""
+    name = current()
+    return [project / PARAMS, *([overlay_file(project, name)] if name else [])]
+
+
+def layered(project: Path) -> YamlTree:
+    """The project's params, with those of the current environment laid over them.
+
+    Raises:
+        UserError: a file cannot be read, or the environment's models would share a registry with others of their name.
+    """
+    base, *overlays = files(project)
+    raw = read_yaml(base)
+    for path in overlays:
+        over = read_yaml(path)
+        merged = laid_over(raw, over)
+        if all(value_of(merged, name) == value_of(raw, name) for name in _APART):
+            raise UserError(
+                f"{path.name}: gives neither another {_APART[0]} nor another {_APART[1]}; two environments with one "
+                "registry and one name of the model would have one champion"
+            )
+        raw = merged
+    return raw
+
+
+def laid_over(base: YamlTree, over: YamlTree) -> YamlTree:
+    """Lay params over others: sections key by key, all else as a whole.
+
+    >>> laid_over({"train": {"seed": 0, "text": 1}, "cost": {}}, {"train": {"seed": 3}})
+    {'train': {'seed': 3, 'text': 1}, 'cost': {}}
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def value_of(raw: YamlTree, name: str) -> object:
+    """The value of `section.key`; None if it is not there.
+
+    >>> value_of({"train": {"seed": 3}}, "train.seed")
+    3
+    """
+    value: object = raw
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def overlay_digest(project: Path, sections: Sequence[str]) -> str | None:
+    """Digest of what the environment changes in sections; None if it changes nothing: DVC sees `params.yaml` alone."""
+    if current() is None:
+        return None
+    base, now = read_yaml(project / PARAMS), layered(project)
+    changed = {name: value_of(now, name) for name in sections if value_of(now, name) != value_of(base, name)}
+    return digest(changed) if changed else None
