@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from flows import deployments
+from flows import deployments, notifications
 from flows.checkouts import state_outside
 from flows.deployed_run import CLONE, IMAGE
 from flows.deployments import PREFECT_YAML, deployed_name
@@ -77,6 +77,7 @@ def deploy(
         file = Path(scratch) / PREFECT_YAML.name
         file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         deployments.deploy(project, environment, log=project / STATE / "deploy.log", file=file)
+    notifications.provide(params, [entry["name"] for entry in content["deployments"]], environment)
     return [f"{_flow(entry)}/{entry['name']}" for entry in content["deployments"]]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from flows import deployments
+from flows import deployments, notifications
 from flows.services import credentials
 from flows.services.ports import ENVIRONMENT, FIRST_PORT, format_server, print_secret, start_server, until_interrupted
 from flows.services.processes import Started, end, listen_from, listen_on, start, wait_until_it_answers
@@ -29,6 +29,8 @@ from flows.services.service_state import (
 from refit.errors import UserError
 from refit.files.artifacts import SNAPSHOT, STATE
 from refit.files.permissions import tighten
+from refit.files.yaml_files import read_yaml
+from refit.runtime import run_file
 from refit.runtime.terminal import say
 from refit.schemas.snapshot import Snapshot
 from registry.urls import sqlite_url
@@ -103,6 +105,8 @@ def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str
         services[WORKER] = _start_worker(project, environment)
         write_record(project, services)
     deployments.deploy(project, environment, log=project / STATE / "deploy.log")
+    declared = read_yaml(project / deployments.PREFECT_YAML).get("deployments") or ()
+    notifications.provide(run_file.params_of(project), [entry["name"] for entry in declared], environment)
     wait_until_it_answers(services[MLFLOW])
 
 

@@ -21,6 +21,7 @@ from refit.config.featurize import FeaturizeParams, LabelParams, SplitParams
 from refit.config.forecasting import ForecastParams, with_queries
 from refit.config.ingest import IngestParams, SourceParams
 from refit.config.metric_choice import metric_problems, with_metrics
+from refit.config.notify import NotifyParams
 from refit.config.project import ProjectParams
 from refit.config.register import RegisterParams
 from refit.config.registry import RegistryParams
@@ -77,6 +78,7 @@ class Params(Section):
     cost: CostParams = Field(CostParams(), description="prices, to express trainings and predictions in money")
     retention: RetentionParams = Field(RetentionParams(), description="what `refit gc` may delete")
     resources: ResourcesParams = Field(ResourcesParams(), description="what a stage may use of the machine")
+    notify: tuple[NotifyParams, ...] = Field((), description="who hears of promotions, refusals, drift and failures")
 
     @model_validator(mode="after")
     def _comparable(self) -> Params:
