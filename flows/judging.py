@@ -23,6 +23,7 @@ class Judgement:
 
     decision: Decision
     champion: str | None
+    approval: str = "none"  # whether a person approves promotions, as `register.approval` says
 
 
 def judge(project: Path, options: RunOptions) -> Judgement:
@@ -35,8 +36,9 @@ def judge(project: Path, options: RunOptions) -> Judgement:
     with session(project, options) as run:
         for stage in JUDGED:
             run_in(run, stage)
-        champion = incumbent.champion_that_is_candidate(run.context())
-    return Judgement(Decision.read(project / DECISION), champion)
+        context = run.context()
+        champion = incumbent.champion_that_is_candidate(context)
+    return Judgement(Decision.read(project / DECISION), champion, context.params.register_.approval)
 
 
 def lines(project: Path, judgement: Judgement) -> list[str]:
@@ -48,7 +50,8 @@ def lines(project: Path, judgement: Judgement) -> list[str]:
         first = f"nothing would change: this candidate is version {judgement.champion}, the champion. The gate decided:"
     else:
         against = decision.incumbent if decision.incumbent.version else "the baseline alone, since there is no champion"
-        first = f"{'would be promoted' if decision.promote else 'would be refused'}, against {against}"
+        promoted = "would be promoted" if judgement.approval == "none" else "would wait for a person's approval"
+        first = f"{promoted if decision.promote else 'would be refused'}, against {against}"
     return [
         first,
         *(f"  {reason}" for reason in decision.reasons),

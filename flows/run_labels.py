@@ -1,4 +1,4 @@
-"""What tells the runs of a project apart in Prefect's pages: their names, tags, and a state for a refused candidate."""
+"""What tells the runs of a project apart in Prefect: their names, tags, and states for one whose candidate waits."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any, cast
 from prefect import get_client, runtime
 from prefect.states import Completed
 
+from flows.notifications import announce_run
 from flows.run_summary import RunSummary
 from refit.plain_text import one_line
 
+AWAITING = "AwaitingApproval"
 MOST_CHARACTERS = 60  # of a name: what Prefect's lists show of it
 
 
@@ -25,18 +27,20 @@ def named(verb: str, *parameters: str) -> Callable[[], str]:
 
 
 def ended(summary: RunSummary, trigger: str) -> RunSummary:
-    """Return the result of a retraining run; where its candidate was refused, the run ends in the state `Refused`.
+    """Return the result of a retraining run, which ends as `Refused`, or as `AwaitingApproval` until a person answers.
 
-    The run itself has completed: nothing failed, and the champion stays. The run is tagged with its model, with what
-    started it, and with the decision.
+    Both are of the type Completed: nothing failed, the champion stays, and no worker waits for the person. The run is
+    tagged with its model, with what started it, and with the decision, which an event announces.
     """
-    decision = "promoted" if summary.decision.promote else "refused"
+    announce_run(summary)
+    awaits, promotes = summary.model.awaits_approval, summary.decision.promote
+    decision = "awaiting approval" if awaits else "promoted" if promotes else "refused"
     if (flow_run := runtime.flow_run.id) is not None:
         with get_client(sync_client=True) as client:
             tags = {*runtime.flow_run.tags, summary.model.name, one_line(trigger)[:MOST_CHARACTERS], decision}
             client.update_flow_run(flow_run, tags=sorted(tags))
-    if summary.decision.promote:
+    if promotes and not awaits:
         return summary
-    reason = one_line("; ".join(summary.decision.reasons))
-    state: Any = Completed(name="Refused", message=reason, data=summary)
+    reason = one_line("; ".join(summary.model.why_not if awaits else summary.decision.reasons))
+    state: Any = Completed(name=AWAITING if awaits else "Refused", message=reason, data=summary)
     return cast(RunSummary, state)

@@ -63,6 +63,7 @@ class RegisteredAs(Part):
     name: str
     version: str
     alias: str
+    awaits_approval: bool = omitted(False)  # then the only reason of `why_not` says until when, and how to answer
     why_not: tuple[str, ...] = omitted(())  # why it is not champion, although the gate would promote it
 
 

@@ -41,6 +41,7 @@ from refit.schemas.score_report import ScoreReport
 from refit.schemas.snapshot import Snapshot, stand_in_notice
 from refit.schemas.training import Training
 from refit.schemas.validated import Validated
+from registry.approval import AWAIT
 from registry.urls import folder_url
 
 SHOWN_CLASSES = 5
@@ -101,6 +102,7 @@ def summarise(run: Session) -> RunSummary:
             name=receipt.model,
             version=receipt.version,
             alias=receipt.alias,
+            awaits_approval=receipt.outcome.action == AWAIT and receipt.alias != "champion",
             why_not=receipt.outcome.reasons if receipt.decision.promote and receipt.alias != "champion" else (),
         ),
         report=str(MODEL_CARD),
@@ -122,6 +124,15 @@ def publish(run: Session) -> RunSummary:
     summary = summarise(run)
     model = summary.model
     _publish_table("refit-summary", summary_rows(summary), f"{model.name}: what this run did")
+    if model.awaits_approval:
+        number, card = model.version, as_markdown(folder_url(run.project / MODEL_CARD))
+        create_markdown_artifact(
+            key="refit-approval",
+            markdown=f"{as_markdown(model.why_not[0])}\n\nThe model card: {card}, and at the MLflow run "
+            f"`{summary.mlflow_run_id}`. In a checkout of the project, one of\n\n"
+            f'    refit approve {number} --why "..."\n    refit reject {number} --why "..."',
+            description=as_markdown(f"{model.name} version {number} waits for approval"),
+        )
     create_markdown_artifact(
         key="refit-mlflow",
         markdown=f"MLflow run `{summary.mlflow_run_id}` · model `{model.name}` version {model.version} ({model.alias}) "
@@ -239,6 +250,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("decision", ("promote: " if decision.promote else "keep: ") + "; ".join(decision.reasons)),
         *(("note", note) for note in decision.notes),
         ("model", f"{model.name} version {model.version}, alias {model.alias}"),
+        *(("approval", reason) for reason in model.why_not if model.awaits_approval),
         ("stages", " · ".join(f"{name} {end.state} {end.seconds:.1f} s" for name, end in summary.stages.items())),
         ("report", summary.report),
     ]

@@ -17,7 +17,7 @@ from registry.store import RegistryError, Store
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-Action = Literal["promote", "refuse", "overrule", "rollback", "restore", "accept"]
+Action = Literal["promote", "refuse", "overrule", "rollback", "restore", "accept", "await", "lift"]
 MOVES: tuple[Action, ...] = ("promote", "overrule", "rollback", "restore")
 _MOVED = f"action in {MOVES}"
 _LINES = "select * from ledger order by id"

@@ -16,6 +16,7 @@ from refit.config import STAGES
 from refit.runtime import dvc_runner, run_file
 from refit.runtime.terminal import Terminal, line, say
 from refit.schemas.snapshot import stand_in_notice
+from registry.approval import AWAIT, Wait, waits
 from tasks.stages import unseen_by_dvc
 
 if TYPE_CHECKING:
@@ -127,11 +128,14 @@ def print_history(entries: list[Entry]) -> None:
         versions = f"version {entry.to_version}"
         if entry.from_version not in (None, entry.to_version):
             versions += f" {'against' if entry.action == 'refuse' else 'for'} version {entry.from_version}"
-        style = "yellow" if entry.action == "refuse" else "green"
+        style = "yellow" if entry.action in ("refuse", "await") else "green"
         console.print(line((entry.at, "bold"), "  ", (f"{entry.action:<9}", style), f" {versions}"))
         console.print(f"    by {entry.who}, trigger: {entry.trigger}", style="dim")
         for reason in entry.reasons:
             console.print(Padding(f"• {reason}", (0, 0, 0, 4)))
+        if entry.action == AWAIT:
+            state = str(Wait(entry)) if entry in (each.line for each in waits(entries)) else "it was answered"
+            console.print(Padding(f"• {state}", (0, 0, 0, 4)))
 
 
 def print_deletions(plan: DeletionPlan, *, deleted: bool) -> None:
@@ -198,6 +202,7 @@ def print_champion(champion: ChampionSummary) -> None:
         "previous": champion.previous or "none",
         "anchor": f"version {champion.anchor}",
         "MLflow run": champion.run_id,
+        **{f"waiting {each.version}": each.sentence for each in champion.waiting},
     }
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")

@@ -103,6 +103,9 @@ def lineage(
 @app.command()
 def promote(
     version: Annotated[str, typer.Argument(help="model version to promote")],
+    to: Annotated[
+        str | None, typer.Option("--to", help="environment to move a champion to; it is judged again there")
+    ] = None,
     project: Project = HERE,
     why: Why = None,
     wait: Wait = 0,
@@ -112,7 +115,56 @@ def promote(
     """Promote a version through the gate's checks; `--why` overrules the gate, on the record."""
     from refit.cli import running
 
-    print_outcome(running.promote(project_at(project), version, why=why, wait_seconds=wait), as_json=as_json)
+    folder = project_at(project)
+    if to is None:
+        done = running.promote(folder, version, why=why, wait_seconds=wait)
+    else:
+        done = running.promote_to(folder, version, to=to, why=why, wait_seconds=wait)
+    print_outcome(done, as_json=as_json)
+
+
+@app.command()
+def approve(
+    version: Annotated[str | None, typer.Argument(help="model version that waits for approval")] = None,
+    lift: Annotated[
+        bool, typer.Option("--lift", help="no approval is needed from now on; params.yaml must say none")
+    ] = False,
+    project: Project = HERE,
+    why: Why = None,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Promote a version that the gate would promote and that waits for a person (`register.approval: required`)."""
+    from refit.cli import running
+
+    if (version is None) != lift:
+        raise UserError("name the version to approve (`refit show` names those that wait), or give --lift")
+    if not why:
+        raise UserError("an approval needs a reason, which the ledger keeps: --why TEXT")
+    folder = project_at(project)
+    if version is None:
+        done = running.lift_approval(folder, why=why, wait_seconds=wait)
+    else:
+        done = running.approve(folder, version, why=why, wait_seconds=wait)
+    print_outcome(done, as_json=as_json)
+
+
+@app.command()
+def reject(
+    version: Annotated[str, typer.Argument(help="model version that waits for approval")],
+    project: Project = HERE,
+    why: Why = None,
+    wait: Wait = 0,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Refuse a version that waits for a person's approval; the champion stays."""
+    from refit.cli import running
+
+    if not why:
+        raise UserError("a refusal needs a reason, which the ledger keeps: --why TEXT")
+    print_outcome(running.reject(project_at(project), version, why=why, wait_seconds=wait), as_json=as_json)
 
 
 @app.command()

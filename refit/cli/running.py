@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from flows.notifications import PROMOTED, REFUSED, announce_by_hand
 from flows.progress_display import LineScreen, show_progress
-from flows.run_options import RunOptions
-from flows.session import Session, check, prepare, watching
-from refit.errors import RefitError, first_line, machine_fault
-from refit.runtime import dvc_runner, lock, run_file
+from flows.run_options import RunOptions, Trigger
+from flows.session import Session, check, prepare, session, watching
+from refit.errors import RefitError, UserError, first_line, machine_fault
+from refit.runtime import dvc_runner, environments, lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal
 from refit.schemas.score_report import ScoreReport
-from tasks.stages import stage_function
+from tasks.stages import run_in, stage_function
 
 if TYPE_CHECKING:
     from flows.run_summary import RunSummary
@@ -106,12 +107,64 @@ def _locked_context(project: Path, trigger: str, wait_seconds: float, *, may_pro
         yield Session(project=project, owner=owner, screen=LineScreen(Terminal(stderr=True))).context()
 
 
+def _announced(context: Context, event: str, version: str, done: str) -> str:
+    """Announce what a command did to those whom `notify` names; return it."""
+    announce_by_hand(context, event, version, done)
+    return done
+
+
 def promote(project: Path, version: str, *, why: str | None, wait_seconds: float) -> str:
     """`refit promote`: promote a version; return what was done as text."""
     from tasks import register
 
     with _locked_context(project, "refit promote", wait_seconds, may_promote=True) as context:
-        return register.promote(context, version, why)
+        return _announced(context, PROMOTED, version, register.promote(context, version, why))
+
+
+def promote_to(project: Path, version: str, *, to: str, why: str | None, wait_seconds: float) -> str:
+    """`refit promote --to`: move a champion into another environment, where it is judged; return what was done as text.
+
+    The stages before `train` run there, so that it is judged on the rows of that environment.
+    """
+    from tasks.register import moving
+
+    here = environments.current()
+    if here == to:
+        raise UserError(f"--to {to} is the environment that this command works in: name the one that has it by --env")
+    options = RunOptions(trigger=Trigger(f"refit promote --to {to}"), wait_seconds=wait_seconds)
+    context = Context(project=project, params=run_file.params_of(project), progress=LineScreen(Terminal(stderr=True)))
+    with (
+        moving.fetched(context, version, here) as moved,
+        environments.working_in(to),
+        session(project, options) as run,
+    ):
+        for stage in ("ingest", "validate", "featurize"):
+            run_in(run, stage)
+        return _announced(run.context(), PROMOTED, f"{here}/{version}", moving.move(run.context(), moved, why))
+
+
+def approve(project: Path, version: str, *, why: str, wait_seconds: float) -> str:
+    """`refit approve`: promote a version that waits for approval; return what was done as text."""
+    from tasks import register
+
+    with _locked_context(project, "refit approve", wait_seconds, may_promote=True) as context:
+        return _announced(context, PROMOTED, version, register.approve(context, version, why))
+
+
+def lift_approval(project: Path, *, why: str, wait_seconds: float) -> str:
+    """`refit approve --lift`: let promotions need no approval any more; return what was done as text."""
+    from tasks import register
+
+    with _locked_context(project, "refit approve", wait_seconds, may_promote=True) as context:
+        return register.lift_approval(context, why)
+
+
+def reject(project: Path, version: str, *, why: str, wait_seconds: float) -> str:
+    """`refit reject`: refuse a version that waits for approval; return what was done as text."""
+    from tasks import register
+
+    with _locked_context(project, "refit reject", wait_seconds, may_promote=True) as context:
+        return _announced(context, REFUSED, version, register.reject(context, version, why))
 
 
 def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: float) -> str:
@@ -119,7 +172,7 @@ def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: fl
     from tasks import register
 
     with _locked_context(project, "refit rollback", wait_seconds, may_promote=True) as context:
-        return register.rollback(context, to, why)
+        return _announced(context, PROMOTED, to or "the one before", register.rollback(context, to, why))
 
 
 def repair(project: Path, *, wait_seconds: float, accept_ledger: str | None = None) -> str:

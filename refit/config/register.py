@@ -1,8 +1,9 @@
-"""The params section `register`: checks of a stored version."""
+"""The params section `register`: checks of a stored version, and whether a person approves promotions."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -19,3 +20,26 @@ class RegisterParams(Section):
     golden_tolerance: Annotated[float, Unit("units of the prediction")] = Field(
         1e-6, ge=0, description="largest difference of a golden prediction"
     )
+    approval: Literal["none", "required"] = Field(
+        "none", description="required: a version that the gate would promote waits for `refit approve`"
+    )
+    approval_within: str = Field(
+        "7d", pattern="^[1-9][0-9]{0,2}[hd]$", description="how long it waits, such as 12h or 7d; then it is refused"
+    )
+
+    @property
+    def approval_time(self) -> timedelta:
+        """How long a version waits for its approval.
+
+        >>> RegisterParams(approval_within="12h").approval_time
+        datetime.timedelta(seconds=43200)
+        """
+        count = int(self.approval_within[:-1])
+        return timedelta(days=count) if self.approval_within[-1] == "d" else timedelta(hours=count)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What readers of a decision should know: that a person approves promotions; empty if nobody does."""
+        if self.approval == "none":
+            return ()
+        return (f"a version that the gate would promote waits for a person's approval, {self.approval_within} at most",)

@@ -22,7 +22,7 @@ from refit.schemas.warm_start import WarmStart
 from refit.storage import drift_decisions
 from refit.storage.prediction_log import LOG
 from refit.storage.shared_log import SharedLog, day_of
-from registry import champion, deletion, versions
+from registry import approval, champion, deletion, versions
 from registry.deletion import Run
 from registry.ledger import Ledger
 from registry.locking import registry_lock
@@ -146,6 +146,8 @@ def _staying(context: Context, store: Store, every: Sequence[Version]) -> dict[s
         if pending
         else {}
     )
+    waits = approval.waits(Ledger.of(store).entries(model))
+    reasons |= {each.version: "waits for approval" for each in waits}
     newest = sorted(there, key=int, reverse=True)
     reasons |= dict.fromkeys(newest[:limit], "among the newest")
     if anchor := registered.tags.get(versions.ANCHOR):

@@ -116,6 +116,7 @@ def run(context: Context) -> None:
             *remarks(given.learner, given.training.rows, test),
             *prequential.remarks(measured.prequential),
             *naive_opponents.remarks(measured.opponents_on_parts, scored.opponents, params.gate.metric),
+            *context.params.register_.remarks,
         ],
         behaviour=measured.behaviour,
         pending=given.features.labels.pending_test,

@@ -13,14 +13,15 @@ from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment
 from refit.schemas.gate_decision import Decision
 from refit.schemas.receipt import Receipt
+from registry import approval, versions
 from registry import champion as champions
-from registry import versions
 from registry.chain import Chain
 from registry.champion import CHALLENGER, CHAMPION
 from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock
 from registry.store import RegistryError, Store
 from registry.versions import Version
+from tasks.register import approving
 from tasks.register.champion_summary import ChampionSummary, champion_summary
 from tasks.register.lineage import gone
 from tasks.register.packaging import Candidate, build
@@ -29,12 +30,15 @@ from tasks.register.restoring import restore
 
 __all__ = [
     "ChampionSummary",
+    "approve",
     "champion_summary",
     "history",
     "ledger_state",
     "ledger_warnings",
+    "lift_approval",
     "needs_rerun",
     "promote",
+    "reject",
     "repair",
     "rollback",
     "run",
@@ -51,6 +55,7 @@ def run(context: Context) -> None:
     with registry_store.opened(context) as store, registry_lock(store):
         if context.may_promote:
             incumbent.finish(context, store)
+            approving.refuse_late(context, store)
         context.progress("logging the run")
         run_id = run_logging.log_evaluation(context, required=True)
         assert run_id is not None
@@ -94,8 +99,13 @@ def needs_rerun(context: Context) -> str | None:
         ledger = Ledger.of(store)
         if ledger.pending(model):
             return "a promotion was cut off"
-        if ledger.find(decision_key(model, number, decision)) is None:
+        if (line := ledger.find(decision_key(model, number, decision))) is None:
             return f"the decision on version {number} of {model} was not carried out yet"
+        if receipt.outcome.action == approval.AWAIT:
+            if approval.outcome_of(ledger.entries(model), line).action != approval.AWAIT:
+                return f"the approval of version {number} of {model} was answered"
+            if approval.Wait(line).until <= context.now():
+                return f"nobody approved version {number} of {model} in time"
     return None
 
 
@@ -114,6 +124,43 @@ def promote(context: Context, version: str, why: str | None = None) -> str:
         if (registered := versions.version(store, model, version)) is None:
             raise UserError(f"{gone(store, model, version)}; `refit show` names the champion")
         return promote_by_hand(context, store, registered, why)
+
+
+def approve(context: Context, version: str, why: str) -> str:
+    """Promote a version that waits for a person's approval. Returns a message.
+
+    Raises:
+        UserError: there is no such version, it does not wait (any more), or the champion is another one by now.
+        RefitError: the stored model does not pass its check.
+    """
+    model = context.params.project.name
+    with registry_store.opened(context) as store, registry_lock(store):
+        incumbent.finish(context, store)
+        if (registered := versions.version(store, model, version)) is None:
+            raise UserError(f"{gone(store, model, version)}; `refit show` names those that wait")
+        return approving.approve(context, store, registered, why)
+
+
+def reject(context: Context, version: str, why: str) -> str:
+    """Refuse a version that waits for a person's approval. Returns a message.
+
+    Raises:
+        UserError: it does not wait, or not any more.
+    """
+    with registry_store.opened(context) as store, registry_lock(store):
+        incumbent.finish(context, store)
+        return approving.reject(context, store, version, why)
+
+
+def lift_approval(context: Context, why: str) -> str:
+    """Let promotions of the model need no approval any more. Returns a message.
+
+    Raises:
+        UserError: the params require it, or the ledger does not.
+    """
+    with registry_store.opened(context) as store, registry_lock(store):
+        incumbent.finish(context, store)
+        return approving.lift(context, store, why)
 
 
 def rollback(context: Context, to: str | None = None, why: str | None = None) -> str:

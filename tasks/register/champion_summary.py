@@ -11,13 +11,22 @@ from refit.models import incumbent, run_logging
 from refit.models.run_content import Kpis
 from refit.runtime import registry_store
 from refit.runtime.context import Context
-from refit.schemas.artifact import Part, omitted
+from refit.schemas.artifact import Part, UtcTime, omitted
 from refit.schemas.gate_decision import Decision
+from registry import approval, versions
 from registry import champion as champions
-from registry import versions
 from registry.ledger import Entry, Ledger
 
 __all__ = ["ChampionSummary", "champion_summary"]
+
+
+class Waiting(Part):
+    """A version that the gate would promote, and that waits for a person's approval."""
+
+    version: str
+    until: UtcTime
+    against: str | None  # the champion that it was judged against
+    sentence: str
 
 
 class ChampionSummary(Part):
@@ -43,6 +52,7 @@ class ChampionSummary(Part):
     trigger: str | None
     previous: str | None
     anchor: str | None
+    waiting: tuple[Waiting, ...] = omitted(())
 
 
 def champion_summary(context: Context) -> ChampionSummary:
@@ -54,8 +64,10 @@ def champion_summary(context: Context) -> ChampionSummary:
     model = context.params.project.name
     with registry_store.opened(context) as store:
         champion = champions.current_champion(store, model)
+        waits = approval.waits(Ledger.of(store).entries(model))
         if champion is None:
-            raise UserError(f"no version of {model} is champion yet; `refit run` trains and judges one")
+            next_step = "; ".join(map(str, waits)) or "`refit run` trains and judges one"
+            raise UserError(f"no version of {model} is champion yet; {next_step}")
         registered, tags = versions.registered(store, model), champion.tags
         ledger = Ledger.of(store)
         line = ledger.last_move(model)
@@ -82,6 +94,10 @@ def champion_summary(context: Context) -> ChampionSummary:
             trigger=promotion.trigger if promotion else None,
             previous=registered.aliases.get(champions.PREVIOUS),
             anchor=registered.tags.get(versions.ANCHOR),
+            waiting=tuple(
+                Waiting(version=each.version, until=each.until, against=each.line.from_version, sentence=str(each))
+                for each in waits
+            ),
         )
 
 

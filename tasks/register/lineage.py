@@ -13,6 +13,7 @@ from refit.runtime.context import Context
 from refit.schemas.artifact import Part
 from refit.schemas.snapshot import Snapshot, SnapshotBatch
 from registry import versions
+from registry.approval import LIFT, wait_of
 from registry.champion import CHAMPION, PREVIOUS
 from registry.ledger import MOVES, Entry, Ledger
 from registry.store import Store
@@ -271,7 +272,11 @@ def _format_line(line: Entry) -> str:
     why = f"({'; '.join(line.reasons)}; by {line.who}, trigger: {line.trigger})"
     if line.action == "refuse":
         return f"{line.at}: version {line.to_version} was refused {why}."
+    if line.action == LIFT:
+        return f"{line.at}: promotions need no approval from here on {why}."
     verb = {
+        "accept": "was champion when the ledger was accepted as it was",
+        "await": "passed the gate and began to wait for a person's approval",
         "promote": "was promoted",
         "overrule": "was promoted against the gate",
         "rollback": "was put back",
@@ -285,6 +290,8 @@ def _current_state(version: Version, aliases: dict[str, str] | Any, lines: list[
     champion = aliases.get(CHAMPION)
     if champion == version.version:
         return "It is the champion now."
+    if wait := wait_of(lines, version.version):
+        return f"It {wait.state}."
     state = (
         "It was the champion before, and can be restored: refit rollback."
         if (aliases.get(PREVIOUS) == version.version)

@@ -23,8 +23,8 @@ from refit.runtime.context import Context, person
 from refit.schemas.artifact import utc_text
 from refit.schemas.gate_decision import Decision
 from refit.schemas.receipt import Outcome
+from registry import approval, versions
 from registry import champion as champions
-from registry import versions
 from registry.champion import CHAMPION
 from registry.ledger import Action, Entry, Ledger
 from registry.store import RegistryError, Store
@@ -51,10 +51,10 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
         return _outcome(line if line and line.to_version == before else None, "it is the champion already")
     key = decision_key(version.model, version.version, decision)
     if (line := ledger.find(key)) or not context.may_promote:
-        return _outcome(line, NOT_HERE)
+        return _outcome(line and approval.outcome_of(ledger.entries(version.model), line), NOT_HERE)
     champions.claim(store, version.model)
     require_ledgers_champion(context, store)
-    objections = _refusals(decision, champion)
+    objections = objections_to(decision, champion)
     if not objections and judged_meanwhile(store, version, decision.looks):
         objections = [
             "another candidate was judged on its test window meanwhile; `refit run` judges it as a later look"
@@ -68,41 +68,64 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
         ]
     entry = entry_of(context, version, decision, "promote", key, decision.reasons, before)
     if objections:
-        entry = _refusal(entry, objections)
+        entry = refusal_of(entry, objections)
         champions.record(store, entry)
+    elif needs_approval(context, ledger):
+        verify(context, store, version, entry)
+        until = utc_text(context.now() + context.params.register_.approval_time, "seconds")
+        entry = replace(entry, action="await", digests={**entry.digests, approval.UNTIL: until})
+        champions.record(store, entry)
+        context.progress(str(approval.Wait(entry)))
     else:
-        _verify(context, store, version, entry)
+        verify(context, store, version, entry)
         context.progress(f"version {version.version} is promoted")
-        champions.set_champion(store, replace(entry, anchor=_anchor(store, version, before, decision)))
+        champions.set_champion(store, replace(entry, anchor=anchor_after(store, version, before, decision)))
     return _outcome(entry, "")
 
 
+def needs_approval(context: Context, ledger: Ledger) -> bool:
+    """Whether a person has to approve a promotion: by the params, or by the ledger, whatever the params say."""
+    required = context.params.register_.approval == "required"
+    return required or approval.is_required(ledger.entries(context.params.project.name))
+
+
 def promote_by_hand(context: Context, store: Store, version: Version, why: str | None) -> str:
-    """Promote a version on request, if the checks allow it, or against them for the reason `why`."""
-    model = version.model
+    """Promote a version on request, if the checks allow it, or against them for the reason `why`.
+
+    Where a person has to approve promotions, `why` is needed in any case.
+    """
+    model, ledger = version.model, Ledger.of(store)
     before = versions.registered(store, model).aliases.get(CHAMPION)
     outside = champions.set_outside(store, model)
     if before == version.version and not outside:
         return f"{model} version {before} is the champion already"
     champion = versions.version(store, model, before) if before else None
     decision = decision_on(version)
-    objections = [outside] if outside and before == version.version else _refusals(decision, champion)
+    objections = [outside] if outside and before == version.version else objections_to(decision, champion)
     if champion is None:
         try:
             champions.current_champion(store, model)
         except RegistryError as error:
             objections.append(str(error))
-    key = f"{model}:{version.version}:by hand:{secrets.token_hex(8)}"
+    if line := approval.rejection(ledger.entries(model), version.version):
+        objections.append(f"it was refused at {line.at} by {line.who}: {'; '.join(line.reasons)}")
+    if not objections and not why and needs_approval(context, ledger):
+        answer = "approve" if approval.wait_of(ledger.entries(model), version.version) else "promote"
+        raise UserError(
+            f"a person approves what becomes champion of {model}, with a reason that the ledger keeps: "
+            f'`refit {answer} {version.version} --why "..."`'
+        )
+    key = f"{model}:{version.version}{approval.BY_HAND}{secrets.token_hex(8)}"
     reasons = [*([why] if why else []), *(objections or decision.reasons)]
     entry = entry_of(context, version, decision, "overrule" if objections else "promote", key, reasons, before)
     if objections and not why:
-        champions.record(store, _refusal(entry, objections))
+        champions.record(store, refusal_of(entry, objections))
         raise UserError(
             f"version {version.version} of {model} may not be promoted: {'; '.join(objections)}; "
             '--why "REASON" overrules, and the ledger keeps the reason'
         )
-    _verify(context, store, version, entry)
-    anchor = _anchor(store, version, before, None if objections else decision)
+    verify(context, store, version, entry)
+    anchor = anchor_after(store, version, before, None if objections else decision)
     champions.set_champion(store, replace(entry, anchor=anchor))
     instead = f" in place of version {before}" if before not in (None, version.version) else ""
     return f"{model} version {version.version} is champion{instead}"
@@ -135,7 +158,7 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
         )
     key = f"{model}:{target.version}:rollback:{secrets.token_hex(8)}"
     entry = entry_of(context, target, decision_on(target), "rollback", key, [why or "rolled back by hand"], before)
-    _verify(context, store, target, entry)
+    verify(context, store, target, entry)
     anchor = registered.tags.get(versions.ANCHOR, before)
     champions.set_champion(store, replace(entry, anchor=target.version if anchor == before else anchor))
     return f"{model} version {target.version} is champion again in place of version {before}"
@@ -160,10 +183,12 @@ def _outcome(line: Entry | None, otherwise: str) -> Outcome:
     """Return the receipt's outcome of a decision: from its line in the ledger, or why it has no line."""
     if line is None:
         return Outcome(action=None, reasons=(otherwise,))
+    if line.action == approval.AWAIT:
+        return Outcome(action=line.action, reasons=(str(approval.Wait(line)),))
     return Outcome(action=line.action, reasons=tuple(line.reasons))
 
 
-def _refusals(decision: Decision, champion: Version | None) -> list[str]:
+def objections_to(decision: Decision, champion: Version | None) -> list[str]:
     """Return why a decision does not promote its candidate; empty if it does."""
     if not decision.promote:
         return list(decision.reasons)
@@ -175,7 +200,7 @@ def _refusals(decision: Decision, champion: Version | None) -> list[str]:
     return [f"it was judged against {names[0]}, but {names[1]} is the champion now"]
 
 
-def _anchor(store: Store, version: Version, before: str | None, decision: Decision | None) -> str:
+def anchor_after(store: Store, version: Version, before: str | None, decision: Decision | None) -> str:
     """Return the anchor after a promotion: the version itself if it is the first or superior, else the old anchor."""
     superior = decision is not None and decision.mode == "superiority"
     predecessor = versions.version(store, version.model, before) if before else None
@@ -203,7 +228,7 @@ def check_again(context: Context, store: Store, version: Version) -> None:
         model_cache.add(context, version, folder)
 
 
-def _verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
+def verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
     """Check the stored model again; a model that fails is recorded as refused in the ledger.
 
     A full or failing disk says nothing about the model, so no line is written for it.
@@ -219,7 +244,7 @@ def _verify(context: Context, store: Store, version: Version, entry: Entry) -> N
         message = re.sub(r"\S*/\.copy-[^/]*/", "", str(error))  # the name of a scratch folder means nothing to a reader
         why = f"the stored model did not pass its check: {message}"
         key = f"{entry.key}:{digest(why)[:16]}"  # not the decision's key: a repaired model can be tried again
-        champions.record(store, replace(_refusal(entry, [why]), key=key))
+        champions.record(store, replace(refusal_of(entry, [why]), key=key))
         raise RefitError(f"version {version.version} of {version.model} is not promoted: {why}") from error
 
 
@@ -252,5 +277,5 @@ def entry_of(
     )
 
 
-def _refusal(entry: Entry, reasons: list[str]) -> Entry:
+def refusal_of(entry: Entry, reasons: list[str]) -> Entry:
     return replace(entry, action="refuse", reasons=tuple(reasons), anchor=None)

@@ -93,6 +93,28 @@ def test_a_run_is_named_and_tagged_by_what_it_does_and_a_refusal_is_seen_in_its_
     assert run.state.message == "; ".join(refused.decision.reasons)
 
 
+def test_a_run_whose_candidate_waits_for_a_person_ends_at_once_and_says_how_to_answer(project: Path) -> None:
+    from flows.continuous_training import continuous_training
+
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("register:\n", "register:\n  approval: required\n"))
+    easy = {"evaluate.gate.max_loss": 0.9, "train.seed": 5}
+    summary = continuous_training(project=str(project), overrides=easy)
+    assert (summary.model.alias, summary.model.awaits_approval) == ("challenger", True)
+    run = flow_run(summary.flow_run_id)
+    assert {"awaiting approval"} <= set(run.tags)
+    assert (run.state.name, run.state.type.value) == ("AwaitingApproval", "COMPLETED")
+    assert run.state.message.startswith("version 2 waits for a person's approval until ")
+    shown = str(artifacts_of(str(summary.flow_run_id))["refit-approval"])
+    assert 'refit approve 2 --why "..."' in shown
+    assert r"model\_card.html" in shown
+    assert "waits for a person's approval, 7d at most" in (project / "reports/model_card.html").read_text()
+
+    again = continuous_training(project=str(project), overrides=easy)
+    assert task_states(str(again.flow_run_id)) == dict.fromkeys(STAGES, "Cached")
+    assert flow_run(again.flow_run_id).state.name == "AwaitingApproval"
+
+
 def test_a_failed_stage_fails_the_flow_with_its_own_words(project: Path) -> None:
     from flows.continuous_training import continuous_training
     from refit.errors import UserError

@@ -64,6 +64,8 @@ WALKS: dict[tuple[str, ...], list[list[str]]] = {
     ("explain",): [["1"], [HOSTILE], ["--row", HOSTILE]],
     ("lineage",): [["1"], [HOSTILE], ["--data", HOSTILE]],
     ("promote",): [[HOSTILE], ["1", "--why", HOSTILE]],
+    ("approve",): [[HOSTILE, "--why", HOSTILE], ["1", "--why", HOSTILE], ["--lift", "--why", HOSTILE]],
+    ("reject",): [[HOSTILE, "--why", HOSTILE], ["1", "--why", HOSTILE]],
     ("rollback",): [["--to", HOSTILE, "--why", HOSTILE], ["--why", HOSTILE]],
     ("reproduce",): [[HOSTILE]],
     ("export",): [[HOSTILE, "--to", "out"], ["1", "--to", "[/out] \x1b[31m\u202e"]],

@@ -150,6 +150,8 @@ def test_no_command_prints_or_stores_the_password_of_the_tracking_uri(
             ("export",): ["1", "--to", "out"],
             ("sign",): ["1"],
             ("promote",): ["1", "--why", f"moved to {URI}"],
+            ("approve",): ["1", "--why", f"moved to {URI}"],
+            ("reject",): ["1", "--why", f"moved to {URI}"],
             ("rollback",): ["--why", f"moved to {URI}"],
             ("reproduce",): ["1"],
             ("run",): ["--set", f"registry.tracking_uri=postgresql://u:{CANARY}@h/d"],

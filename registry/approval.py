@@ -1,0 +1,93 @@
+"""Which versions wait for a person's approval, and whether a model's promotions need one: read from its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from registry.ledger import MOVES, Entry
+
+AWAIT, LIFT = "await", "lift"  # actions: the gate said yes and a person has not answered; no approval is needed now
+UNTIL = "until"  # among the digests of an AWAIT line: when the wait ends
+BY_HAND = ":by hand:"  # in the key of a line that `refit promote` wrote
+_ANSWER = ":answer"  # end of the key of a line that answers an AWAIT line
+_ABOUT_ONE_VERSION = (AWAIT, "refuse", *MOVES)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A version that the gate would promote and that a person has not answered yet."""
+
+    line: Entry
+
+    @property
+    def until(self) -> datetime:
+        """When the wait ends; for a damaged line, when it began."""
+        try:
+            return datetime.fromisoformat(str(self.line.digests[UNTIL]))
+        except (KeyError, ValueError):
+            return datetime.fromisoformat(self.line.at)
+
+    @property
+    def version(self) -> str:
+        return self.line.to_version
+
+    @property
+    def answer_key(self) -> str:
+        """The key of the ledger's line for the answer: there is at most one."""
+        return f"{self.line.key}{_ANSWER}"
+
+    @property
+    def state(self) -> str:
+        """What it waits for, until when, and how to answer."""
+        number, compared = self.version, self.line.from_version
+        against = f"version {compared}" if compared else "the baseline"
+        return (
+            f"waits for a person's approval until {self.until:%Y-%m-%dT%H:%M:%SZ} (judged against {against}): "
+            f'`refit approve {number} --why "..."` or `refit reject {number} --why "..."`'
+        )
+
+    def __str__(self) -> str:
+        return f"version {self.version} {self.state}"
+
+
+def is_required(entries: Sequence[Entry]) -> bool:
+    """Whether a model's promotions need approval by its ledger: a version had to wait, and no person lifted that since.
+
+    A checkout whose params ask for none cannot promote without a person then.
+    """
+    policy = [each.action for each in entries if each.action in (AWAIT, LIFT)]
+    return policy[-1:] == [AWAIT]
+
+
+def waits(entries: Sequence[Entry]) -> list[Wait]:
+    """The versions that wait, oldest first: those whose last line is an AWAIT line.
+
+    A refused `refit promote` without a reason answers nothing.
+    """
+    about = [each for each in entries if each.action in _ABOUT_ONE_VERSION and not _is_refused_request(each)]
+    last = {each.to_version: each for each in about}
+    return [Wait(each) for each in about if each.action == AWAIT and last[each.to_version] is each]
+
+
+def _is_refused_request(line: Entry) -> bool:
+    return line.action == "refuse" and BY_HAND in line.key
+
+
+def wait_of(entries: Sequence[Entry], version: str) -> Wait | None:
+    """The wait of a version; None if it does not wait."""
+    return next((each for each in waits(entries) if each.version == version), None)
+
+
+def rejection(entries: Sequence[Entry], version: str) -> Entry | None:
+    """The line by which a person refused a version, or did not answer in time; None if it was judged again since."""
+    lines = [each for each in entries if each.to_version == version and not _is_refused_request(each)]
+    return lines[-1] if lines and lines[-1].action == "refuse" and lines[-1].key.endswith(_ANSWER) else None
+
+
+def outcome_of(entries: Sequence[Entry], line: Entry) -> Entry:
+    """What became of a decision: its line, or the answer to it where it had to wait for one."""
+    after = entries[entries.index(line) + 1 :] if line.action == AWAIT and line in entries else ()
+    answers = [each for each in after if each.to_version == line.to_version and each.action in ("refuse", *MOVES)]
+    return answers[0] if answers else line

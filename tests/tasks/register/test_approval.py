@@ -1,0 +1,245 @@
+"""`register.approval: required`: the gate says yes, then a person says yes, and nothing promotes before that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from refit import config
+from refit.errors import RefitError, UserError
+from refit.operations import retention
+from refit.runtime import run_file
+from refit.runtime.context import Context
+from registry import approval, versions
+from registry.client import client
+from registry.ledger import Entry
+from tasks import register
+from tasks.register import lineage
+
+pytestmark = pytest.mark.usefixtures("same_process")
+
+
+def requiring(project: Any, within: str = "7d", required: str = "required", *, days: float = 0) -> Context:
+    """The project's context where approval is required, so many days after its clock stood still."""
+    section = {"golden_rows": 20, "approval": required, "approval_within": within}
+    params = project.context.params.model_copy(update={"register_": config.RegisterParams(**section)})
+    now = datetime(2014, 1, 1, tzinfo=UTC) + timedelta(days=days)
+    return replace(project.context, params=params, now=lambda: now)
+
+
+@pytest.fixture
+def waiting(project: Any) -> Any:
+    """A project with champion 1, and version 2, which the gate would promote and which waits."""
+    project.registered(0)
+    project.context = requiring(project)
+    project.registered(1)
+    return project
+
+
+def test_a_version_that_the_gate_would_promote_waits_and_the_ledger_says_until_when(waiting: Any) -> None:
+    assert waiting.aliases == {"challenger": "2", "champion": "1"}
+    assert waiting.told == [("promote", None, "1"), ("await", "1", "2")]
+    assert waiting.ledger[-1].digests["until"] == "2014-01-08T00:00:00Z"
+    assert waiting.receipt["alias"] == "challenger"
+    assert waiting.receipt["outcome"]["action"] == "await"
+    assert "until 2014-01-08T00:00:00Z" in waiting.receipt["outcome"]["reasons"][0]
+
+
+def test_the_first_model_of_a_project_waits_too_and_show_says_so(project: Any) -> None:
+    project.context = requiring(project)
+    project.registered(0)
+    assert project.aliases == {"challenger": "1"}
+    with pytest.raises(UserError, match=r"champion yet; version 1 waits for a person's approval.*judged against the b"):
+        register.champion_summary(project.context)
+    register.approve(project.context, "1", "looks right")
+    assert project.aliases["champion"] == "1"
+
+
+def test_an_approval_promotes_and_who_and_why_are_in_the_ledger(waiting: Any) -> None:
+    told = register.approve(waiting.context, "2", "checked the slices")
+    assert told == "toy version 2 is champion in place of version 1, as the gate said and you approved"
+    assert waiting.aliases == {"challenger": "2", "champion": "2", "previous": "1"}
+    line = waiting.ledger[-1]
+    assert (line.action, line.from_version, line.reasons[0]) == ("promote", "1", "approved: checked the slices")
+    assert "@" in line.who
+    assert register.needs_rerun(waiting.context) == "version 2 of toy is the champion now"
+    register.run(waiting.context)
+    assert waiting.receipt["alias"] == "champion"
+    assert len(waiting.ledger) == 3
+
+
+def test_a_rejection_refuses_and_a_run_later_reports_it_without_asking_again(waiting: Any) -> None:
+    assert register.needs_rerun(waiting.context) is None
+    register.reject(waiting.context, "2", "the slice of nights is worse")
+    assert waiting.aliases["champion"] == "1"
+    assert waiting.told[-1] == ("refuse", "1", "2")
+    assert register.needs_rerun(waiting.context) == "the approval of version 2 of toy was answered"
+    register.run(waiting.context)
+    assert waiting.receipt["outcome"] == {"action": "refuse", "reasons": ["rejected: the slice of nights is worse"]}
+    assert register.needs_rerun(waiting.context) is None
+    assert len(waiting.ledger) == 3
+
+
+@pytest.mark.parametrize("answer", [register.approve, register.reject])
+def test_a_version_is_answered_once(waiting: Any, answer: Callable[[Context, str, str], str]) -> None:
+    register.reject(waiting.context, "2", "no")
+    with pytest.raises(UserError, match=r"version 2 of toy does not wait for approval: refuse at .*; waiting: none"):
+        answer(waiting.context, "2", "after all")
+    assert waiting.aliases["champion"] == "1"
+
+
+@pytest.mark.parametrize("number", ["1", "7"])
+def test_only_a_version_that_waits_can_be_approved(waiting: Any, number: str) -> None:
+    with pytest.raises(UserError, match=rf"version {number} of toy does not wait|toy has no version '7'"):
+        register.approve(waiting.context, number, "please")
+    assert len(waiting.ledger) == 2
+
+
+def test_after_its_time_an_approval_refuses(waiting: Any) -> None:
+    late = requiring(waiting, days=7)
+    with pytest.raises(UserError, match="version 2 of toy is refused: nobody approved it before 2014-01-08"):
+        register.approve(late, "2", "finally")
+    assert (waiting.aliases["champion"], waiting.told[-1]) == ("1", ("refuse", "1", "2"))
+
+
+def test_after_its_time_a_run_refuses_whatever_the_time_by_its_own_params(waiting: Any) -> None:
+    almost, late = requiring(waiting, days=6.99), requiring(waiting, "99d", days=7)
+    assert register.needs_rerun(almost) is None
+    assert register.needs_rerun(late) == "nobody approved version 2 of toy in time"
+    register.run(late)
+    assert waiting.told[-1] == ("refuse", "1", "2")
+    assert waiting.receipt["outcome"]["reasons"] == ["nobody approved it before 2014-01-08T00:00:00Z"]
+
+
+def test_an_approval_of_what_was_compared_with_another_champion_is_refused_and_a_run_judges_again(
+    waiting: Any,
+) -> None:
+    waiting.registered(2)  # waits next to version 2
+    assert [each.version for each in approval.waits(waiting.ledger)] == ["2", "3"]
+    register.approve(waiting.context, "3", "the newer one")
+    with pytest.raises(UserError, match="was judged against version 1, but version 3 is the champion now; `refit run`"):
+        register.approve(waiting.context, "2", "this one as well")
+    assert waiting.aliases["champion"] == "3"
+    waiting.registered(1)  # judged again, against version 3
+    assert (waiting.told[-1], waiting.aliases["champion"]) == (("await", "3", "2"), "3")
+    register.approve(waiting.context, "2", "now it is")
+    assert waiting.aliases["champion"] == "2"
+
+
+def test_a_version_that_an_experiment_judged_again_is_not_approved_by_the_earlier_decision(waiting: Any) -> None:
+    waiting.evaluated(promote=False)
+    register.run(replace(waiting.context, may_promote=False))
+    with pytest.raises(UserError, match="was judged again since it began to wait"):
+        register.approve(waiting.context, "2", "yes")
+    assert waiting.aliases["champion"] == "1"
+
+
+def test_promote_without_a_reason_is_no_way_round(waiting: Any) -> None:
+    with pytest.raises(UserError, match=r'a person approves what becomes champion of toy.*`refit approve 2 --why "'):
+        register.promote(waiting.context, "2")
+    assert (waiting.aliases["champion"], len(waiting.ledger)) == ("1", 2)
+    register.promote(waiting.context, "2", "I am that person")
+    assert (waiting.ledger[-1].action, waiting.ledger[-1].reasons[0]) == ("promote", "I am that person")
+    register.rollback(waiting.context)
+    with pytest.raises(UserError, match="does not wait for approval"):
+        register.approve(waiting.context, "2", "again")
+
+
+def test_promoting_what_a_person_refused_overrules_that_person(waiting: Any) -> None:
+    register.reject(waiting.context, "2", "no")
+    with pytest.raises(UserError, match=r"it was refused at .*: rejected: no"):
+        register.promote(waiting.context, "2")
+    register.promote(waiting.context, "2", "a later look")
+    assert waiting.ledger[-1].action == "overrule"
+
+
+def test_rollback_repair_and_an_experiment_never_promote_what_waits(waiting: Any) -> None:
+    with pytest.raises(UserError, match="never champion"):
+        register.rollback(waiting.context, "2")
+    client(waiting.store).delete_registered_model_alias("toy", "champion")
+    register.repair(waiting.context)
+    register.run(replace(waiting.context, may_promote=False))
+    register.run(waiting.context)
+    assert waiting.aliases["champion"] == "1"
+    assert [action for action, *_ in waiting.told] == ["promote", "await"]
+
+
+def test_a_checkout_whose_params_ask_for_no_approval_waits_all_the_same(waiting: Any) -> None:
+    waiting.context = requiring(waiting, required="none")
+    waiting.registered(2)
+    assert (waiting.told[-1], waiting.aliases["champion"]) == (("await", "1", "3"), "1")
+    register.lift_approval(waiting.context, "a pilot ends")
+    assert waiting.told[-1] == ("lift", "1", "1")
+    waiting.registered(3)
+    assert (waiting.told[-1], waiting.aliases["champion"]) == (("promote", "1", "4"), "4")
+
+
+def test_approval_is_not_lifted_where_the_params_require_it_or_nothing_does(waiting: Any, new_project: Any) -> None:
+    with pytest.raises(UserError, match="set it to none there first"):
+        register.lift_approval(waiting.context, "why not")
+    with pytest.raises(UserError, match="nothing to lift"):
+        register.lift_approval(new_project("other").context, "why not")
+
+
+def test_no_setting_of_one_run_lifts_the_requirement(tmp_path: Path) -> None:
+    for name in ("register.approval", "register.approval_within"):
+        with pytest.raises(UserError, match=f"{name} is no setting of one run"):
+            run_file.check(tmp_path, run_file.RunFile(overrides={name: "none"}))
+
+
+def test_a_model_that_fails_its_check_does_not_wait(project: Any) -> None:
+    project.registered(0)
+    project.judged(1)
+    register.run(project.without_leave())
+    (stored,) = (project.folder / ".refit/mlartifacts").rglob(f"{project.receipt['run_id']}/artifacts/model/golden.p*")
+    stored.write_bytes(b"?")
+    with pytest.raises(RefitError, match="is not promoted: the stored model did not pass its check"):
+        register.run(requiring(project))
+    assert project.told[-1] == ("refuse", "1", "2")
+    assert approval.waits(project.ledger) == []
+
+
+def test_a_model_that_was_changed_while_it_waited_is_not_promoted(waiting: Any) -> None:
+    (stored,) = (waiting.folder / ".refit/mlartifacts").rglob(f"{waiting.receipt['run_id']}/artifacts/model/golden.p*")
+    stored.write_bytes(b"?")
+    with pytest.raises(RefitError, match="did not pass its check"):
+        register.approve(waiting.context, "2", "yes")
+    assert waiting.aliases["champion"] == "1"
+
+
+def test_show_explain_and_gc_know_that_a_version_waits(waiting: Any) -> None:
+    (wait,) = register.champion_summary(waiting.context).waiting
+    assert (wait.version, wait.against, wait.until) == ("2", "1", datetime(2014, 1, 8, tzinfo=UTC))
+    *_, judged, state = lineage.explain(waiting.context, "2")
+    assert "passed the gate and began to wait" in judged
+    assert state.startswith("It waits for a person's approval until 2014-01-08T00:00:00Z")
+    waiting.context = replace(
+        waiting.context,
+        params=waiting.context.params.model_copy(update={"retention": config.RetentionParams(versions=1)}),
+    )
+    waiting.registered(2, promote=False)
+    assert retention.collect(waiting.context).stay["2"] == "waits for approval"
+
+
+def test_the_wait_of_a_deleted_version_can_be_ended(waiting: Any) -> None:
+    waiting.registered(2, promote=False)
+    client(waiting.store).delete_model_version("toy", "2")
+    register.reject(waiting.context, "2", "it is gone")
+    assert approval.waits(waiting.ledger) == []
+    assert versions.version(waiting.store, "toy", "2") is None
+
+
+def test_the_note_of_a_decision_says_that_a_person_approves(project: Any) -> None:
+    (remark,) = requiring(project, "36h").params.register_.remarks
+    assert remark == "a version that the gate would promote waits for a person's approval, 36h at most"
+    assert project.context.params.register_.remarks == ()
+
+
+def test_a_damaged_time_of_a_wait_ends_it() -> None:
+    line = Entry("k", "2014-01-01T00:00:00Z", "ann", "test", "await", "toy", None, "1", ())
+    assert approval.Wait(line).until == datetime(2014, 1, 1, tzinfo=UTC)
