@@ -280,6 +280,7 @@ def _leftovers(context: Context) -> Iterator[Item]:
         *artifacts.scraps(context.project),
         *state.glob("models/.copy-*"),
         *state.glob("reproduce/*"),
+        *state.glob("moving"),
         *state.glob("dvc.lock.torn-*"),
     ]
     for path in sorted(left):

@@ -97,17 +97,28 @@ def _require_same_sources(project: Path, sources: str | None) -> None:
 @contextmanager
 def kept_if_refused(project: Path) -> Iterator[None]:
     """Restore `run.yaml`, byte for byte, if the block raises UserError."""
-    path = project / RUN
-    before = path.read_bytes() if path.is_file() else None
+    before = stored(project)
     try:
         yield
     except UserError:
-        if before is None:
-            path.unlink(missing_ok=True)
-        else:
-            with atomic(path) as scratch:
-                scratch.write_bytes(before)
+        put_back(project, before)
         raise
+
+
+def stored(project: Path) -> bytes | None:
+    """The content of `run.yaml`, for `put_back`; None if there is none."""
+    path = project / RUN
+    return path.read_bytes() if path.is_file() else None
+
+
+def put_back(project: Path, before: bytes | None) -> None:
+    """Make `run.yaml` what it was, byte for byte."""
+    path = project / RUN
+    if before is None:
+        path.unlink(missing_ok=True)
+    else:
+        with atomic(path) as scratch:
+            scratch.write_bytes(before)
 
 
 def params_of(project: Path) -> Params:

@@ -165,6 +165,7 @@ def _in_place(project: Path, moved: MovedVersion) -> Iterator[None]:
     try:
         shutil.copytree(moved.folder / MODEL, project / CANDIDATE)
         shutil.copyfile(moved.folder / PROVENANCE / TRAINING.name, project / TRAINING)
+        (project / REPORTS).mkdir(exist_ok=True)
         yield
     finally:
         for path in _REPLACED:

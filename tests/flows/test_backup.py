@@ -33,7 +33,7 @@ while [[ "${1:-}" == -* ]]; do shift; done
 service=${1:-}
 case $verb in
   exec) shift; exec "$@" ;;
-  run) shift; exec "${@//#\\//$VOLUMES}" ;;
+  run) shift; exec "${@/#\\//$VOLUMES}" ;;
 esac
 """
 
