@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import postgresql, postgresql_server  # noqa: F401
 
 from refit import config
 from refit.errors import RefitError, UserError
@@ -243,3 +244,23 @@ def test_the_note_of_a_decision_says_that_a_person_approves(project: Any) -> Non
 def test_a_damaged_time_of_a_wait_ends_it() -> None:
     line = Entry("k", "2014-01-01T00:00:00Z", "ann", "test", "await", "toy", None, "1", ())
     assert approval.Wait(line).until == datetime(2014, 1, 1, tzinfo=UTC)
+
+
+def test_every_clone_that_shares_a_ledger_sees_the_wait_and_its_answer(
+    new_project: Callable[[str], Any],
+    postgresql: str,  # noqa: F811
+) -> None:
+    first, second = new_project("first"), new_project("second")
+    shared = f"sqlite:///{first.folder / '.refit/mlflow.db'}"
+    for clone in (first, second):
+        registry = config.RegistryParams(tracking_uri=shared, ledger_uri=postgresql)
+        object.__setattr__(clone.context, "params", clone.context.params.model_copy(update={"registry": registry}))
+        clone.context = requiring(clone)
+    first.registered(0)
+    for reader in (first, second):
+        assert [each.version for each in approval.waits(reader.ledger)] == ["1"]
+    register.approve(second.context, "1", "seen from the other clone")
+    assert first.aliases["champion"] == "1"
+    assert register.needs_rerun(first.context) == "version 1 of toy is the champion now"
+    with pytest.raises(UserError, match="version 1 of toy does not wait"):
+        register.reject(first.context, "1", "too late")

@@ -13,6 +13,7 @@ import shutil
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from servers import Database, postgresql_server  # noqa: F401
 
 from refit import config
 from refit.errors import RefitError
+from refit.runtime.context import Context
 from registry import versions
 from registry.ledger import Ledger
 from tasks import register
@@ -256,6 +258,30 @@ def test_two_retrainings_at_once_leave_one_in_charge_and_the_other_says_so(check
                     f"error: comparand.json names version 1, the registry version {now}; `refit run` writes it again\n"
                 )
         assert [status for status, _ in ended].count(0) == 1 + len(beaten)
+
+
+@pytest.mark.usefixtures("same_process")
+@pytest.mark.parametrize("trials", [1, MANY])
+def test_of_eight_answers_to_a_version_that_waits_for_approval_one_counts(checkouts: Checkouts, trials: int) -> None:
+    def requiring(number: int) -> Context:
+        context: Context = checkouts[number].context
+        required = config.RegisterParams(approval="required", golden_rows=20)
+        return replace(context, params=context.params.model_copy(update={"register_": required}))
+
+    def answer(number: int) -> None:
+        (register.approve if number % 2 else register.reject)(requiring(number), "2", f"so says checkout {number}")
+
+    for _ in range(trials):
+        checkouts.reset()
+        assert at_once([lambda: register.run(requiring(1))], checkouts.folder) == [(0, "")]
+        ended = at_once([lambda n=n: answer(n) for n in EIGHT], checkouts.folder)
+        assert sorted(status for status, _ in ended) == [0, *[2] * 7], ended
+        assert all("version 2 of toy does not wait for approval: " in said for status, said in ended if status), ended
+        (line,) = [each for each in checkouts[1].ledger if each.to_version == "2" and each.action != "await"]
+        winner = 1 + [status for status, _ in ended].index(0)
+        assert f"so says checkout {winner}" in line.reasons[0]
+        assert line.action == ("promote" if winner % 2 else "refuse")
+        assert checkouts[1].aliases["champion"] == ("2" if winner % 2 else "1")
 
 
 @pytest.mark.slow
