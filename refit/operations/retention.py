@@ -280,7 +280,7 @@ def _leftovers(context: Context) -> Iterator[Item]:
         *artifacts.scraps(context.project),
         *state.glob("models/.copy-*"),
         *state.glob("reproduce/*"),
-        *state.glob("moving"),
+        *(each for name in ("moving", "moved-*") for each in state.glob(name)),
         *state.glob("dvc.lock.torn-*"),
     ]
     for path in sorted(left):

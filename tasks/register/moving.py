@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -41,6 +42,7 @@ from tasks.register.promoting import RESTORED, carry_out, promote_by_hand
 
 ORIGIN = "refit.origin"  # tag: the environment, version and registry that a version came from
 _SAVED = STATE / "moving"
+MOVED = "moved-"  # begins the name of a folder with the files of a version that is being moved
 _JUDGEMENT = (EVALUATION, DECISION, METRICS, MODEL_CARD, JUDGED_ROWS, REPORTS / "figures", REPORTS / "plots")
 _REPLACED = (CANDIDATE, TRAINING, COMPARAND, *_JUDGEMENT)  # of the checkout's own candidate, put back afterwards
 
@@ -66,6 +68,12 @@ def fetched(context: Context, number: str, environment: str | None) -> Iterator[
         UserError: there is no such version, it was never champion there, or too little of it is stored to judge it.
         RefitError: its files are not those that were registered.
     """
+    with tempfile.TemporaryDirectory(prefix=MOVED, dir=context.path(STATE)) as scratch:
+        yield _fetched(context, number, environment, Path(scratch) / "model")
+
+
+def _fetched(context: Context, number: str, environment: str | None, target: Path) -> MovedVersion:
+    """Copy the checked files to `target`: the next download would delete those of this one."""
     model = context.params.project.name
     with registry_store.opened(context) as store:
         if (version := versions.version(store, model, number)) is None:
@@ -84,8 +92,9 @@ def fetched(context: Context, number: str, environment: str | None) -> Iterator[
                     f"version {number} of {model} was registered before its training's record was kept with it, so it "
                     "cannot be judged elsewhere; train it again"
                 )
-            where = f"{environment or 'params.yaml'} ({store.shown})"
-            yield MovedVersion(folder, version.tags, f"version {number} of {model} in {where}", (store.uri, model))
+            shutil.copytree(folder, target)
+    where = f"{environment or 'params.yaml'} ({store.shown})"
+    return MovedVersion(target, version.tags, f"version {number} of {model} in {where}", (store.uri, model))
 
 
 def move(context: Context, moved: MovedVersion, why: str | None) -> str:
