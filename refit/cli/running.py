@@ -126,7 +126,7 @@ def promote_to(project: Path, version: str, *, to: str, why: str | None, wait_se
 
     The stages before `train` run there, so that it is judged on the rows of that environment.
     """
-    from tasks.register import moving
+    from refit.operations import moving
 
     here = environments.current()
     if here == to:
