@@ -108,7 +108,7 @@ def test_a_run_whose_candidate_waits_for_a_person_ends_at_once_and_says_how_to_a
     shown = str(artifacts_of(str(summary.flow_run_id))["refit-approval"])
     assert 'refit approve 2 --why "..."' in shown
     assert r"model\_card.html" in shown
-    assert "waits for a person's approval, 7d at most" in (project / "reports/model_card.html").read_text()
+    assert "approval, 7d at most" in (project / "reports/model_card.html").read_text()
 
     again = continuous_training(project=str(project), overrides=easy)
     assert task_states(str(again.flow_run_id)) == dict.fromkeys(STAGES, "Cached")
