@@ -54,6 +54,7 @@ WALKS: dict[tuple[str, ...], list[list[str]]] = {
     ("lr-find",): [[HOSTILE]],
     ("check-learner",): [[HOSTILE], ["a.py:B", "--params", HOSTILE], ["a.py:B", "--task", HOSTILE]],
     ("doctor",): [[]],
+    ("params-schema",): [[]],
     ("init",): [["new", "--csv", HOSTILE], ["new", "--horizons", HOSTILE]],
     ("ui",): [["--project", HOSTILE]],
     ("up",): [["--prefect-port", HOSTILE]],
