@@ -38,6 +38,7 @@ def registered(project: Path, environment: str) -> tuple[dict[str, str], version
     return aliases, versions.version(store, "demo", "1"), Ledger.of(store).entries("demo")
 
 
+@pytest.mark.slow
 def test_a_champion_is_moved_with_its_evidence_and_rolled_back_and_reproduced_there(project: Path) -> None:
     (project / "params.production.yaml").write_text(PRODUCTION)
     before = {path: sha256(project / path) for path in ("models/training.json", "reports/decision.json", "dvc.lock")}

@@ -84,6 +84,7 @@ def provision(made: Machine) -> None:
     subprocess.run([sys.executable, "-m", "registry.provision", "worker"], env=owner, check=True, capture_output=True)
 
 
+@pytest.mark.slow
 def test_champion_and_ledger_come_back_after_the_disk_is_lost(root: Path, tmp_path: Path) -> None:
     backup, restore = (root / f"infra/compose/{name}.sh" for name in ("backup", "restore"))
     with machine(root, tmp_path / "first") as first:
