@@ -70,6 +70,7 @@ def lasting_luck(runs: int, seed: int) -> None:
     table("mode", "task", "metric", "days", *(f"days correlate by {name}" for name in LASTING), "as if independent, .7")
     cases = [(mode, task, metric, 30) for mode in MODES for task, names in WRONG.items() for metric in names]
     cases += [("superiority", "binary", "log_loss", days) for days in (20, 60, 90)]
+    cases += [("non_inferiority", "binary", "log_loss", 60)]
     for mode, task, metric, days in cases:
         rates = {}
         for name, lasting in LASTING.items():
