@@ -15,6 +15,7 @@ import pytest
 from feature_store import Age, Aggregate, Expression, FeatureSet, FeatureView, Lag, Latest, Spine
 from feature_store import Sequence as Steps
 from feature_store.definition import Source
+from feature_store.errors import DefinitionError
 from feature_store.offline import compute
 from refit.config import parse
 from refit.config.ingest import SourceParams
@@ -252,19 +253,51 @@ def _plain(value: Any) -> Any:
 SOURCES = {"sales": SOURCE.model_copy(update={"table": "sales"})}
 
 
+def asks_of_two() -> tuple[list[dict[str, Any]], str]:
+    """Moments of prediction for two entities, and the query that gives them."""
+    asks = [{"id": n, "who": who, "at": START + hours(n)} for n in range(0, 45, 2) for who in "ab"]
+    lines = ", ".join(f"({2 * n}, '{a['who']}', 1.0, timestamp '{a['at']}')" for n, a in enumerate(asks))
+    return asks, f"(select *, event_time as available_at from (values {lines}) t(id, who, value, event_time))"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_features_of_late_rows_are_those_that_had_arrived(connection: duckdb.DuckDBPyConnection, seed: int) -> None:
+    sales = history(random.Random(300 + seed), 40, late_only=True)
+    asks, spine = asks_of_two()
+    changes = {"kind": "late", "within": "60d", "arrived_at": "came"}
+    warehouse = warehouse_of(connection, START + hours(300), sales=(sales, changes))
+    for row, ask in zip(features(warehouse, spine, SOURCES), asks, strict=True):
+        expected = features_at(sales, ask["who"], ask["at"] + hours(1), START + hours(300))
+        assert {name: row[name] for name in expected} == expected, ask
+
+
+def test_windows_of_days_by_a_calendar_over_corrected_rows_are_refused(connection: duckdb.DuckDBPyConnection) -> None:
+    warehouse = warehouse_of(connection, START + hours(300), sales=(history(random.Random(1), 14), CORRECTIONS))
+    relation = warehouse.relation("sales", SOURCES)
+    by_clock = FEATURES.spine.model_copy(update={"calendar": "'Europe/Berlin'"})
+    with pytest.raises(
+        DefinitionError, match="view 'of_who': count has windows of days by a calendar, over source 'sales'"
+    ):
+        compute(
+            connection,
+            FEATURES.model_copy(update={"spine": by_clock}),
+            asks_of_two()[1],
+            {"sales": relation},
+            warehouse.as_of,
+        )
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_features_of_corrected_rows_are_those_of_the_newest_versions_that_were_known(
     connection: duckdb.DuckDBPyConnection, seed: int
 ) -> None:
     chance = random.Random(seed)
     sales = history(chance, 14)
-    asks = [{"id": n, "who": who, "at": START + hours(n)} for n in range(0, 45, 2) for who in "ab"]
-    lines = ", ".join(f"({2 * n}, '{a['who']}', 1.0, timestamp '{a['at']}')" for n, a in enumerate(asks))
-    spine = f"(select *, event_time as available_at from (values {lines}) t(id, who, value, event_time))"
+    asks, spine = asks_of_two()
     for as_of in (START + hours(20), START + hours(300)):
         warehouse = warehouse_of(connection, as_of, sales=(sales, CORRECTIONS))
         for row, ask in zip(features(warehouse, spine, SOURCES), asks, strict=True):
-            expected = features_at(sales, str(ask["who"]), ask["at"] + hours(1), as_of)  # type: ignore[operator]
+            expected = features_at(sales, ask["who"], ask["at"] + hours(1), as_of)
             assert {name: row[name] for name in expected} == expected, ask
 
 
