@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from refit.config.section import Section
+from refit.config.section import Section, Unit
 
 
 class ResourcesParams(Section):
     """What a stage may use. It changes how results are computed, never the results of data that fits in it."""
 
-    memory_gb: float | None = Field(
+    memory_gb: Annotated[float, Unit("GB")] | None = Field(
         None, ge=0.5, description="memory of a stage, beyond which data goes to disk; default: half of the machine's"
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError, field_validator, model_validator
 
-from refit.config.section import Days, Hours, Name, Section, Share, Unit, nearest
+from refit.config.section import Days, Hours, Name, Rows, Section, Share, Unit, nearest
 from refit.problems import is_kind, kind_of, kinds
 from refit.problems.project_module import file_of
 
@@ -258,7 +258,7 @@ class TrainParams(Section):
         "folder that `refit export` wrote, or a Hugging Face folder, `package:NAME/FOLDER` if it lies in an installed "
         "package; default: random weights",
     )
-    max_rows: int | None = Field(
+    max_rows: Rows | None = Field(
         None, ge=20, description="rows of the training window to learn from, drawn by a hash of their keys"
     )
     cross_validation: CrossValidationParams | None = Field(
