@@ -63,11 +63,12 @@ def connect(
             used. Larger ones need more: DuckDB has some groups of 122,880 rows in memory at once.
     """
     config: dict[str, str | int] = {"threads": 1, "temp_directory": temp}
-    config |= {"memory_limit": memory_limit} if memory_limit else {}
     if width := sum(array.size * (1 if array.kind == "image" else 4) for array in arrays):
         megabytes = max(_ARRAYS_MB, _GROUPS * _GROUP_ROWS * width // 1_000_000)
         if megabytes < psutil.virtual_memory().total // 2_000_000:
             config["memory_limit"] = f"{megabytes}MB"
+    elif memory_limit is not None:
+        config["memory_limit"] = memory_limit
     connection = duckdb.connect(config=config)
     connection.execute("set TimeZone = 'UTC'")
     connection.execute("set asof_loop_join_threshold = 0")

@@ -277,8 +277,8 @@ def test_more_images_than_memory_holds_are_moved_to_disk_and_give_the_same_batch
     project.put("train-labels-idx1-ubyte", idx((np.arange(count) % 10).astype(np.uint8)))
     digests, limits, real = set(), [], casting.connect
 
-    def connect(*args: Any) -> Any:
-        connection = real(*args)
+    def connect(*args: Any, **named: Any) -> Any:
+        connection = real(*args, **named)
         limits.append(connection.execute("select current_setting('memory_limit')").fetchone()[0])
         return connection
 
@@ -303,3 +303,8 @@ def test_memory_is_limited_for_small_images_and_left_alone_for_large_ones_which_
         with casting.connect(str(tmp_path / "spill"), arrays) as connection:
             limits.append(connection.execute("select current_setting('memory_limit')").fetchone()[0])
     assert (limits[0] != limits[1]) == limited
+    stated = []
+    for arrays in ((), (ArrayColumn(kind="image", shape=(side, side, 3)),)):
+        with casting.connect(str(tmp_path / "spill"), arrays, memory_limit="100MiB") as connection:
+            stated.append(connection.execute("select current_setting('memory_limit')").fetchone()[0])
+    assert stated == ["100.0 MiB", limits[1]], "a stated limit is that of rows without arrays"
