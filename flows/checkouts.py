@@ -128,23 +128,26 @@ def bring_data(project: Path, store: Store, params: Params) -> None:
     `dvc.lock`. A version that was made elsewhere, and whose data nobody has pushed, is passed over.
 
     Raises:
-        RefitError: there are versions, and the data of none of the newest is in the remote.
+        RefitError: there are versions, and the data of none of the newest is in the remote; or the registry fails.
     """
-    from registry.store import faults
+    from registry.store import RegistryError, faults
     from registry.versions import read_file, tagged_by_client
 
     if not dvc_remote.has_remote(project):
         say("DVC has no remote: this run starts from the sources, its data is deleted with its folder", stderr=True)
         return
-    with faults(store):
-        newest = tagged_by_client(store, params.project.name, {})[: -_PASSED_OVER - 1 : -1]
+    try:
+        with faults(store):
+            newest = tagged_by_client(store, params.project.name, {})[: -_PASSED_OVER - 1 : -1]
+    except RegistryError as error:
+        raise RefitError(str(error)) from error
     for version in newest:
         try:
             if (lock := read_file(store, version, "provenance/dvc.lock")) is None:
                 raise RefitError("it was stored without a dvc.lock")
             dvc_remote.pull(project, lock)
             return
-        except RefitError as error:
+        except (RefitError, RegistryError) as error:
             say(f"warning: the data of version {version.version} is passed over: {error}", stderr=True)
     if newest:  # the commit names fewer batches, or none: a model of those would replace one of all
         raise RefitError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from driving import copy_project
+from servers import free_port
 
 from flows.checkouts import bring_data, share
 from refit.config import Params
@@ -87,6 +88,17 @@ def test_a_script_of_ci_ends_where_the_data_is_not_there(origin: Path, team: tup
     (clone / "data/snapshot.json").write_text("{}")
     subprocess.run(command, cwd=clone, env=environ, check=True)
     assert (clone / "data/snapshot.json").read_text() == "{}", "what a machine has made itself stays"
+
+
+def test_a_registry_that_does_not_answer_ends_a_run_with_one_line(
+    origin: Path, team: tuple[Store, Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    lost = Store(f"http://127.0.0.1:{free_port()}", origin)
+    with pytest.raises(
+        RefitError, match=r"the registry at http://127\.0\.0\.1:\d+ failed: .*check that it is reachable"
+    ):
+        bring_data(cloned(origin, lock=True), lost, team[1])
 
 
 def test_only_a_run_whose_folder_may_be_deleted_pushes_what_it_made(
