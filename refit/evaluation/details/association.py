@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AssociationDetails", "RuleFigures", "TestedRule"]
 
-MOST = 500  # rules that are reported: those of the most test baskets
+MOST = 500  # rules that are reported
 
 
 class RuleFigures(Part):
@@ -50,7 +50,7 @@ class AssociationDetails(Details):
 
     baskets: int  # of the test window
     rule_count: int  # of the model; `rules` are at most `MOST` of them
-    rules: tuple[TestedRule, ...]  # those of the most test baskets first
+    rules: tuple[TestedRule, ...]  # those that most training baskets follow beyond chance first
 
 
 def details(test: Holdout, scored: Scored, confidence: float) -> AssociationDetails:
@@ -75,8 +75,17 @@ def details(test: Holdout, scored: Scored, confidence: float) -> AssociationDeta
         training = RuleFigures(support=tidy(rule.support), confidence=tidy(rule.confidence), lift=tidy(rule.lift))
         return TestedRule(items=rule.items, adds=rule.adds, baskets=count, training=training, test=figures)
 
-    tested = sorted(map(on_test, rules), key=lambda rule: (-rule.baskets, rule.items, rule.adds))
-    return AssociationDetails(baskets=test.rows, rule_count=len(rules), rules=tuple(tested[:MOST]))
+    chosen = sorted(rules, key=lambda rule: (-_beyond_chance(rule), rule.items, rule.adds))[:MOST]
+    return AssociationDetails(baskets=test.rows, rule_count=len(rules), rules=tuple(map(on_test, chosen)))
+
+
+def _beyond_chance(rule: AssociationRule) -> float:
+    """The share of the training baskets that follow a rule beyond what independent items would.
+
+    Rules are chosen by training baskets alone, so that their figures on test baskets are no better than they are.
+    Source: Piatetsky-Shapiro (1991), "Discovery, Analysis, and Presentation of Strong Rules" (leverage).
+    """
+    return rule.support * (1 - 1 / rule.lift) if rule.lift else 0.0
 
 
 def _baskets_by_item(baskets: Sequence[Sequence[str]]) -> dict[str, NDArray[np.bool_]]:

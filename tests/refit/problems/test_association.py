@@ -103,7 +103,7 @@ def _require_rules_of_the_test_baskets(project: Path, card: str) -> None:
     assert rule.test.support == pytest.approx(len(applies) / len(baskets))
     assert rule.test.lift == pytest.approx(1 / share)
     assert "cup 7 &rarr; saucer 7" in card
-    assert len(_orders(card)) == 7
+    assert len(_orders(card)) == 8
     for places in _orders(card).values():
         assert sorted(places) == [*range(len(listed.rules))], "a rule has one place in each order"
     with (project / REPORTS / "plots/rules.csv").open() as file:

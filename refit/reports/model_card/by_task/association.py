@@ -48,7 +48,9 @@ def rule_confidence(evaluation: Evaluation) -> Any:
 def shown(evaluation: Evaluation) -> list[tuple[TestedRule, dict[str, int]]]:
     """The rules of the card, each with its place by every figure that they can be ordered by, best first."""
     rules = details(evaluation).rules[:SHOWN]
-    places: list[dict[str, int]] = [{"baskets": place} for place in range(len(rules))]
+    places: list[dict[str, int]] = [{"surplus": place} for place in range(len(rules))]
+    for place, index in enumerate(_descending([rule.baskets for rule in rules])):
+        places[index]["baskets"] = place
     for where in ("training", "test"):
         for name in FIGURES:
             values = [getattr(getattr(rule, where), name) for rule in rules]
