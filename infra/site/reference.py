@@ -54,7 +54,13 @@ def _tasks_with_options(schema: dict[str, Any]) -> Iterator[str]:
 
 
 def _section(schema: dict[str, Any], path: str, field: dict[str, Any], *, level: int) -> Iterator[str]:
-    part = schema["$defs"][str(_reference(field)).rpartition("/")[2]]
+    parts = [schema["$defs"][reference.rpartition("/")[2]] for reference in _references(field)]
+    if len(parts) > 1:
+        for part, reference in zip(parts, _references(field), strict=True):
+            kind = part["properties"]["kind"]["const"]
+            yield from _section(schema, f"{path} ({kind})", {"$ref": reference}, level=level)
+        return
+    part = parts[0]
     yield f"{'#' * min(level, 4)} {path}"
     if description := (part.get("description") or field.get("description")):
         yield _sentence(description.partition("\n\n")[0])
@@ -72,7 +78,7 @@ def _section(schema: dict[str, Any], path: str, field: dict[str, Any], *, level:
         if key == "column" and path == "featurize.label":
             default = "*required, but for problems without labels*"
         rows.append(f"| `{key}` | {_cell(_type(each))} | {_cell(default)} | {unit} | {_cell(meaning)} |")
-        if _reference(each):
+        if _references(each):
             inner.append((key, each))
     yield "\n".join(rows)
     for key, each in inner:
@@ -86,13 +92,15 @@ def _path(path: str, key: str, field: dict[str, Any]) -> str:
     return f"{path}.{key}.NAME" if "anyOf" not in field and "$ref" not in field else f"{path}.{key}"
 
 
-def _reference(field: dict[str, Any]) -> str | None:
-    """The section that a field holds, alone, in a list or under names; None if it holds values."""
-    named = [*field.get("patternProperties", {}).values(), field.get("additionalProperties")]
-    for inner in (field, *field.get("anyOf", ()), field.get("items"), *named):
-        if isinstance(inner, dict) and "$ref" in inner and not inner["$ref"].endswith("/JsonValue"):
-            return str(inner["$ref"])
-    return None
+def _references(field: Any) -> list[str]:
+    """The sections that a field holds, alone, in a list or under names; several where one is chosen by its `kind`."""
+    if not isinstance(field, dict):
+        return []
+    if "$ref" in field:
+        return [] if field["$ref"].endswith("/JsonValue") else [str(field["$ref"])]
+    named = [*field.get("patternProperties", {}).values(), field.get("additionalProperties"), field.get("items")]
+    inner = [*field.get("anyOf", ()), *field.get("oneOf", ()), *named]
+    return [reference for each in inner for reference in _references(each)]
 
 
 def _type(field: Any) -> str:
@@ -101,6 +109,10 @@ def _type(field: Any) -> str:
         return "any"
     if "$ref" in field:
         return "section"
+    if "oneOf" in field:
+        return "section"
+    if "const" in field:
+        return f"`{field['const']}`"
     if "enum" in field:
         return " \\| ".join(f"`{each}`" for each in field["enum"])
     if "anyOf" in field:
