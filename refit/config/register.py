@@ -17,7 +17,7 @@ class RegisterParams(Section):
         le=10_000,
         description="test rows whose predictions are stored with a version and checked at each load",
     )
-    golden_tolerance: Annotated[float, Unit("units of the prediction")] = Field(
+    golden_tolerance: Annotated[float, Unit("units of the prediction; of numbers above 1, a share of them")] = Field(
         1e-6, ge=0, description="largest difference of a golden prediction"
     )
     approval: Literal["none", "required"] = Field(

@@ -45,6 +45,6 @@ def _initialise(folder: Path) -> bool:
     done = subprocess.run(command, cwd=folder, env=provenance.git_environment(), capture_output=True, check=False)
     if done.returncode:
         shutil.rmtree(folder / ".git", ignore_errors=True)
-        why = one_line(done.stderr.decode(errors="backslashreplace").strip())
-        say(f"warning: no git repository: {why}", stderr=True)
+        why = done.stderr.decode(errors="backslashreplace").strip().rpartition("\n")[2].removeprefix("fatal: ")
+        say(f"warning: no git repository: {one_line(why)}", stderr=True)
     return done.returncode == 0

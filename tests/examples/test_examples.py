@@ -141,16 +141,18 @@ def test_an_example_reads_its_stand_in_and_its_features(
 
 def with_parent(name: str, example: Callable[..., Path]) -> Path:
     """A copy of an example, with trained ones next to it whose champion it starts from or has features of."""
-    project = example(name)
-    params = run_file.params_of(project)
+    params = run_file.params_of(EXAMPLES / name)
     if match := REGISTERED.fullmatch(params.train.start_from or ""):
         parents = [match[1]]
     else:
         parents = [each.name for each in params.featurize.models]
+    folder = None
     for parent in parents:
-        summary = drive(example(parent, project.parent))
+        project = example(parent, folder)
+        summary = drive(project)
         assert summary["model"]["alias"] == "champion", summary["decision"]["reasons"]
-    return project
+        folder = project.parent
+    return example(name, folder)
 
 
 def smaller(project: Path) -> dict[str, Any]:

@@ -25,14 +25,14 @@ from tests.tasks.drift.test_watch_images import PARAMS
 def test_images_of_a_class_that_only_the_test_rows_have_are_drawn_with_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project, lines = tmp_path / "stripes", ["id,at,picture,kind"]
+    project, lines = tmp_path / "stripes", ["id,at,picture,level,kind"]
     (project / "raw").mkdir(parents=True)
     for number in range(240):
         day, kind = number // 2, "b" if number % 2 else "new" if number % 12 == 0 and number >= 120 else "a"
         pixels = np.random.default_rng(number).integers(0, 40, (8, 8)).astype(np.uint8)
         pixels[:, {"b": 1, "a": 2, "new": 6}[kind]] += 150
         Image.fromarray(pixels).save(project / f"raw/{number}.png")
-        lines.append(f"{number},2024-0{1 + day // 30}-{1 + day % 30 % 28:02}T00:00:00,{number}.png,{kind}")
+        lines.append(f"{number},2024-0{1 + day // 30}-{1 + day % 30 % 28:02}T00:00:00,{number}.png,1,{kind}")
     (project / "raw/pictures.csv").write_text("\n".join(lines) + "\n")
     (project / "params.yaml").write_text(yaml.safe_dump(PARAMS, sort_keys=False))
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline(())}))
