@@ -243,7 +243,8 @@ def open_warehouse(project: Path, validated: Validated, params: Params) -> Itera
         with suppress(OSError):  # a read-only folder is reported when the table is created
             spill.mkdir(parents=True, exist_ok=True)
         connection.execute(f"set temp_directory = {literal(str(spill.resolve()))}")
-        connection.execute(f"set memory_limit = '{memory.sql_limit(params)}'")
+        if limit := memory.sql_limit(params):
+            connection.execute(f"set memory_limit = '{limit}'")
         connection.execute(f"set allowed_directories = [{literal(f'{project.resolve()}/')}]")
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
