@@ -12,6 +12,7 @@ from refit.schemas.behaviour import BehaviourResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 WORDS = {
     "upper": "in upper case",
@@ -22,15 +23,21 @@ WORDS = {
 
 
 def judged(wanted: InvarianceTest, sample: SampledRows) -> BehaviourResult:
-    """Predict the rows with the change, and compare."""
-    after = sample.changed(wanted.column, changed(sample.table.column(wanted.column), wanted.change, sample.seed))
-    moved = np.abs(after - sample.predicted)
-    moved = moved if moved.ndim == 1 else moved.max(axis=1)
-    far = moved > wanted.within + EXACT
-    share = float(1 - far.mean())
+    """Predict the rows with the change, and compare; rows whose value it leaves as it is are left out."""
+    column = sample.table.column(wanted.column)
+    values = changed(column, wanted.change, sample.seed)
+    differs = _differs(column, values)
+    count = int(differs.sum())
+    if not count:
+        why = f"no test row has another value with {wanted.column} {WORDS[wanted.change]}, so nothing was tested"
+        return BehaviourResult(name=wanted.name, kind="invariance", passed=False, sentence=why, rows=0)
+    moved = np.abs(sample.changed(wanted.column, values) - sample.predicted)
+    moved = np.where(differs, moved if moved.ndim == 1 else moved.max(axis=1), 0.0)
+    far = ~(moved <= wanted.within + EXACT)
+    share = float(1 - far[differs].mean())
     passed = share >= wanted.share
     sentence = (
-        f"with {wanted.column} {WORDS[wanted.change]}, {share:.1%} of {len(moved):,} predictions stay within "
+        f"with {wanted.column} {WORDS[wanted.change]}, {share:.1%} of {count:,} predictions stay within "
         f"{wanted.within:g} (the farthest moves by {moved.max():.4g}); {wanted.share:.1%} have to"
     )
     return BehaviourResult(
@@ -38,10 +45,17 @@ def judged(wanted: InvarianceTest, sample: SampledRows) -> BehaviourResult:
         kind="invariance",
         passed=passed,
         sentence=sentence,
-        rows=len(moved),
+        rows=count,
         share=share,
         worst=sample.worst(moved, far),
     )
+
+
+def _differs(before: pa.ChunkedArray, after: pa.Array) -> NDArray[np.bool_]:
+    """(rows,) whether the value is another one; missing is the same as missing."""
+    missing = [each.is_null(nan_is_null=True).to_pylist() for each in (before, after)]
+    rows = zip(before.to_pylist(), after.to_pylist(), *missing, strict=True)
+    return np.array([not (none and none_after) and old != new for old, new, none, none_after in rows], dtype=np.bool_)
 
 
 def changed(column: pa.ChunkedArray, change: str, seed: int) -> pa.Array:

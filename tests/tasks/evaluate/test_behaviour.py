@@ -30,7 +30,7 @@ EVEN = {"kind": "fairness", "name": "colours alike", "column": "colour", "metric
 
 
 def subject(predict: Callable[[pa.Table], Any], test: Holdout, folder: Path = Path()) -> Subject:
-    return Subject(predict, ("size", "name"), predict(test.table), 0.5, "id", folder, 0.95, 0)
+    return Subject(predict, test.problem, ("size", "name"), predict(test.table), 0.5, "id", folder, 0.95, 0)
 
 
 def holdout(rows: dict[str, Any], labels: Any, problem: Problem) -> Holdout:
@@ -91,6 +91,50 @@ def test_values_of_other_rows_move_nothing_that_does_not_use_them() -> None:
     wanted = InvarianceTest(kind="invariance", name="size alone", column="name", change="shuffle", within=0.0)
     assert result_of(wanted, data).passed
     assert not result_of(wanted.model_copy(update={"column": "size"}), data).passed
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 1.5])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        InvarianceTest(kind="invariance", name="n", column="name", change="upper", within=0.5),
+        DirectionTest(kind="direction", name="n", column="size", add=0.1, prediction="rises"),
+        ExamplesTest(kind="examples", name="n", rows=(ExampleRow(given={"size": 0.9, "name": "A"}, expected=0),)),
+        ExamplesTest(kind="examples", name="n", rows=(ExampleRow(given={"size": 0.9, "name": "A"}, at_least=0.9),)),
+    ],
+)
+def test_a_model_that_predicts_no_probability_fails_the_test(wanted: Any, wrong: float) -> None:
+    data = two_groups(40)
+
+    def predict(table: pa.Table) -> Any:
+        unchanged = table.num_rows == 40 and table.select(["size", "name"]).equals(data.table.select(["size", "name"]))
+        return by_size(table) if unchanged else np.full(table.num_rows, wrong)
+
+    found = result_of(wanted, data, predict)
+    assert not found.passed
+    assert found.sentence.startswith("the model predicts ")
+
+
+def test_rows_that_a_change_leaves_as_they_are_do_not_count_as_stable() -> None:
+    names = ["a"] * 5 + [None] * 45 + ["B"] * 50
+    data = holdout({"size": [0.0] * 100, "name": names}, [0, 1] * 50, problem_of("binary"))
+
+    def moves(table: pa.Table) -> Any:
+        return np.array([1.0 if name == "A" else 0.0 for name in table["name"].to_pylist()])
+
+    wanted = InvarianceTest(kind="invariance", name="case", column="name", change="upper", within=0.1, share=0.9)
+    found = result_of(wanted, data, moves)
+    assert (found.passed, found.rows, found.share, len(found.worst)) == (False, 5, 0.0, 3)
+    assert "0.0% of 5 predictions" in found.sentence
+
+
+@pytest.mark.parametrize("change", ["upper", "typo", "shuffle"])
+def test_a_change_that_changes_no_row_proves_nothing(change: Any) -> None:
+    none = pa.array([None] * 4, pa.string())
+    data = holdout({"size": [0.1, 0.2, 0.3, 0.4], "name": none}, [0, 1, 0, 1], problem_of("binary"))
+    found = result_of(InvarianceTest(kind="invariance", name="n", column="name", change=change, within=0.0), data)
+    assert not found.passed
+    assert "so nothing was tested" in found.sentence
 
 
 def test_a_typo_swaps_two_letters_and_is_the_same_each_time() -> None:
