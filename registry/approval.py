@@ -64,15 +64,16 @@ def is_required(entries: Sequence[Entry]) -> bool:
 def waits(entries: Sequence[Entry]) -> list[Wait]:
     """The versions that wait, oldest first: those whose last line is an AWAIT line.
 
-    A refused `refit promote` without a reason answers nothing.
+    A refused `refit promote` without a reason answers nothing, nor does an approval whose check of the model failed.
     """
-    about = [each for each in entries if each.action in _ABOUT_ONE_VERSION and not _is_refused_request(each)]
+    about = [each for each in entries if each.action in _ABOUT_ONE_VERSION and not _answers_nothing(each)]
     last = {each.to_version: each for each in about}
     return [Wait(each) for each in about if each.action == AWAIT and last[each.to_version] is each]
 
 
-def _is_refused_request(line: Entry) -> bool:
-    return line.action == "refuse" and BY_HAND in line.key
+def _answers_nothing(line: Entry) -> bool:
+    """Whether a line records only that a promotion by hand was refused, or that an approved model failed its check."""
+    return line.action == "refuse" and (BY_HAND in line.key or f"{_ANSWER}:" in line.key)
 
 
 def wait_of(entries: Sequence[Entry], version: str) -> Wait | None:
@@ -82,12 +83,12 @@ def wait_of(entries: Sequence[Entry], version: str) -> Wait | None:
 
 def rejection(entries: Sequence[Entry], version: str) -> Entry | None:
     """The line by which a person refused a version, or did not answer in time; None if it was judged again since."""
-    lines = [each for each in entries if each.to_version == version and not _is_refused_request(each)]
+    lines = [each for each in entries if each.to_version == version and not _answers_nothing(each)]
     return lines[-1] if lines and lines[-1].action == "refuse" and lines[-1].key.endswith(_ANSWER) else None
 
 
 def outcome_of(entries: Sequence[Entry], line: Entry) -> Entry:
     """What became of a decision: its line, or the answer to it where it had to wait for one."""
     after = entries[entries.index(line) + 1 :] if line.action == AWAIT and line in entries else ()
-    answers = [each for each in after if each.to_version == line.to_version and each.action in ("refuse", *MOVES)]
-    return answers[0] if answers else line
+    about = [each for each in after if each.to_version == line.to_version and not _answers_nothing(each)]
+    return next((each for each in about if each.action in ("refuse", *MOVES)), line)

@@ -213,6 +213,20 @@ def test_a_model_that_was_changed_while_it_waited_is_not_promoted(waiting: Any) 
     assert waiting.aliases["champion"] == "1"
 
 
+def test_a_version_still_waits_after_a_check_that_failed_and_a_repaired_one_is_approved(waiting: Any) -> None:
+    (stored,) = (waiting.folder / ".refit/mlartifacts").rglob(f"{waiting.receipt['run_id']}/artifacts/model/golden.p*")
+    whole = stored.read_bytes()
+    stored.write_bytes(b"?")
+    with pytest.raises(RefitError, match="did not pass its check"):
+        register.approve(waiting.context, "2", "yes")
+    assert waiting.told[-1] == ("refuse", "1", "2")
+    assert [each.version for each in approval.waits(waiting.ledger)] == ["2"]
+    assert register.needs_rerun(waiting.context) is None
+    stored.write_bytes(whole)
+    register.approve(waiting.context, "2", "yes, now")
+    assert waiting.aliases["champion"] == "2"
+
+
 def test_show_explain_and_gc_know_that_a_version_waits(waiting: Any) -> None:
     (wait,) = register.champion_summary(waiting.context).waiting
     assert (wait.version, wait.against, wait.until) == ("2", "1", datetime(2014, 1, 8, tzinfo=UTC))
