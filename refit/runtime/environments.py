@@ -15,7 +15,7 @@ from refit.files.yaml_files import YamlTree, read_yaml
 VARIABLE = "REFIT_ENV"
 PARAMS = "params.yaml"
 _NAME = re.compile("[a-z][a-z0-9_-]{0,40}")
-_APART = ("project.name", "registry.tracking_uri")  # one of these tells the models of two environments apart
+_REFERENCE = re.compile(r"\$\{(\w+)\}")  # to a variable, in an address
 
 
 def current() -> str | None:
@@ -67,20 +67,51 @@ def layered(project: Path) -> YamlTree:
     """The project's params, with those of the current environment laid over them.
 
     Raises:
-        UserError: a file cannot be read, or the environment's models would share a registry with others of their name.
+        UserError: a file cannot be read, or the environment's models would share a registry or a ledger with others of
+            their name.
     """
     base, *overlays = files(project)
     raw = read_yaml(base)
-    for path in overlays:
-        over = read_yaml(path)
-        merged = laid_over(raw, over)
-        if all(value_of(merged, name) == value_of(raw, name) for name in _APART):
-            raise UserError(
-                f"{path.name}: gives neither another {_APART[0]} nor another {_APART[1]}; two environments with one "
-                "registry and one name of the model would have one champion"
-            )
-        raw = merged
-    return raw
+    if not overlays:
+        return raw
+    (own,) = overlays
+    merged = laid_over(raw, read_yaml(own))
+    _require_apart(project, own.name, merged, base.name, raw)
+    for other in sorted(project.glob("params.*.yaml")):
+        if other != own:
+            _require_apart(project, own.name, merged, other.name, laid_over(raw, read_yaml(other)))
+    return merged
+
+
+def _require_apart(project: Path, name: str, own: YamlTree, other_name: str, other: YamlTree) -> None:
+    """Refuse two environments whose models have one name and would share the champion's alias or the ledger.
+
+    Raises:
+        UserError: they would.
+    """
+    if value_of(own, "project.name") != value_of(other, "project.name"):
+        return
+    (registry, ledger), (other_registry, other_ledger) = _stores(project, own), _stores(project, other)
+    if shared := "registry" if registry == other_registry else "ledger" if ledger == other_ledger else None:
+        raise UserError(
+            f"{name}: has the {shared} and the project.name of {other_name}, so the two would have one champion; give "
+            "it another project.name, or another registry.tracking_uri and ledger: SQLite in a folder of its own, or "
+            "another registry.ledger_uri"
+        )
+
+
+def _stores(project: Path, raw: YamlTree) -> tuple[str, str]:
+    """The addresses of the registry and the ledger that params name, whatever this process's variables are."""
+    from registry.store import RegistryError, locate
+
+    uri, ledger_uri = (
+        _REFERENCE.sub(r"\1", str(value_of(raw, f"registry.{key}") or "")) for key in ("tracking_uri", "ledger_uri")
+    )
+    try:
+        store = locate(project, uri, {}, ledger_uri=ledger_uri)
+    except RegistryError as error:
+        raise UserError(str(error)) from None
+    return store.uri, store.ledger_url
 
 
 def laid_over(base: YamlTree, over: YamlTree) -> YamlTree:

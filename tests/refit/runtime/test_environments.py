@@ -64,6 +64,42 @@ def test_two_environments_never_share_a_champion(staged: Path, monkeypatch: pyte
                 run_file.params_of(staged)
 
 
+DATABASE = "registry: {tracking_uri: 'https://mlflow.staging', ledger_uri: 'postgresql://u:${PW}@db/staging'}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("registry: {tracking_uri: sqlite:///.refit/staging.db}\n", "the ledger and"),  # next to the default's
+        ("registry: {tracking_uri: sqlite:///.refit/mlflow.db}\n", "the registry and"),  # the default, written out
+        ("registry: {tracking_uri: 'https://mlflow.staging'}\n", "the ledger and"),  # in the checkout, as the default's
+        ("registry: {ledger_uri: 'postgresql://db/staging'}\n", "the registry and"),
+        (DATABASE, None),
+    ],
+)
+def test_two_environments_never_share_a_ledger(
+    staged: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str | None
+) -> None:
+    monkeypatch.setenv("REFIT_ENV", "staging")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.elsewhere")  # of this process: it says nothing of the two
+    (staged / "params.staging.yaml").write_text(text)
+    if said is None:
+        run_file.params_of(staged)
+        return
+    with pytest.raises(UserError, match=rf"params\.staging\.yaml: has {said} the project\.name of params\.yaml"):
+        run_file.params_of(staged)
+    with (staged / "params.staging.yaml").open("a") as file:
+        file.write("project: {name: toy_staging}\n")
+    run_file.params_of(staged)
+
+
+def test_an_environment_shares_no_ledger_with_any_other(staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFIT_ENV", "staging")
+    (staged / "params.production.yaml").write_text("registry: {tracking_uri: sqlite:///staging/production.db}\n")
+    with pytest.raises(UserError, match=r"has the ledger and the project\.name of params\.production\.yaml"):
+        run_file.params_of(staged)
+
+
 @pytest.mark.parametrize(
     ("name", "said"), [("prod", "no params.prod.yaml: .* such a file: staging"), ("../x", "no name")]
 )
