@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.deployments import PREFECT_YAML, declared_name
+from flows.deployments import PREFECT_YAML, declared_name, environment_of
 from refit.errors import UserError
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.plain_text import one_line
+from refit.runtime import environments
 from refit.runtime.terminal import say
 
 if TYPE_CHECKING:
@@ -66,7 +67,23 @@ def refusal(
         return f"deployment {deployment.name} would take its code from {deployment.path}"
     if _project_of(deployment.parameters) != _project_of(entry.get("parameters") or {}):
         return f"deployment {deployment.name} is for another project than {PREFECT_YAML} says"
-    return None
+    return _refused_here(deployment.name, name, str(declared.get("name")))
+
+
+def _refused_here(deployed: str, name: str, model: str) -> str | None:
+    """Return why a run of a deployment may not start in this process's environment, whose params would be others.
+
+    A deployment of `refit up` names no environment: its worker has that of the command.
+    """
+    meant, here = environment_of(deployed, model), environments.current()
+    if meant == here or deployed == name:
+        return None
+    variable = f"{environments.VARIABLE}={meant}" if meant else f"no {environments.VARIABLE}"
+    return (
+        f"deployment {deployed} is for {meant or 'params.yaml alone'}, and this worker is in "
+        f"{here or 'params.yaml alone'}: start the worker with {variable} (a container: in its pool's job template), "
+        f"or deploy by `refit {f'--env {here} ' if here else ''}deploy`"
+    )
 
 
 def refusal_without_project(entrypoint: str | None, steps: Sequence[YamlTree]) -> str | None:

@@ -16,11 +16,11 @@ import yaml
 from flows import deployments, notifications
 from flows.checkouts import state_outside
 from flows.deployed_run import CLONE, IMAGE
-from flows.deployments import PREFECT_YAML, deployed_name
+from flows.deployments import PREFECT_YAML, deployed_name, environment_of
 from refit.errors import UserError
 from refit.files.artifacts import STATE
 from refit.files.yaml_files import YamlTree, read_yaml
-from refit.runtime import dvc_remote, provenance, run_file
+from refit.runtime import dvc_remote, environments, provenance, run_file
 from refit.runtime.terminal import say
 
 Pull = Literal["git", "image", "folder"]
@@ -56,8 +56,8 @@ def deploy(
         secret: the Prefect Secret block with the token that reads it.
 
     Raises:
-        UserError: no server is configured, code is not committed or pushed, the registry is in the folder, or runs in
-            this folder were to come from a pool of somebody else.
+        UserError: no server is configured, code is not committed or pushed, the registry is in the folder, runs in
+            this folder were to come from a pool of somebody else, or the model is deployed in another environment.
         RefitError: Prefect refused it.
     """
     deployments.require(project)
@@ -70,7 +70,9 @@ def deploy(
         if not dvc_remote.has_remote(project):
             say("warning: DVC has no remote: each run starts from the sources; `dvc remote add -d NAME URL` adds one")
     declared = read_yaml(project / PREFECT_YAML)
-    content = remote(declared, model=params.project.name, pool=pool, steps=steps)
+    within = environments.current()
+    content = remote(declared, model=params.project.name, pool=pool, steps=steps, within=within)
+    require_alone(environment, params.project.name, within)
     deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=True)
     (project / STATE).mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -81,8 +83,37 @@ def deploy(
     return [f"{_flow(entry)}/{entry['name']}" for entry in content["deployments"]]
 
 
-def remote(declared: YamlTree, *, model: str, pool: str, steps: list[PullStep]) -> YamlTree:
+def require_alone(server: Mapping[str, str], model: str, within: str | None) -> None:
+    """Refuse a server where the model is deployed in another environment: each would hear of the other's drift.
+
+    Args:
+        within: the environment that is deployed; None for `params.yaml` alone.
+
+    Raises:
+        UserError: it is.
+    """
+    from prefect import get_client, settings
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+
+    updates = {getattr(settings, name): value for name, value in server.items()}
+    with settings.temporary_settings(updates), get_client(sync_client=True) as client:
+        named = DeploymentFilter(name=DeploymentFilterName(like_=model))
+        names = [each.name for each in client.read_deployments(deployment_filter=named)]
+    ours = [name for name in names if name.startswith((f"{model}.", f"{model}@"))]
+    for name in sorted(ours):
+        if (other := environment_of(name, model)) != within:
+            raise UserError(
+                f"the Prefect server has {name}, which is {model} in {other or 'params.yaml alone'}: one server has a "
+                f"model in one environment; deploy {within or 'params.yaml alone'} to another server, or delete that "
+                "model's deployments there first"
+            )
+
+
+def remote(declared: YamlTree, *, model: str, pool: str, steps: list[PullStep], within: str | None = None) -> YamlTree:
     """Return `prefect.yaml` for a server with other projects: names begin with the model's, and runs with `steps`.
+
+    Args:
+        within: the environment that runs have to be in; it is part of the names, and each run compares it.
 
     Raises:
         UserError: it is declared for another model.
@@ -93,7 +124,7 @@ def remote(declared: YamlTree, *, model: str, pool: str, steps: list[PullStep]) 
             "triggers"
         )
     entries = [dict(entry) for entry in declared.get("deployments") or ()]
-    names = {entry["name"]: deployed_name(entry["name"], model) for entry in entries}
+    names = {entry["name"]: deployed_name(entry["name"], model, within) for entry in entries}
     for entry in entries:
         entry["name"] = names[entry["name"]]
         entry["work_pool"] = {**(entry.get("work_pool") or {}), "name": pool}

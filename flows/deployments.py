@@ -217,22 +217,33 @@ def _prefects_template() -> dict[str, object]:
     return ProcessWorker.get_default_base_job_template()
 
 
-def deployed_name(name: str, model: str) -> str:
+def deployed_name(name: str, model: str, environment: str | None = None) -> str:
     """Return the name of a deployment on a server that other projects use too.
 
-    >>> deployed_name("daily", "flight_delays")
-    'flight_delays.daily'
+    >>> deployed_name("daily", "flight_delays"), deployed_name("daily", "flight_delays", "staging")
+    ('flight_delays.daily', 'flight_delays@staging.daily')
     """
-    return f"{model}.{name}"
+    return f"{model}@{environment}.{name}" if environment else f"{model}.{name}"
 
 
 def declared_name(deployed: str, declared: YamlTree) -> str:
     """Return the name that `prefect.yaml` gives to a deployment.
 
-    >>> declared_name("flight_delays.daily", {"name": "flight_delays"})
-    'daily'
+    >>> [declared_name(f"{model}.daily", {"name": "flights"}) for model in ("flights", "flights@staging")]
+    ['daily', 'daily']
     """
-    return deployed.removeprefix(deployed_name("", str(declared.get("name"))))
+    model = str(declared.get("name"))
+    return deployed.removeprefix(deployed_name("", model, environment_of(deployed, model)))
+
+
+def environment_of(deployed: str, model: str) -> str | None:
+    """Return the environment that a deployment of a model was made for; None for `params.yaml` alone.
+
+    >>> [environment_of(name, "flights") for name in ("flights@staging.daily", "flights.daily", "daily")]
+    ['staging', None, None]
+    """
+    prefix = deployed.partition(".")[0]
+    return prefix.removeprefix(f"{model}@") if prefix.startswith(f"{model}@") else None
 
 
 def _crash_automation() -> AutomationCore:

@@ -30,7 +30,7 @@ from refit.errors import UserError
 from refit.files.artifacts import SNAPSHOT, STATE
 from refit.files.permissions import tighten
 from refit.files.yaml_files import read_yaml
-from refit.runtime import run_file
+from refit.runtime import environments, run_file
 from refit.runtime.terminal import say
 from refit.schemas.snapshot import Snapshot
 from registry.urls import sqlite_url
@@ -44,7 +44,7 @@ def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: in
     Without `detach`, the first `up` stays until Ctrl-C, which ends everything.
 
     Raises:
-        UserError: a requested port is in use, or there is no `prefect.yaml`.
+        UserError: a requested port is in use, there is no `prefect.yaml`, or the worker is in another environment.
         RefitError: a server ended before it answered; what this call had started is ended.
     """
     started_at = time.monotonic()
@@ -83,6 +83,8 @@ def down(project: Path) -> None:
 def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str, Started]) -> None:
     """Start what is missing; add each to `services` and to the record at once, so that it can be ended."""
     deployments.require(project)
+    if WORKER in services:
+        _require_same_environment(services[WORKER])
     earlier, missing = read_record(project), dict[str, socket.socket]()
     for name in (earlier.keys() & ports.keys()) - services.keys():
         end(earlier[name])  # it died, and may have left children that hold its port
@@ -108,6 +110,22 @@ def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str
     declared = read_yaml(project / deployments.PREFECT_YAML).get("deployments") or ()
     notifications.provide(run_file.params_of(project), [entry["name"] for entry in declared], environment)
     wait_until_it_answers(services[MLFLOW])
+
+
+def _require_same_environment(worker: Started) -> None:
+    """Refuse to go on with a worker whose runs have the params of another environment.
+
+    Raises:
+        UserError: they have.
+    """
+    if (process := worker.process()) is None:
+        return
+    there, here = process.environ().get(environments.VARIABLE) or None, environments.current()
+    if there != here:
+        raise UserError(
+            f"the worker that is up is in {there or 'params.yaml alone'}, not in {here or 'params.yaml alone'}; "
+            "`refit down` first"
+        )
 
 
 def _must_restart_worker(before: Started, now: Started) -> bool:

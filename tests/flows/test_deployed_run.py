@@ -64,6 +64,25 @@ def test_a_deployment_that_was_changed_on_the_server_may_not(tmp_path: Path, cha
     assert refusal(stored(tmp_path, **changed), tmp_path, DECLARED)
 
 
+@pytest.mark.parametrize(
+    ("name", "here", "said"),
+    [
+        ("demo@staging.scheduled", "staging", None),
+        ("demo.scheduled", "", None),
+        ("scheduled", "staging", None),  # of `refit up`, whose worker has the environment of the command
+        ("demo@staging.scheduled", "", r"is in params.yaml alone: start the worker with REFIT_ENV=staging"),
+        ("demo@staging.scheduled", "production", r"deploy by `refit --env production deploy`"),
+        ("demo.scheduled", "staging", r"start the worker with no REFIT_ENV"),
+    ],
+)
+def test_a_run_has_the_params_of_the_environment_that_was_deployed_or_does_not_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, here: str, said: str | None
+) -> None:
+    monkeypatch.setenv("REFIT_ENV", here)
+    reason = refusal(stored(tmp_path, name=name), tmp_path, DECLARED)
+    assert reason is None if said is None else said in (reason or "")
+
+
 def test_no_step_installs_packages_first(tmp_path: Path) -> None:
     stay = {"prefect.deployments.steps.set_working_directory": {"directory": str(tmp_path), "requires": "evil"}}
     assert refusal(stored(tmp_path, pull_steps=[stay]), tmp_path, DECLARED)

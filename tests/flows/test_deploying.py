@@ -93,6 +93,30 @@ def test_projects_on_one_server_do_not_replace_or_follow_each_others_deployments
         deploying.remote(DECLARED, model="churn", pool="team", steps=[])
 
 
+@pytest.mark.usefixtures("prefect_server")
+def test_a_server_has_a_model_in_one_environment() -> None:
+    from prefect import flow, get_client
+    from prefect.settings import PREFECT_API_URL
+
+    @flow(name="drift-watch")
+    def watch() -> None:
+        """A flow that a deployment names."""
+
+    content = deploying.remote(DECLARED, model="demo", pool="team", steps=[STEP], within="staging")
+    names = [entry["name"] for entry in content["deployments"]]
+    assert names == [f"demo@staging.{entry['name']}" for entry in DECLARED["deployments"]]
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(client.create_flow(watch), name=names[0])
+    server = {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+    deploying.require_alone(server, "demo", "staging")
+    deploying.require_alone(server, "other", None)
+    for within in (None, "production"):
+        with pytest.raises(UserError, match=r"has demo@staging\.scheduled, which is demo in staging: one server"):
+            deploying.require_alone(server, "demo", within)
+    with get_client(sync_client=True) as client:
+        client.delete_deployment(made)
+
+
 def test_what_is_deployed_may_run_where_prefect_yaml_declares_it(tmp_path: Path) -> None:
     from types import SimpleNamespace
 
