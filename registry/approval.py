@@ -11,6 +11,7 @@ from registry.ledger import MOVES, Entry
 AWAIT, LIFT = "await", "lift"  # actions: the gate said yes and a person has not answered; no approval is needed now
 UNTIL = "until"  # among the digests of an AWAIT line: when the wait ends
 BY_HAND = ":by hand:"  # in the key of a line that `refit promote` wrote
+OVERTAKEN = "the approval came too late: "  # how the reason begins where another version was promoted meanwhile
 _ANSWER = ":answer"  # end of the key of a line that answers an AWAIT line
 _ABOUT_ONE_VERSION = (AWAIT, "refuse", *MOVES)
 
@@ -55,10 +56,17 @@ class Wait:
 def is_required(entries: Sequence[Entry]) -> bool:
     """Whether a model's promotions need approval by its ledger: a version had to wait, and no person lifted that since.
 
-    A checkout whose params ask for none cannot promote without a person then.
+    A checkout whose params ask for none cannot promote without a person then. A version that is judged again while it
+    waits, and keeps the time of its wait, requires nothing of others.
     """
-    policy = [each.action for each in entries if each.action in (AWAIT, LIFT)]
-    return policy[-1:] == [AWAIT]
+    required = False
+    until: dict[str, str | None] = {}  # when the wait of each version ends
+    for each in entries:
+        if each.action == LIFT:
+            required = False
+        elif each.action == AWAIT and (UNTIL not in each.digests or until.get(each.to_version) != each.digests[UNTIL]):
+            required, until[each.to_version] = True, each.digests.get(UNTIL)
+    return required
 
 
 def waits(entries: Sequence[Entry]) -> list[Wait]:
@@ -81,10 +89,23 @@ def wait_of(entries: Sequence[Entry], version: str) -> Wait | None:
     return next((each for each in waits(entries) if each.version == version), None)
 
 
-def rejection(entries: Sequence[Entry], version: str) -> Entry | None:
-    """The line by which a person refused a version, or did not answer in time; None if it was judged again since."""
-    lines = [each for each in entries if each.to_version == version and not _answers_nothing(each)]
-    return lines[-1] if lines and lines[-1].action == "refuse" and lines[-1].key.endswith(_ANSWER) else None
+def rejection(entries: Sequence[Entry], version: str, model_digest: str | None = None) -> Entry | None:
+    """The line by which a person refused a version, or the same model under another number, or did not answer in time.
+
+    It stands whatever is judged and whether or not approval is required, until a person promotes the version. None if
+    it waits again, or was refused only because it was compared with an earlier champion.
+    """
+    same, line = {version}, None  # numbers of the same model
+    for each in entries:
+        if model_digest is not None and each.digests.get("model_digest") == model_digest:
+            same.add(each.to_version)
+        if each.to_version not in same or _answers_nothing(each):
+            continue
+        if each.action in (AWAIT, *MOVES):
+            line = None
+        elif each.action == "refuse" and each.key.endswith(_ANSWER):
+            line = None if each.reasons[-1:] and each.reasons[-1].startswith(OVERTAKEN) else each
+    return line
 
 
 def outcome_of(entries: Sequence[Entry], line: Entry) -> Entry:

@@ -38,7 +38,8 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
     """Carry out the decision on a version unless that was done: move the aliases and write a line in the ledger.
 
     A decision that has its line is never carried out again, whichever version was promoted since, and a version that
-    a person replaced stays replaced: otherwise no rollback would outlast the next scheduled run.
+    a person replaced or refused stays so: otherwise no rollback would outlast the next scheduled run. One that waits
+    for approval still waits, with the time that it had, once promotions need none any more.
 
     Raises:
         RefitError: the stored model does not pass its check; the champion is unchanged.
@@ -66,13 +67,18 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
             f"{it} was replaced by hand at {line.at} ({'; '.join(line.reasons)}); `refit promote {version.version}` "
             "puts it back"
         ]
+    entries = ledger.entries(version.model)
+    if not objections and (line := approval.rejection(entries, version.version, model_digest)):
+        objections = [f'{_refused_before(line)}; `refit promote {version.version} --why "..."` overrules that']
     entry = entry_of(context, version, decision, "promote", key, decision.reasons, before)
+    wait, required = approval.wait_of(entries, version.version), needs_approval(context, ledger)
     if objections:
         entry = refusal_of(entry, objections)
         champions.record(store, entry)
-    elif needs_approval(context, ledger):
+    elif wait or required:
         verify(context, store, version, entry)
-        until = utc_text(context.now() + context.params.register_.approval_time, "seconds")
+        end = wait.until if wait and not required else context.now() + context.params.register_.approval_time
+        until = utc_text(end, "seconds")
         entry = replace(entry, action="await", digests={**entry.digests, approval.UNTIL: until})
         champions.record(store, entry)
         context.progress(str(approval.Wait(entry)))
@@ -107,8 +113,8 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
             champions.current_champion(store, model)
         except RegistryError as error:
             objections.append(str(error))
-    if line := approval.rejection(ledger.entries(model), version.version):
-        objections.append(f"it was refused at {line.at} by {line.who}: {'; '.join(line.reasons)}")
+    if line := approval.rejection(ledger.entries(model), version.version, version.tags.get("refit.model_digest")):
+        objections.append(_refused_before(line))
     if not objections and not why and needs_approval(context, ledger):
         answer = "approve" if approval.wait_of(ledger.entries(model), version.version) else "promote"
         raise UserError(
@@ -177,6 +183,11 @@ def decision_on(version: Version) -> Decision:
 def decision_key(model: str, number: str, decision: Decision) -> str:
     """Return the key of the ledger's line for a decision on a version."""
     return f"{model}:{number}:{decision.digest}"
+
+
+def _refused_before(line: Entry) -> str:
+    """The objection to a version that a person refused, or did not approve in time."""
+    return f"it was refused at {line.at} by {line.who}: {'; '.join(line.reasons)}"
 
 
 def _outcome(line: Entry | None, otherwise: str) -> Outcome:

@@ -13,6 +13,7 @@ from servers import postgresql, postgresql_server  # noqa: F401
 
 from refit import config
 from refit.errors import RefitError, UserError
+from refit.files.artifacts import DECISION, read_json
 from refit.operations import retention
 from refit.runtime import run_file
 from refit.runtime.context import Context
@@ -21,6 +22,7 @@ from registry.client import client
 from registry.ledger import Entry
 from tasks import register
 from tasks.register import lineage
+from tests.tasks.register.conftest import decision_of
 
 pytestmark = pytest.mark.usefixtures("same_process")
 
@@ -178,6 +180,50 @@ def test_a_checkout_whose_params_ask_for_no_approval_waits_all_the_same(waiting:
     assert waiting.told[-1] == ("lift", "1", "1")
     waiting.registered(3)
     assert (waiting.told[-1], waiting.aliases["champion"]) == (("promote", "1", "4"), "4")
+
+
+def judged_again_without_approval(project: Any) -> None:
+    """A run with the same candidate after approval was lifted; the decision differs by its note, as in a project."""
+    project.context = requiring(project, required="none")
+    register.lift_approval(project.context, "a pilot ends")
+    decision = decision_of(**{**read_json(project.folder / DECISION), "notes": ["no note of approval any more"]})
+    decision.write(project.folder / DECISION)
+    register.run(project.context)
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_person_refused_stays_refused_once_approval_is_lifted(waiting: Any, late: bool) -> None:
+    if late:
+        with pytest.raises(UserError, match="nobody approved it before"):
+            register.approve(requiring(waiting, days=8), "2", "finally")
+    else:
+        register.reject(waiting.context, "2", "the slice of nights is worse")
+    judged_again_without_approval(waiting)
+    assert (waiting.aliases["champion"], waiting.told[-1]) == ("1", ("refuse", "1", "2"))
+    (reason,) = waiting.receipt["outcome"]["reasons"]
+    assert reason.startswith("it was refused at 2014-01-")
+    assert '`refit promote 2 --why "..."` overrules' in reason
+    register.promote(waiting.context, "2", "after all")
+    assert (waiting.aliases["champion"], waiting.ledger[-1].action) == ("2", "overrule")
+
+
+def test_what_a_person_refused_does_not_wait_again_because_waits_are_longer_now(waiting: Any) -> None:
+    register.reject(waiting.context, "2", "no")
+    waiting.context = requiring(waiting, "14d")
+    decision = decision_of(**{**read_json(waiting.folder / DECISION), "notes": ["14d at most"]})
+    decision.write(waiting.folder / DECISION)
+    register.run(waiting.context)
+    assert (approval.waits(waiting.ledger), waiting.aliases["champion"]) == ([], "1")
+
+
+def test_what_waits_still_waits_as_long_as_before_once_approval_is_lifted(waiting: Any) -> None:
+    judged_again_without_approval(waiting)
+    assert waiting.aliases["champion"] == "1"
+    (wait,) = approval.waits(waiting.ledger)
+    assert (wait.version, wait.until) == ("2", datetime(2014, 1, 8, tzinfo=UTC))
+    assert not approval.is_required(waiting.ledger)
+    register.approve(waiting.context, "2", "checked")
+    assert waiting.aliases["champion"] == "2"
 
 
 def test_approval_is_not_lifted_where_the_params_require_it_or_nothing_does(waiting: Any, new_project: Any) -> None:
