@@ -123,6 +123,7 @@ def promote(context: Context, version: str, why: str | None = None) -> str:
         incumbent.finish(context, store)
         if (registered := versions.version(store, model, version)) is None:
             raise UserError(f"{gone(store, model, version)}; `refit show` names the champion")
+        approving.refuse_late(context, store)
         return promote_by_hand(context, store, registered, why)
 
 

@@ -161,6 +161,14 @@ def test_promoting_what_a_person_refused_overrules_that_person(waiting: Any) -> 
     assert waiting.ledger[-1].action == "overrule"
 
 
+def test_promoting_what_waited_too_long_overrules_also_where_no_run_refused_it_yet(waiting: Any) -> None:
+    late = requiring(waiting, days=400)
+    with pytest.raises(UserError, match=r"it was refused at .*: nobody approved it before 2014-01-08"):
+        register.promote(late, "2")
+    register.promote(late, "2", "a later look")
+    assert [each.action for each in waiting.ledger[2:]] == ["refuse", "refuse", "overrule"]
+
+
 def test_rollback_repair_and_an_experiment_never_promote_what_waits(waiting: Any) -> None:
     with pytest.raises(UserError, match="never champion"):
         register.rollback(waiting.context, "2")
