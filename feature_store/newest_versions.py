@@ -14,12 +14,23 @@ import numpy as np
 from feature_store import compile as sql
 from feature_store import sequences
 from feature_store.compile import N, own
-from feature_store.definition import Age, FeatureView, Latest
+from feature_store.definition import Age, Aggregate, FeatureView, Latest
+from feature_store.errors import DefinitionError
 from feature_store.sql_text import quote
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
+
+
+def require_no_calendar(view: FeatureView, zone: str | None) -> None:
+    """Refuse windows whose beginning no row can know: that of days by the clock of a zone, in a source of versions."""
+    days = [f.name for f in view.features if isinstance(f, Aggregate) and not all(w[-1] in "mh" for w in f.windows)]
+    if zone is not None and days:
+        raise DefinitionError(
+            f"view {view.name!r}: {days[0]} has windows of days by a calendar, over source {view.source!r} whose rows "
+            "are corrected; write the windows in hours, or leave out the spine's calendar"
+        )
 
 
 def _cells(view: FeatureView) -> dict[str, str]:

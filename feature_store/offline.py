@@ -217,7 +217,7 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     tables: dict[str, str] = {}
     versions = _has_versions(connection, source)
     if versions:
-        _require_no_calendar(view, zone)
+        newest_versions.require_no_calendar(view, zone)
         tables |= _newest_versions(scratch, view, rows, source, limit)
     if any(isinstance(feature, Aggregate if versions else Latest | Aggregate | Age) for feature in view.features):
         query = sql.view_sql(view, rows, source, limit, numbered=numbered, zone=zone, versions=versions)
@@ -244,16 +244,6 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
 
 def _has_versions(connection: DuckDBPyConnection, source: str) -> bool:
     return sql.OWN + "until" in connection.sql(f"select * from {source}").columns
-
-
-def _require_no_calendar(view: FeatureView, zone: str | None) -> None:
-    """Refuse windows whose beginning no row can know: that of days by the clock of a zone, in a source of versions."""
-    days = [f.name for f in view.features if isinstance(f, Aggregate) and not all(w[-1] in "mh" for w in f.windows)]
-    if zone is not None and days:
-        raise DefinitionError(
-            f"view {view.name!r}: {days[0]} has windows of days by a calendar, over source {view.source!r} whose rows "
-            "are corrected; write the windows in hours, or leave out the spine's calendar"
-        )
 
 
 def _newest_versions(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str) -> dict[str, str]:

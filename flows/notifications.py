@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.drift_events import DETECTED
@@ -11,8 +12,10 @@ from flows.run_summary import RunSummary
 from refit.config import Params
 from refit.config.notify import NotifyParams, Occasion
 from refit.errors import UserError
-from refit.plain_text import one_line
+from refit.files.artifacts import MODEL_CARD
+from refit.plain_text import as_markdown, one_line
 from refit.runtime.context import Context
+from registry.urls import folder_url
 
 if TYPE_CHECKING:
     from prefect.events.schemas.automations import AutomationCore
@@ -57,6 +60,20 @@ def announce_run(summary: RunSummary) -> None:
     else:
         why = model.why_not or summary.decision.reasons
         announce(model.name, REFUSED, f"{title} is not champion: {'; '.join(why)}", key=key)
+
+
+def publish_wait(summary: RunSummary, project: Path) -> None:
+    """Show in Prefect's UI that a version waits for approval, with its card and the two commands."""
+    from prefect.artifacts import create_markdown_artifact
+
+    model, card = summary.model, as_markdown(folder_url(project / MODEL_CARD))
+    create_markdown_artifact(
+        key="refit-approval",
+        markdown=f"{as_markdown(model.why_not[0])}\n\nThe model card: {card}, and at the MLflow run "
+        f"`{summary.mlflow_run_id}`. In a checkout of the project, one of\n\n"
+        f'    refit approve {model.version} --why "..."\n    refit reject {model.version} --why "..."',
+        description=as_markdown(f"{model.name} version {model.version} waits for approval"),
+    )
 
 
 def announce_by_hand(context: Context, event: str, version: str, text: str) -> None:

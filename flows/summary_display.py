@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.table import Table
 
 from flows.evaluation_lines import format_behaviour, format_opponents, metric_label
+from flows.notifications import publish_wait
 from flows.progress_display import STATE_STYLE
 from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, RunSummary, ServingTimes
 from flows.session import Session
@@ -125,14 +126,7 @@ def publish(run: Session) -> RunSummary:
     model = summary.model
     _publish_table("refit-summary", summary_rows(summary), f"{model.name}: what this run did")
     if model.awaits_approval:
-        number, card = model.version, as_markdown(folder_url(run.project / MODEL_CARD))
-        create_markdown_artifact(
-            key="refit-approval",
-            markdown=f"{as_markdown(model.why_not[0])}\n\nThe model card: {card}, and at the MLflow run "
-            f"`{summary.mlflow_run_id}`. In a checkout of the project, one of\n\n"
-            f'    refit approve {number} --why "..."\n    refit reject {number} --why "..."',
-            description=as_markdown(f"{model.name} version {number} waits for approval"),
-        )
+        publish_wait(summary, run.project)
     create_markdown_artifact(
         key="refit-mlflow",
         markdown=f"MLflow run `{summary.mlflow_run_id}` · model `{model.name}` version {model.version} ({model.alias}) "

@@ -43,7 +43,6 @@ def main() -> None:
         provision(url, sys.argv[1:])
     except RegistryError as error:
         sys.exit(f"error: {error}")
-    sys.stdout.write(f"the ledger's tables are there; users: {', '.join(sys.argv[1:]) or 'their owner alone'}\n")
 
 
 if __name__ == "__main__":

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import Field, model_validator
 
-from refit.config import section
 from refit.config.section import Rows, Section, Unit, nearest
+from refit.config.section import Share as AnyShare
 from refit.errors import UserError
 from refit.problems import kind_of
-
-if TYPE_CHECKING:
-    from refit.config import Params
 
 __all__ = ["BehaviourTest", "DirectionTest", "ExampleRow", "ExamplesTest", "FairnessTest", "InvarianceTest"]
 
 Value = str | float | int | bool | None
-Share = Annotated[section.Share, Field(ge=0, le=1)]
+Share = Annotated[AnyShare, Field(ge=0, le=1)]
 Prediction = Annotated[float, Unit("probability, or the label's units")]
 
 TASKS = ("binary", "multiclass", "regression")  # kinds of predictions that can be tested
@@ -153,7 +150,7 @@ def gap_metrics(task: str) -> tuple[str, ...]:
     return (*kind.metric_names(), *more)
 
 
-def check_behaviour(params: Params, features: Features, columns: Sequence[str]) -> None:
+def check_behaviour(tests: Sequence[BehaviourTest], features: Features, columns: Sequence[str]) -> None:
     """Check that the columns of all tests exist and are of a kind that can be changed so.
 
     Args:
@@ -162,7 +159,7 @@ def check_behaviour(params: Params, features: Features, columns: Sequence[str]) 
     Raises:
         UserError: a column does not exist, or is of another kind.
     """
-    for index, each in enumerate(params.evaluate.behaviour):
+    for index, each in enumerate(tests):
         where = f"params.yaml: evaluate.behaviour[{index}]"
         if isinstance(each, FairnessTest):
             _require(f"{where}.column", each.column, columns)

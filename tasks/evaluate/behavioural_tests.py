@@ -23,7 +23,7 @@ def judged(
     """
     if not (tests := context.params.evaluate.behaviour):
         return ()
-    check_behaviour(context.params, features, test.table.column_names)
+    check_behaviour(context.params.evaluate.behaviour, features, test.table.column_names)
 
     subject = Subject(
         predict=learner.predict,

@@ -98,7 +98,8 @@ def test_a_run_whose_candidate_waits_for_a_person_ends_at_once_and_says_how_to_a
 
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params.replace("register:\n", "register:\n  approval: required\n"))
-    easy = {"evaluate.gate.max_loss": 0.9, "train.seed": 5}
+    other = {"train.learners.logistic.params.C": 0.5, "train.learners.boosting.params.max_iter": 40}
+    easy = {"evaluate.gate.max_loss": 0.9, **other}
     summary = continuous_training(project=str(project), overrides=easy)
     assert (summary.model.alias, summary.model.awaits_approval) == ("challenger", True)
     run = flow_run(summary.flow_run_id)

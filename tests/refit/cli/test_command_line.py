@@ -27,7 +27,7 @@ def test_a_shell_completes_commands() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "refit"], env={**os.environ, **asked}, capture_output=True, text=True, check=False
     )
-    assert done.stdout.split() == ["replay", "reproduce", "repair"]
+    assert done.stdout.split() == ["replay", "reject", "reproduce", "repair"]
 
 
 def test_explain_alone_says_what_it_explains(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_leaving_a_cluster_out_is_computing_the_metric_anew_without_its_rows(tas
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_better_model_of_any_task_gains_and_reduces_errors_by_each_of_its_metrics(task: Any) -> None:
-    sample, (better, worse) = several(task, count=2400)
+    sample, (better, worse) = several(task, count=9600)
     for metric in kind_of(task).metric_names(comparable=True):
         assert gain(metric, sample, better, worse).lower(0.05) > 0, metric
         assert 0 < error_reduction(metric, sample, better, worse).value < 1, metric

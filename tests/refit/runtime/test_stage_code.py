@@ -64,18 +64,23 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     [
         (
             "validate",
-            "max_quarantined_share: float = Field(0.05",
-            "max_quarantined_share: float = Field(0.06",
+            "max_quarantined_share: Share = Field(0.05",
+            "max_quarantined_share: Share = Field(0.06",
             {"validate"},
         ),
-        ("train", "folds: int = Field(5, ge=2)", "folds: int = Field(4, ge=2)", {"train", "evaluate"}),
+        ("train", 'Unit("folds")] = Field(5, ge=2', 'Unit("folds")] = Field(4, ge=2', {"train", "evaluate"}),
         (
             "featurize",
-            "delay_hours: float = Field(48",
-            "delay_hours: float = Field(24",
+            "delay_hours: Hours = Field(\n        48",
+            "delay_hours: Hours = Field(\n        24",
             {"ingest", "featurize", "train"},
         ),
-        ("drift", "windows: int = Field(3", "windows: int = Field(4", set()),
+        (
+            "drift",
+            'windows: Annotated[int, Unit("windows")] = Field(\n        3',
+            'windows: Annotated[int, Unit("windows")] = Field(\n        4',
+            set(),
+        ),
         ("validate", "more bad rows than this fail the batch", "more rows that are bad fail the batch", set()),
     ],
 )
@@ -97,7 +102,7 @@ def test_a_default_changed_in_code_makes_the_stages_stale_that_it_decides_and_no
 def test_every_default_is_digested_for_some_stage_or_decides_no_stage() -> None:
     sections = {field.alias or name for name, field in Params.model_fields.items()}
     digested = {name.split(".")[0] for names in SECTIONS.values() for name in names}
-    assert sections - digested == {"drift", "retention"}
+    assert sections - digested == {"drift", "retention", "resources", "notify"}
     for section in sections:
         assert defaults(section), section
 
