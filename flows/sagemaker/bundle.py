@@ -14,7 +14,10 @@ from refit.files.artifacts import (
     CANDIDATE,
     COMPARAND,
     FEATURE_MODELS,
+    FEATURE_SET,
     FEATURES,
+    PROFILE,
+    PROFILE_COUNTS,
     RELEASED,
     RUN,
     SNAPSHOT,
@@ -30,6 +33,7 @@ from refit.runtime import run_file
 from refit.runtime.context import Context
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
+from tasks.train import require_own
 
 ARCHIVE = "project.tar"
 _FILES = (RUN, WARM_START, COMPARAND, RELEASED, SNAPSHOT, FEATURE_MODELS, Path("requirements.txt"), FEATURES)
@@ -106,7 +110,8 @@ def accept(context: Context, folder: Path, inputs: str) -> Training:
         inputs: the identity of the candidate that was wanted.
 
     Raises:
-        RefitError: a file is not the one in its manifest or in no safe format, or it is another candidate.
+        RefitError: a file is not the one in its manifest or in no safe format, or it is another candidate, or it says
+            other than this project does: what the gate reads is never the job's word.
     """
     candidate = folder / CANDIDATE.name
     if not (candidate / "manifest.json").is_file() or not (folder / TRAINING.name).is_file():
@@ -122,9 +127,13 @@ def accept(context: Context, folder: Path, inputs: str) -> Training:
     check_manifest(candidate)
     if pickles := sorted(path for path in candidate.rglob("*") if path.suffix.lower() in PICKLES):
         raise RefitError(f"{pickles[0].name} is no safe format: reading it could run anything; choose another learner")
-    digest = load(candidate, trusted_types=context.params.registry.trusted_types).digest()
-    if digest != training.model_digest:
+    learner = load(candidate, trusted_types=context.params.registry.trusted_types)
+    if (digest := learner.digest()) != training.model_digest:
         raise RefitError(f"the job's model is {digest[:12]}, its training names {training.model_digest[:12]}")
+    for source in (FEATURE_SET, PROFILE, PROFILE_COUNTS):
+        if not (copy := candidate / source.name).is_file() or sha256(copy) != sha256(context.path(source)):
+            raise RefitError(f"the job's {CANDIDATE.name}/{source.name} is not this project's {source}")
+    training = require_own(context, learner, training)
     context.path(TRAINING).unlink(missing_ok=True)  # never next to a candidate that it does not describe
     with atomic_folder(context.path(CANDIDATE)) as target:
         shutil.copytree(candidate, target, dirs_exist_ok=True)

@@ -56,6 +56,8 @@ from tasks.train.trial import Trained, Trial, fit_rows, fitted, last_rows, trial
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from refit.problems.contract import Naive
+
 REFERENCE_ROWS = 10_000
 LARGE = 8  # an array of this part of the memory that a stage may use lies in a file
 PREDICTED_AT = "prediction_time"
@@ -116,7 +118,7 @@ def _train(context: Context) -> None:
         _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
         _write_reference(folder / REFERENCE, train, validation, features)
         write_manifest(folder)
-    target, both = learner.spec.problem, np.concatenate([train.label, validation.label])
+    target = learner.spec.problem
     seconds = time.monotonic() - started
     Training(
         learner=best.learner.spec.name,
@@ -130,7 +132,7 @@ def _train(context: Context) -> None:
         seen_until=features.windows.validation.seen_until,
         split=features.split,
         inputs=inputs,
-        baseline=target.opponent(learner, both, params.train.metric, _features(learner, train, validation)),
+        baseline=_baseline(learner, train, validation, params.train.metric),
         rows=TrainingRows(train=len(train), validation=len(validation), left_out=left_out),
         refit_rows=trained.rows,
         started_from=start,
@@ -184,6 +186,42 @@ def _features(learner: Learner, train: LabelledRows, validation: LabelledRows) -
     import pyarrow as pa
 
     return pa.concat_tables([train.rows, validation.rows]).select(list(learner.spec.features))
+
+
+def _baseline(learner: Learner, train: LabelledRows, validation: LabelledRows, metric: str) -> Naive:
+    both = np.concatenate([train.label, validation.label])
+    return learner.spec.problem.opponent(learner, both, metric, _features(learner, train, validation))
+
+
+def require_own(context: Context, learner: Learner, training: Training) -> Training:
+    """Check what a training elsewhere says of itself against this project; return it with the baseline made here.
+
+    Raises:
+        RefitError: it says other than the project's features and params, or its model solves another problem.
+    """
+    params, features = context.params, FeatureTable.read(context.path(FEATURE_SET))
+    specs, start = specs_of(params, features, context.project), start_of(context)
+    train, validation = _windows(context, features, specs[0].problem)
+    left_out = 0 if params.train.max_rows is None else max(0, features.windows.train.rows - len(train))
+    given = {
+        "task": (training.task, features.task),
+        "classes": (training.classes, specs[0].problem.classes),
+        "metric": (training.metric, params.train.metric),
+        "seed": (training.seed, params.train.seed),
+        "seen_until": (training.seen_until, features.windows.validation.seen_until),
+        "split": (training.split, features.split),
+        "started_from": (training.started_from, start),
+        "rows": (training.rows, TrainingRows(train=len(train), validation=len(validation), left_out=left_out)),
+        "threshold": (training.threshold, learner.threshold),
+        "intervals": (training.intervals, interval_margins.interval_summary(learner)),
+        "problem": (learner.spec.problem, specs[0].problem),
+    }
+    for name, (theirs, ours) in given.items():
+        if theirs != ours:
+            raise RefitError(f"the training says {name} {theirs}, and this project {ours}: it is no training of it")
+    if unknown := sorted(set(learner.spec.features) - set(features.features)):
+        raise RefitError(f"the model reads {', '.join(unknown)}, and the features are {', '.join(features.features)}")
+    return training.model_copy(update={"baseline": _baseline(learner, train, validation, params.train.metric)})
 
 
 def _write_unseen(path: Path, validation: LabelledRows, predicted: Floats) -> None:

@@ -22,7 +22,7 @@ from flows.sagemaker import bundle, container
 from flows.sagemaker.job import Amazon, Machine, begin, request, wait
 from flows.session import context_of
 from refit.errors import RefitError, UserError
-from refit.files.artifacts import CANDIDATE, TRAINING, read_json
+from refit.files.artifacts import CANDIDATE, TRAINING, read_json, write_manifest
 
 MACHINE = Machine(
     image="123456789012.dkr.ecr.us-east-1.amazonaws.com/refit@sha256:0",
@@ -171,6 +171,48 @@ def test_an_output_that_is_not_what_its_manifest_says_changes_nothing(project: P
         bundle.accept(context_of(project), tmp_path / "made", "0000")
     assert read_json(project / CANDIDATE / "manifest.json") == before
     assert bundle.accept(context_of(project), tmp_path / "made", inputs).inputs == inputs
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seen_until", "2001-01-01T00:00:00Z"),
+        ("split", "a third of the rows"),
+        ("seed", 99),
+        ("metric", "accuracy"),
+        ("threshold", 0.123),
+        ("rows", {"train": 1, "validation": 1}),
+    ],
+)
+def test_what_a_job_says_of_its_training_has_to_be_what_this_project_says(
+    field: str, value: object, project: Path, tmp_path: Path
+) -> None:
+    made, before = tmp_path / "made", (project / TRAINING).read_bytes()
+    bundle.deliver(project, made)
+    training = read_json(made / TRAINING.name)
+    (made / TRAINING.name).write_text(json.dumps({**training, field: value}))
+    with pytest.raises(RefitError, match=f"the training says {field} .*, and this project ") as error:
+        bundle.accept(context_of(project), made, training["inputs"])
+    assert "\n" not in str(error.value)
+    assert (project / TRAINING).read_bytes() == before
+
+
+def test_the_baseline_that_a_candidate_has_to_beat_is_made_here(project: Path, tmp_path: Path) -> None:
+    bundle.deliver(project, tmp_path / "made")
+    training = read_json(tmp_path / "made" / TRAINING.name)
+    (tmp_path / "made" / TRAINING.name).write_text(json.dumps({**training, "baseline": {"rate": 0.999}}))
+    bundle.accept(context_of(project), tmp_path / "made", training["inputs"])
+    assert read_json(project / TRAINING) == training
+
+
+@pytest.mark.parametrize("name", ["features.json", "profile.json"])
+def test_a_candidate_that_describes_other_features_is_not_accepted(name: str, project: Path, tmp_path: Path) -> None:
+    bundle.deliver(project, tmp_path / "made")
+    described = tmp_path / "made" / CANDIDATE.name / name
+    described.write_text(described.read_text() + "\n")
+    write_manifest(tmp_path / "made" / CANDIDATE.name)
+    with pytest.raises(RefitError, match=f"the job's candidate/{name} is not this project's"):
+        bundle.accept(context_of(project), tmp_path / "made", read_json(project / TRAINING)["inputs"])
 
 
 def test_an_archive_writes_nothing_outside_of_its_folder(tmp_path: Path) -> None:
