@@ -13,9 +13,12 @@ export out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 psql -X -q -v ON_ERROR_STOP=1 -U refit -d refit > "$out/log" <<'SQL'
 select pg_advisory_lock(-7086277149328404051);
-\! for name in mlflow prefect refit; do pg_dump -U refit -Fc -f "$out/$name.dump" "$name"; done
+\! for name in mlflow prefect refit; do pg_dump -U refit -Fc -f "$out/$name.dump" "$name" && touch "$out/$name.done"; done
 SQL
-for name in mlflow prefect refit; do pg_restore --list "$out/$name.dump" > "$out/log"; done
+for name in mlflow prefect refit; do  # psql does not say whether a command after \! failed
+  [ -f "$out/$name.done" ] || { echo "error: database $name could not be dumped: nothing was backed up" >&2; exit 1; }
+  pg_restore -f /dev/null "$out/$name.dump"
+done
 tar -C "$out" -cf - mlflow.dump prefect.dump refit.dump
 DUMP
 compose run --rm -T --no-deps folders tar -C / -cf - artifacts dvc > "$folder/volumes.tar"

@@ -36,6 +36,11 @@ case $verb in
   run) shift; exec "${@/#\\//$VOLUMES}" ;;
 esac
 """
+CUT_OFF = """#!/usr/bin/env bash
+# pg_dump whose disk is full after the table of contents of one database
+{folder}/pg_dump "$@" || exit
+[ "${{!#}}" != {database} ] || exit 1
+"""
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,18 @@ def test_a_damaged_backup_is_not_restored(root: Path, tmp_path: Path) -> None:
     )
     assert done.returncode != 0
     assert "databases.tar" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("database", ["mlflow", "prefect", "refit"])
+def test_a_database_that_cannot_be_dumped_whole_is_not_backed_up(database: str, root: Path, tmp_path: Path) -> None:
+    with machine(root, tmp_path / "machine") as made:
+        (made.folder / "bin/pg_dump").write_text(CUT_OFF.format(folder=postgresql_programs(), database=database))
+        (made.folder / "bin/pg_dump").chmod(0o755)
+        done = made.run(root / "infra/compose/backup.sh", tmp_path / "backup")
+    assert done.returncode != 0
+    assert f"error: database {database} could not be dumped: nothing was backed up" in done.stderr
+    assert "backed up to" not in done.stdout
+    assert not (tmp_path / "backup/SHA256SUMS").exists(), "restore.sh needs it"
 
 
 def test_the_dump_holds_the_lock_of_every_writer_of_a_ledger(root: Path) -> None:
