@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from flows.notifications import PROMOTED, REFUSED, announce_by_hand
+from flows.notifications import AWAITS, PROMOTED, REFUSED, announce_by_hand
 from flows.progress_display import LineScreen, show_progress
 from flows.run_options import RunOptions, Trigger
 from flows.session import Session, check, prepare, session, watching
 from refit.errors import RefitError, UserError, first_line, machine_fault
-from refit.runtime import dvc_runner, environments, lock, run_file
+from refit.runtime import dvc_runner, environments, lock, registry_store, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal
 from refit.schemas.score_report import ScoreReport
+from registry.ledger import MOVES, Entry, Ledger
 from tasks.stages import run_in, stage_function
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from refit.operations.reproduce import DigestPair
     from refit.operations.retention import DeletionPlan
     from refit.schemas.drift_decision import DriftDecision
+
+_EVENTS: Mapping[str, str] = {**dict.fromkeys(MOVES, PROMOTED), "refuse": REFUSED, "await": AWAITS}  # by ledger line
 
 
 def run(project: Path, options: RunOptions, *, quiet: bool = False) -> RunSummary:
@@ -107,10 +110,31 @@ def _locked_context(project: Path, trigger: str, wait_seconds: float, *, may_pro
         yield Session(project=project, owner=owner, screen=LineScreen(Terminal(stderr=True))).context()
 
 
-def _announced(context: Context, event: str, version: str, done: str) -> str:
-    """Announce what a command did to those whom `notify` names; return it."""
-    announce_by_hand(context, event, version, done)
+def _announced(context: Context, version: str, act: Callable[[], str]) -> str:
+    """Do what a person commanded, and announce to those whom `notify` names what the ledger then says became of it.
+
+    A command that moved nothing, as the version is the champion already, is announced to nobody.
+    """
+    if not context.params.notify:
+        return act()
+    before = len(_ledger_lines(context))
+
+    def announce(text: str) -> None:
+        if events := [_EVENTS[line.action] for line in _ledger_lines(context)[before:] if line.action in _EVENTS]:
+            announce_by_hand(context, events[-1], version, text)
+
+    try:
+        done = act()
+    except RefitError as error:
+        announce(str(error))
+        raise
+    announce(done)
     return done
+
+
+def _ledger_lines(context: Context) -> list[Entry]:
+    with registry_store.opened(context) as store:
+        return Ledger.of(store).entries(context.params.project.name)
 
 
 def promote(project: Path, version: str, *, why: str | None, wait_seconds: float) -> str:
@@ -118,7 +142,7 @@ def promote(project: Path, version: str, *, why: str | None, wait_seconds: float
     from tasks import register
 
     with _locked_context(project, "refit promote", wait_seconds, may_promote=True) as context:
-        return _announced(context, PROMOTED, version, register.promote(context, version, why))
+        return _announced(context, version, lambda: register.promote(context, version, why))
 
 
 def promote_to(project: Path, version: str, *, to: str, why: str | None, wait_seconds: float) -> str:
@@ -142,10 +166,10 @@ def promote_to(project: Path, version: str, *, to: str, why: str | None, wait_se
         try:
             for stage in ("ingest", "validate", "featurize"):
                 run_in(run, stage)
-            done = moving.move(run.context(), moved, why)
+            there = run.context()
+            return _announced(there, f"{here}/{version}", lambda: moving.move(there, moved, why))
         finally:
             run_file.put_back(project, settings)  # of the last run in this environment
-        return _announced(context, PROMOTED, f"{here}/{version}", done)
 
 
 def approve(project: Path, version: str, *, why: str, wait_seconds: float) -> str:
@@ -153,7 +177,7 @@ def approve(project: Path, version: str, *, why: str, wait_seconds: float) -> st
     from tasks import register
 
     with _locked_context(project, "refit approve", wait_seconds, may_promote=True) as context:
-        return _announced(context, PROMOTED, version, register.approve(context, version, why))
+        return _announced(context, version, lambda: register.approve(context, version, why))
 
 
 def lift_approval(project: Path, *, why: str, wait_seconds: float) -> str:
@@ -169,7 +193,7 @@ def reject(project: Path, version: str, *, why: str, wait_seconds: float) -> str
     from tasks import register
 
     with _locked_context(project, "refit reject", wait_seconds, may_promote=True) as context:
-        return _announced(context, REFUSED, version, register.reject(context, version, why))
+        return _announced(context, version, lambda: register.reject(context, version, why))
 
 
 def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: float) -> str:
@@ -177,7 +201,7 @@ def rollback(project: Path, to: str | None, *, why: str | None, wait_seconds: fl
     from tasks import register
 
     with _locked_context(project, "refit rollback", wait_seconds, may_promote=True) as context:
-        return _announced(context, PROMOTED, to or "the one before", register.rollback(context, to, why))
+        return _announced(context, to or "the one before", lambda: register.rollback(context, to, why))
 
 
 def repair(project: Path, *, wait_seconds: float, accept_ledger: str | None = None) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from commands import refit_in
 
+from refit.cli import running
 from refit.files.artifacts import read_json, sha256
 from refit.operations import reproduce
-from refit.runtime import registry_store, run_file
+from refit.runtime import environments, registry_store, run_file
 from refit.runtime.context import Context
 from registry import versions
 from registry.ledger import Entry, Ledger
@@ -72,7 +73,22 @@ def test_a_champion_is_moved_with_its_evidence_and_rolled_back_and_reproduced_th
     assert model.same
 
 
-def test_the_gate_of_the_other_environment_decides_and_a_person_may_have_to_approve(project: Path) -> None:
+@pytest.fixture
+def announced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, str]]:
+    """The environment and the event of what commands announce to those whom the params there name."""
+    events: list[tuple[str | None, str]] = []
+
+    def announce(context: Context, event: str, version: str, text: str) -> None:
+        assert context.params.notify
+        events.append((environments.current(), event))
+
+    monkeypatch.setattr(running, "announce_by_hand", announce)
+    return events
+
+
+def test_the_gate_of_the_other_environment_decides_and_a_person_may_have_to_approve(
+    project: Path, announced: list[tuple[str | None, str]]
+) -> None:
     (project / "params.strict.yaml").write_text(f"{PRODUCTION}evaluate: {{gate: {{min_rows: 1000000}}}}\n")
     status, said = refit(project, "promote", "1", "--to", "strict")
     assert status == 2, said
@@ -83,13 +99,17 @@ def test_the_gate_of_the_other_environment_decides_and_a_person_may_have_to_appr
     assert [each.action for each in registered(project, "strict")[2]] == ["refuse", "overrule"]
 
     careful = "registry: {tracking_uri: sqlite:///careful/mlflow.db}\nregister: {approval: required}\n"
+    careful += "notify: [{'on': [approval, promotion], block: webhook/pager}]\n"
     (project / "params.careful.yaml").write_text(careful)
     status, said = refit(project, "promote", "1", "--to", "careful")
     assert status == 0, said
     assert "waits for a person's approval" in said
+    assert announced == [("careful", "model.awaits-approval")]
     status, said = refit(project, "--env", "careful", "approve", "1", "--why", "seen")
     assert status == 0, said
     assert [each.action for each in registered(project, "careful")[2]] == ["await", "promote"]
+    assert refit(project, "--env", "careful", "promote", "1")[0] == 0  # which it is already
+    assert announced[1:] == [("careful", "model.promoted")]
     assert read_json(project / "models/receipt.json")["version"] == "1"
 
 
