@@ -157,19 +157,21 @@ def promote_to(project: Path, version: str, *, to: str, why: str | None, wait_se
         raise UserError(f"--to {to} is the environment that this command works in: name the one that has it by --env")
     options = RunOptions(trigger=Trigger(f"refit promote --to {to}"), wait_seconds=wait_seconds)
     context = Context(project=project, params=run_file.params_of(project), progress=LineScreen(Terminal(stderr=True)))
-    settings = run_file.stored(project)
-    with (
-        moving.fetched(context, version, here) as moved,
-        environments.working_in(to),
-        session(project, options) as run,
-    ):
-        try:
-            for stage in ("ingest", "validate", "featurize"):
-                run_in(run, stage)
-            there = run.context()
-            return _announced(there, f"{here}/{version}", lambda: moving.move(there, moved, why))
-        finally:
-            run_file.put_back(project, settings)  # of the last run in this environment
+    # the lock first: fetching deletes what other downloads of this checkout left, or are still checking
+    with lock.project_lock(project, may_promote=True, trigger=str(options.trigger), wait_seconds=wait_seconds):
+        settings = run_file.stored(project)
+        with (
+            moving.fetched(context, version, here) as moved,
+            environments.working_in(to),
+            session(project, options) as run,
+        ):
+            try:
+                for stage in ("ingest", "validate", "featurize"):
+                    run_in(run, stage)
+                there = run.context()
+                return _announced(there, f"{here}/{version}", lambda: moving.move(there, moved, why))
+            finally:
+                run_file.put_back(project, settings)  # of the last run in this environment
 
 
 def approve(project: Path, version: str, *, why: str, wait_seconds: float) -> str:

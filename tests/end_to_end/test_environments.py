@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,3 +129,19 @@ def test_what_has_not_proved_itself_does_not_go_further(project: Path) -> None:
     status, said = refit(project, "promote", "1", "--to", "production")
     assert (status, "with other sources than production" in said) == (2, True), said
     assert not (project / "production").exists()
+
+
+def test_a_version_is_not_moved_while_a_run_checks_its_own_download(project: Path) -> None:
+    (project / "params.production.yaml").write_text(PRODUCTION)
+    copy = project / ".refit/models/.copy-of-a-run"
+    copy.mkdir(parents=True)
+    hold = "import sys; from pathlib import Path; from refit.runtime.lock import project_lock\n"
+    hold += "with project_lock(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", hold, str(project)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        status, said = refit(project, "promote", "1", "--to", "production")
+        holder.communicate("")
+    assert (status, f"is held by pid {holder.pid}" in said) == (1, True), said
+    assert copy.is_dir()
