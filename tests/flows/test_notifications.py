@@ -7,6 +7,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from servers import prefect_server as started_server
 from flows import notifications
 from refit import config
 from refit.errors import UserError
+from refit.files.yaml_files import read_yaml
 
 RAW: dict[str, Any] = {
     "project": {"name": "toy"},
@@ -125,6 +127,12 @@ def test_a_block_that_the_server_lacks_is_said(api: str) -> None:
     for block in ("slack-webhook/ops", "no-such-type/ops"):
         with pytest.raises(UserError, match=f"notify: the Prefect server has no block {block}"):
             notifications.provide(params({"on": ["drift"], "block": block}), [], {"PREFECT_API_URL": api})
+
+
+def test_the_key_on_needs_no_quotes_in_yaml(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("notify: [{on: [approval], block: webhook/ops}]\n")
+    (receiver,) = config.parse({**RAW, **read_yaml(tmp_path / "params.yaml")}).notify
+    assert receiver.on == ("approval",)
 
 
 def test_a_receiver_has_a_block_and_an_occasion() -> None:
