@@ -24,8 +24,11 @@ class NotifyParams(Section):
     @classmethod
     def _on_as_yaml_reads_it(cls, section: object) -> object:
         """Take the key `on` as YAML 1.1 reads it without quotes, which is the boolean true."""
-        if isinstance(section, dict) and "on" not in section and "True" in section:
-            others = {key: value for key, value in section.items() if key != "True"}
-            occasions = section["True"]
-            return {**others, "on": tuple(occasions) if isinstance(occasions, list) else occasions}
-        return section
+        if not isinstance(section, dict):
+            return section
+        given = dict(section)
+        if "True" in given and "on" not in given:
+            given["on"] = given.pop("True")
+        if isinstance(given.get("on"), list):  # what a validator has seen counts as Python, where a list is no tuple
+            given["on"] = tuple(given["on"])
+        return given

@@ -54,8 +54,10 @@ def inbox() -> Iterator[tuple[str, queue.Queue[str]]]:
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Prefect server, with its services: automations act in it."""
+    from prefect.events.worker import EventsWorker
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
+    EventsWorker.drain_all()  # one that an earlier test left behind sends to that test's server
     with started_server(tmp_path_factory.mktemp("prefect")) as url, temporary_settings({PREFECT_API_URL: url}):
         yield url
 
