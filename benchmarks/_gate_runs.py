@@ -14,7 +14,7 @@ from refit.schemas.gate_decision import GateCheck
 
 STEPS = 30  # retrainings in a row
 ALPHA, NOISE, WORSE = 0.05, 0.8, 1.1
-OWN = 0.5  # what each model of a project misjudges on its own, beside what they misjudge alike
+OWN = 0.5  # what each model of a project misjudges on its own, apart from what they misjudge alike
 MARGIN = 0.01  # max_loss of the power curves
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 OPEN = GateParams(alpha=ALPHA, max_loss=MARGIN, min_rows=100, min_gain_over_baseline=0.0)

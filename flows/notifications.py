@@ -77,9 +77,7 @@ def publish_wait(summary: RunSummary, project: Path) -> None:
 
 
 def announce_by_hand(context: Context, event: str, version: str, text: str) -> None:
-    """Announce what a person did by a command, if somebody is to hear of it and a Prefect server is configured."""
-    if not context.params.notify:
-        return
+    """Announce what a person did by a command, if a Prefect server is configured."""
     from prefect.events.worker import EventsWorker
     from prefect.settings import PREFECT_API_URL
 
@@ -172,6 +170,6 @@ def _action(receiver: NotifyParams, block: uuid.UUID, model: str, text: str) -> 
     from prefect.events.actions import CallWebhook, SendNotification
 
     if receiver.block.partition("/")[0] == WEBHOOK:
-        told = f'{{"model": "{model}", "event": {{{{ event.event | tojson }}}}, "text": {{{{ ({text}) | tojson }}}}}}'
-        return CallWebhook(block_document_id=block, payload=told)
+        body = f'{{"model": "{model}", "event": {{{{ event.event | tojson }}}}, "text": {{{{ ({text}) | tojson }}}}}}'
+        return CallWebhook(block_document_id=block, payload=body)
     return SendNotification(block_document_id=block, subject=f"Refit: {model}", body=f"{{{{ {text} }}}}")

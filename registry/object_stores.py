@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from registry.refusals import causes
+
 KEYS = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 _REFUSED = ("403", "AccessDenied", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken")
 _NO_ANSWER = ("EndpointConnectionError", "ConnectTimeoutError", "ConnectionClosedError", "ReadTimeoutError")
@@ -13,12 +15,10 @@ def s3_fault(error: BaseException | None) -> str | None:
     >>> s3_fault(ValueError("5 is no date")) is None
     True
     """
-    while error is not None:
-        if type(error).__module__.partition(".")[0] in ("botocore", "boto3", "aiobotocore") and (
-            fault := _fault_of(error)
-        ):
+    for each in causes(error) if error is not None else ():
+        is_of_s3 = type(each).__module__.partition(".")[0] in ("botocore", "boto3", "aiobotocore")
+        if is_of_s3 and (fault := _fault_of(each)):
             return fault
-        error = error.__cause__ or error.__context__
     return None
 
 

@@ -25,7 +25,7 @@ MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     >>> refusal(ValueError("401")) is None
     True
     """
-    for each in _chain(error):
+    for each in causes(error):
         if (status := _status(each)) in (401, 403):
             server = _server(type(each).__module__)
             what = "knows no such user" if status == 401 else "does not allow this"
@@ -45,7 +45,7 @@ def _server(module: str) -> str:
     return _PREFECT if module.startswith(("prefect", "httpx")) else _MLFLOW
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """An error, its causes, and those of a group of errors."""
     waiting, seen = [error], set[int]()
     while waiting:

@@ -28,7 +28,7 @@ from refit.files.artifacts import (
     sha256,
 )
 from refit.learners import load
-from refit.models.verification import PICKLES
+from refit.models.verification import check_safe
 from refit.runtime import run_file
 from refit.runtime.context import Context
 from refit.schemas.training import Training
@@ -125,8 +125,7 @@ def accept(context: Context, folder: Path, inputs: str) -> Training:
             "another release of Refit or of the project's packages"
         )
     check_manifest(candidate)
-    if pickles := sorted(path for path in candidate.rglob("*") if path.suffix.lower() in PICKLES):
-        raise RefitError(f"{pickles[0].name} is no safe format: reading it could run anything; choose another learner")
+    check_safe(candidate)
     learner = load(candidate, trusted_types=context.params.registry.trusted_types)
     if (digest := learner.digest()) != training.model_digest:
         raise RefitError(f"the job's model is {digest[:12]}, its training names {training.model_digest[:12]}")

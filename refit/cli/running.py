@@ -111,7 +111,7 @@ def _locked_context(project: Path, trigger: str, wait_seconds: float, *, may_pro
 
 
 def _announced(context: Context, version: str, act: Callable[[], str]) -> str:
-    """Do what a person commanded, and announce to those whom `notify` names what the ledger then says became of it.
+    """Do what a person commanded, and announce to the receivers in `notify` what the ledger then says became of it.
 
     A command that moved nothing, as the version is the champion already, is announced to nobody.
     """

@@ -1,4 +1,4 @@
-"""The params section `notify`: what people are told of, and by which block of Prefect."""
+"""The params section `notify`: what people are notified of, and by which block of Prefect."""
 
 from __future__ import annotations
 

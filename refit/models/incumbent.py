@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from refit.errors import RefitError
 from refit.files.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest
@@ -290,16 +290,21 @@ def require_ledgers_champion(context: Context, store: Store) -> None:
 
 def accept_ledger(context: Context, store: Store, why: str) -> None:
     """Accept the ledger as it is, with one line that covers all lines and records the person and the reason."""
+    record_by_person(context, store, "accept", why)
+
+
+def record_by_person(context: Context, store: Store, action: Literal["accept", "lift"], why: str) -> None:
+    """Add a line to the ledger that says what a person decided, and leaves the champion as it is."""
     model = context.params.project.name
     champion = versions.registered(store, model).aliases.get(CHAMPION_ALIAS)
     record(
         store,
         Entry(
-            key=f"{model}:accept:{secrets.token_hex(8)}",
+            key=f"{model}:{action}:{secrets.token_hex(8)}",
             at=utc_text(context.now(), "seconds"),
             who=person(),
             trigger=context.trigger,
-            action="accept",
+            action=action,
             model=model,
             from_version=champion,
             to_version=champion or "0",

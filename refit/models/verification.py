@@ -38,6 +38,15 @@ def check_stored(folder: Path, manifest: str) -> None:
         raise RefitError(f"{path} differs from the registry's record: recorded {manifest[:12]}, found {actual[:12]}")
     check_manifest(folder)
     check_manifest(folder / MODEL)
+    check_safe(folder)
+
+
+def check_safe(folder: Path) -> None:
+    """Check that no file of a model is in a format that can run code when it is read.
+
+    Raises:
+        RefitError: one is; the message names it.
+    """
     if pickles := sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICKLES):
         raise RefitError(f"{pickles[0]} is no safe format: reading it could run anything; choose another learner")
 

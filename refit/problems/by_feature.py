@@ -92,7 +92,7 @@ def _is_category(kind: pa.DataType) -> bool:
 
 
 def _bins(column: pa.ChunkedArray) -> tuple[Floats | None, tuple[str, ...]]:
-    """The edges of a number's bins, or the values of a category; none of both if it has no two."""
+    """The edges of a number's bins, or the values of a category; neither if it has no two."""
     import numpy as np
 
     if is_number(column.type):

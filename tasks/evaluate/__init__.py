@@ -16,7 +16,7 @@ from refit import learners
 from refit.config import GateParams
 from refit.config.section import free
 from refit.errors import RefitError, UserError
-from refit.evaluation import curves, holdout, prediction_cost, prequential
+from refit.evaluation import curves, holdout, opponents, prediction_cost, prequential
 from refit.evaluation.details import measures_of
 from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout, tidy, with_interval
@@ -274,6 +274,7 @@ def _measure(context: Context, given: EvaluationInputs, test: Holdout, scored: S
     gains = {n: holdout.gains(test, candidate, scored.p[n], confidence) for n in others}
     slices = evaluated_slices(test, params.slices, scored.p, metric, confidence, measures.facts)
     details, daily = measures.details(test, scored, confidence), curves.daily(test, scored.p, metric)
+    guesses = opponents.predictions(test.problem, test.table, scored.opponents)
     importance = permutation_importance(
         given.learner,
         test,
@@ -325,8 +326,8 @@ def _measure(context: Context, given: EvaluationInputs, test: Holdout, scored: S
         importance=importance,
         explained=explained(given.learner, test, importance.features, params.explain, context.params.train.seed),
         prequential=prequential.report(given.learner, test, scored),
-        opponents=naive_opponents.evaluated(test, scored, metric, confidence),
-        opponents_on_parts=naive_opponents.by_part(test, scored, params.slices, metric),
+        opponents=naive_opponents.evaluated(test, scored, guesses, metric, confidence),
+        opponents_on_parts=naive_opponents.by_part(test, scored, guesses, params.slices, metric),
         behaviour=behavioural_tests.judged(context, given.learner, given.features, test, scored),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,8 @@ from refit.schemas.feature_table import FeatureTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from refit.learners import Floats
 
 MOST_PARTS = 3  # on which a naive opponent is better, that a sentence names
 
@@ -73,8 +75,10 @@ def _learned(context: Context, features: FeatureTable, names: list[str]) -> pa.T
     return table.sort_by([("event_time", "ascending"), (features.key, "ascending")])
 
 
-def evaluated(test: Holdout, scored: Scored, metric: str, confidence: float) -> tuple[EvaluatedOpponent, ...]:
-    """How each opponent does on the test rows, and the candidate's gain over it."""
+def evaluated(
+    test: Holdout, scored: Scored, guesses: Mapping[str, Floats], metric: str, confidence: float
+) -> tuple[EvaluatedOpponent, ...]:
+    """How each opponent does on the test rows by its guesses, and the candidate's gain over it."""
     candidate, span = scored.p["candidate"], test.problem.metric(metric).span
     return tuple(
         EvaluatedOpponent(
@@ -86,15 +90,16 @@ def evaluated(test: Holdout, scored: Scored, metric: str, confidence: float) -> 
             best=each is scored.opponents.best,
         )
         for each in scored.opponents.every
-        for predicted in [test.problem.guess_for(test.table, each.naive)]
+        for predicted in [guesses[each.name]]
     )
 
 
-def by_part(test: Holdout, scored: Scored, columns: Sequence[str], metric: str) -> tuple[OpponentsOnPart, ...]:
+def by_part(
+    test: Holdout, scored: Scored, guesses: Mapping[str, Floats], columns: Sequence[str], metric: str
+) -> tuple[OpponentsOnPart, ...]:
     """The metric of candidate and opponents on parts of the test rows: on each horizon of forecasts, and by columns."""
     if not scored.opponents.every:
         return ()
-    guesses = opponents.predictions(test.problem, test.table, scored.opponents)
     result = []
     horizon = [HORIZON] if test.forecast else []
     for column in dict.fromkeys([*horizon, *columns]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from refit.errors import UserError
@@ -109,6 +111,14 @@ def needs_rerun(context: Context) -> str | None:
     return None
 
 
+@contextmanager
+def _settled(context: Context) -> Iterator[Store]:
+    """The project's registry for the changes of a block: locked, and with no promotion left half-done."""
+    with registry_store.opened(context) as store, registry_lock(store):
+        incumbent.finish(context, store)
+        yield store
+
+
 def promote(context: Context, version: str, why: str | None = None) -> str:
     """Promote a version by hand, if the gate's checks allow it or a reason `why` is given. Returns a message.
 
@@ -119,8 +129,7 @@ def promote(context: Context, version: str, why: str | None = None) -> str:
         RefitError: the stored model does not pass its check.
     """
     model = context.params.project.name
-    with registry_store.opened(context) as store, registry_lock(store):
-        incumbent.finish(context, store)
+    with _settled(context) as store:
         if (registered := versions.version(store, model, version)) is None:
             raise UserError(f"{gone(store, model, version)}; `refit show` names the champion")
         approving.refuse_late(context, store)
@@ -135,8 +144,7 @@ def approve(context: Context, version: str, why: str) -> str:
         RefitError: the stored model does not pass its check.
     """
     model = context.params.project.name
-    with registry_store.opened(context) as store, registry_lock(store):
-        incumbent.finish(context, store)
+    with _settled(context) as store:
         if (registered := versions.version(store, model, version)) is None:
             raise UserError(f"{gone(store, model, version)}; `refit show` names those that wait")
         return approving.approve(context, store, registered, why)
@@ -148,8 +156,7 @@ def reject(context: Context, version: str, why: str) -> str:
     Raises:
         UserError: it does not wait, or not any more.
     """
-    with registry_store.opened(context) as store, registry_lock(store):
-        incumbent.finish(context, store)
+    with _settled(context) as store:
         return approving.reject(context, store, version, why)
 
 
@@ -159,8 +166,7 @@ def lift_approval(context: Context, why: str) -> str:
     Raises:
         UserError: the params require it, or the ledger does not.
     """
-    with registry_store.opened(context) as store, registry_lock(store):
-        incumbent.finish(context, store)
+    with _settled(context) as store:
         return approving.lift(context, store, why)
 
 
@@ -175,8 +181,7 @@ def rollback(context: Context, to: str | None = None, why: str | None = None) ->
         RefitError: the stored model does not pass its check; the champion is unchanged.
     """
     model = context.params.project.name
-    with registry_store.opened(context) as store, registry_lock(store):
-        incumbent.finish(context, store)
+    with _settled(context) as store:
         number = versions.registered(store, model).aliases.get(champions.PREVIOUS) if to is None else to
         if number is None:
             raise UserError(

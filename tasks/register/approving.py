@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import secrets
 from dataclasses import replace
 
 from refit.errors import UserError
-from refit.models.incumbent import require_ledgers_champion
+from refit.models.incumbent import record_by_person, require_ledgers_champion
 from refit.runtime.context import Context, person
 from refit.schemas.artifact import utc_text
-from registry import approval, versions
+from registry import approval
 from registry import champion as champions
 from registry.approval import Wait
-from registry.champion import CHAMPION
-from registry.ledger import Entry, Ledger
+from registry.ledger import Ledger
 from registry.store import Store
 from registry.versions import Version
 from tasks.register.promoting import anchor_after, decision_on, entry_of, objections_to, refusal_of, verify
@@ -84,19 +82,7 @@ def lift(context: Context, store: Store, why: str) -> str:
         raise UserError("params.yaml says `register.approval: required`; set it to none there first")
     if not approval.is_required(Ledger.of(store).entries(model)):
         raise UserError(f"the ledger requires no approval for {model}; there is nothing to lift")
-    champion = versions.registered(store, model).aliases.get(CHAMPION)
-    entry = Entry(
-        key=f"{model}:lift:{secrets.token_hex(8)}",
-        at=utc_text(context.now(), "seconds"),
-        who=person(),
-        trigger=context.trigger,
-        action="lift",
-        model=model,
-        from_version=champion,
-        to_version=champion or "0",
-        reasons=(why,),
-    )
-    champions.record(store, entry)
+    record_by_person(context, store, "lift", why)
     return f"promotions of {model} need no approval any more; versions that wait already still wait"
 
 

@@ -1,4 +1,4 @@
-"""People are told of what they asked for, by a real Prefect server that calls a real address."""
+"""People are notified of what they asked for, by a real Prefect server that calls a real address."""
 
 from __future__ import annotations
 

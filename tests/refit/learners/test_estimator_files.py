@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
-import signal
-import subprocess
 import sys
 import types
 import zipfile
@@ -15,11 +12,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from killing import noted, run_until_killed
 
 from refit.errors import RefitError
 from refit.files.artifacts import read_json, write_json, write_manifest
 from refit.learners import Learner, Spec, estimator_files, load, make
-from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
+from refit.learners.networks.surroundings import checkpoints_in, reporting_to
 
 NAMES = tuple("abcd")
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -95,11 +93,7 @@ def with_checkpoints(folder: Path, *, kill: bool = False) -> tuple[Learner, list
     """An autoencoder whose checkpoints stay in a folder, and the epochs that were run for it."""
     epochs: list[int] = []
 
-    def on_epoch(report: EpochReport) -> None:
-        epochs.append(report.epoch)
-        if kill and report.epoch == KILLED:
-            os.kill(os.getpid(), signal.SIGKILL)
-
+    on_epoch = noted(epochs, killed_after=KILLED if kill else None)
     with pytest.raises(InterruptedError), reporting_to(on_epoch), checkpoints_in(folder, every_seconds=0):
         learner = fitted("autoencoder")
         raise InterruptedError
@@ -107,14 +101,8 @@ def with_checkpoints(folder: Path, *, kill: bool = False) -> tuple[Learner, list
 
 
 def test_a_killed_autoencoder_goes_on_from_its_last_epoch_and_ends_with_the_same_bits(tmp_path: Path) -> None:
-    root = Path(__file__).parents[3]
-    code = (
-        f"import sys; sys.path.insert(0, {str(root)!r}); from pathlib import Path; "
-        "from tests.refit.learners.test_estimator_files import with_checkpoints; "
-        f"with_checkpoints(Path({str(tmp_path)!r}), kill=True)"
-    )
-    killed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    call = f"with_checkpoints(Path({str(tmp_path)!r}), kill=True)"
+    run_until_killed("tests.refit.learners.test_estimator_files", "with_checkpoints", call)
     again, epochs = with_checkpoints(tmp_path)
     assert epochs == [4, 5]
     assert again.digest() == fitted("autoencoder").digest()

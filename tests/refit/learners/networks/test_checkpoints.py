@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from killing import noted, run_until_killed
 
 from refit.learners import Learner, make
-from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
+from refit.learners.networks.surroundings import checkpoints_in, reporting_to
 from tests.refit.learners.networks.conftest import image_rows, spec_of
 
 # whatever has a state that goes on from epoch to epoch
@@ -43,13 +40,8 @@ def fitted(
         if messages is not None:
             messages.append(what)
 
-    def on_epoch(report: EpochReport) -> None:
-        epochs.append(report.epoch)
-        if kill and report.epoch == KILLED:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     learner = make(spec_of("cnn", **{**PARAMS, **params}))
-    with reporting_to(on_epoch), left_there(folder):
+    with reporting_to(noted(epochs, killed_after=KILLED if kill else None)), left_there(folder):
         learner.fit(*image_rows(150, seed), validation=image_rows(60, 2), progress=progress)
     return learner, epochs
 
@@ -66,14 +58,8 @@ def left_there(folder: Path | None) -> Iterator[None]:
 
 
 def test_a_killed_fit_ends_with_the_same_bits_and_repeats_no_complete_epoch(tmp_path: Path) -> None:
-    root = Path(__file__).parents[4]
-    code = (
-        f"import sys; sys.path.insert(0, {str(root)!r}); "
-        "from pathlib import Path; from tests.refit.learners.networks.test_checkpoints import fitted; "
-        f"fitted(Path({str(tmp_path)!r}), kill=True)"
-    )
-    killed = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    module = "tests.refit.learners.networks.test_checkpoints"
+    run_until_killed(module, "fitted", f"fitted(Path({str(tmp_path)!r}), kill=True)")
     again, epochs = fitted(tmp_path)
     assert epochs == [4, 5]
     assert again.digest() == fitted(None)[0].digest()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import resource
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from killing import noted, run_until_killed
 
 from refit.learners import FitReport, Learner, Spec, make
 from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
@@ -59,14 +56,9 @@ def fitted(
         if messages is not None:
             messages.append(what)
 
-    def on_epoch(report: EpochReport) -> None:
-        checks.append(report.epoch)
-        if kill and report.epoch == KILLED:
-            os.kill(os.getpid(), signal.SIGKILL)
-
     learner = make(wanted)
     given: Any = {"validation": rows(1, 4), "progress": progress}
-    with reporting_to(on_epoch):
+    with reporting_to(noted(checks, killed_after=KILLED if kill else None)):
         if folder is None:
             report = learner.fit(*rows(0), **given) if before is None else learner.resume(before, *rows(0), **given)
         else:
@@ -78,14 +70,8 @@ def fitted(
 
 def killed(algorithm: str, folder: Path, every_seconds: float = 0) -> None:
     """Leave what a training leaves whose process dies in a check."""
-    root = Path(__file__).parents[4]
-    code = (
-        f"import sys; sys.path.insert(0, {str(root)!r}); from pathlib import Path; "
-        "from tests.refit.learners.networks.test_policy_checkpoints import fitted, spec; "
-        f"fitted(spec({algorithm!r}), Path({str(folder)!r}), every_seconds={every_seconds}, kill=True)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    call = f"fitted(spec({algorithm!r}), Path({str(folder)!r}), every_seconds={every_seconds}, kill=True)"
+    run_until_killed("tests.refit.learners.networks.test_policy_checkpoints", "fitted, spec", call)
 
 
 @pytest.mark.parametrize(
