@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import shutil
 import tempfile
@@ -9,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 from refit.errors import RefitError
 from refit.files.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest
@@ -36,6 +37,7 @@ STAND_IN = "refit.stand_in"  # tag: the sources whose rows were generated when a
 TEST_TAG = "refit.test"  # tag: digest of the test window on which a version was evaluated
 
 A = TypeVar("A", bound=Artifact)
+Identity: TypeAlias = tuple[str | None, str | None]  # digests of a candidate's inputs and of its model
 
 
 def refresh(context: Context) -> Incumbent:
@@ -344,30 +346,30 @@ def _looks(context: Context, store: Store, model: str) -> int:
         return 0
     window = digest(FeatureTable.read(context.path(FEATURE_SET)).windows.test.bounds)
     generated = _from_stand_in(context)
-    judged = versions.tagged(store, model, TEST_TAG, window)
-    candidates = {_identity(each.tags) for each in judged if is_stand_in(each) == generated}
-    if not generated:
-        lines = Ledger.of(store).entries(model)
-        candidates |= {
-            (each.digests.get("candidate"), each.digests.get("model_digest"))
-            for each in lines
-            if each.digests.get("test") == window
-        }
-    return len(candidates - {_identity(Training.read(context.path(TRAINING)).identity)})
+    judged = _judged(store, model, window, generated)
+    return len(judged - {_identity(Training.read(context.path(TRAINING)).identity)})
 
 
 def judged_meanwhile(store: Store, of: Version, looks: int) -> bool:
     """Whether more than `looks` other candidates were registered with the version's test window before it."""
-    others = versions.tagged(store, of.model, TEST_TAG, of.tags.get(TEST_TAG, ""))
-    earlier = {
-        _identity(each.tags)
-        for each in others
-        if int(each.version) < int(of.version) and is_stand_in(each) == is_stand_in(of)
-    }
+    earlier = _judged(store, of.model, of.tags.get(TEST_TAG, ""), is_stand_in(of), up_to=int(of.version))
     return len(earlier - {_identity(of.tags)}) > looks
 
 
-def _identity(tags: Mapping[str, str]) -> tuple[str | None, str | None]:
+def _judged(store: Store, model: str, window: str, generated: bool, *, up_to: float = math.inf) -> set[Identity]:
+    """The candidates that were judged on a test window, by versions and, for those of real rows, the ledger's lines."""
+    there = versions.tagged(store, model, TEST_TAG, window)
+    found = {_identity(each.tags) for each in there if is_stand_in(each) == generated and int(each.version) <= up_to}
+    if not generated:
+        found |= {
+            (line.digests.get("candidate"), line.digests.get("model_digest"))
+            for line in Ledger.of(store).entries(model)
+            if line.digests.get("test") == window and int(line.to_version) <= up_to
+        }
+    return found
+
+
+def _identity(tags: Mapping[str, str]) -> Identity:
     return tags.get("refit.candidate"), tags.get("refit.model_digest")
 
 

@@ -40,7 +40,7 @@ def approve(context: Context, store: Store, version: Version, why: str) -> str:
     before = champion.version if champion else None
     entry = entry_of(context, version, decision, "promote", wait.answer_key, (f"approved: {why}",), before)
     entry = replace(entry, reasons=(*entry.reasons, *decision.reasons))
-    if objections := objections_to(decision, champion):
+    if objections := objections_to(store, version, decision, champion):
         champions.record(store, refusal_of(entry, [*objections, f"{approval.OVERTAKEN}{why}"]))
         raise UserError(
             f"version {number} of {model} may not be promoted: {'; '.join(objections)}; `refit run` judges it again"

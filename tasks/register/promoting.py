@@ -55,11 +55,7 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
         return _outcome(line and approval.outcome_of(ledger.entries(version.model), line), NOT_HERE)
     champions.claim(store, version.model)
     require_ledgers_champion(context, store)
-    objections = objections_to(decision, champion)
-    if not objections and judged_meanwhile(store, version, decision.looks):
-        objections = [
-            "another candidate was judged on its test window meanwhile; `refit run` judges it as a later look"
-        ]
+    objections = objections_to(store, version, decision, champion)
     model_digest = version.tags.get("refit.model_digest")
     if not objections and (line := ledger.demotion(version.model, version.version, model_digest)):
         it = "it" if line.from_version == version.version else f"the same model, version {line.from_version},"
@@ -107,7 +103,10 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
         return f"{model} version {before} is the champion already"
     champion = versions.version(store, model, before) if before else None
     decision = decision_on(version)
-    objections = [outside] if outside and before == version.version else objections_to(decision, champion)
+    if outside and before == version.version:
+        objections = [outside]
+    else:
+        objections = objections_to(store, version, decision, champion)
     if champion is None:
         try:
             champions.current_champion(store, model)
@@ -199,16 +198,18 @@ def _outcome(line: Entry | None, otherwise: str) -> Outcome:
     return Outcome(action=line.action, reasons=tuple(line.reasons))
 
 
-def objections_to(decision: Decision, champion: Version | None) -> list[str]:
-    """Return why a decision does not promote its candidate; empty if it does."""
+def objections_to(store: Store, version: Version, decision: Decision, champion: Version | None) -> list[str]:
+    """Return why a decision does not promote the version that it is about; empty if it does."""
     if not decision.promote:
         return list(decision.reasons)
     against = (decision.incumbent.version, decision.incumbent.model_digest)
     now = (champion.version, champion.tags.get("refit.model_digest")) if champion else (None, None)
-    if against == now or (champion and against == (champion.tags.get(RESTORED), now[1])):
-        return []
-    names = [f"version {number}" if number else "no version" for number in (against[0], now[0])]
-    return [f"it was judged against {names[0]}, but {names[1]} is the champion now"]
+    if against != now and not (champion and against == (champion.tags.get(RESTORED), now[1])):
+        names = [f"version {number}" if number else "no version" for number in (against[0], now[0])]
+        return [f"it was judged against {names[0]}, but {names[1]} is the champion now"]
+    if judged_meanwhile(store, version, decision.looks):
+        return ["another candidate was judged on its test window meanwhile; `refit run` judges it as a later look"]
+    return []
 
 
 def anchor_after(store: Store, version: Version, before: str | None, decision: Decision | None) -> str:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from refit import learners
-from refit.errors import RefitError
+from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import read_json, write_json
 from refit.models import incumbent, model_cache, verification
@@ -124,8 +124,9 @@ def test_a_look_that_another_checkout_takes_meanwhile_is_no_disagreement_on_who_
     assert incumbent.check(project.context) == written
 
 
+@pytest.mark.parametrize("deleted", [False, True])
 def test_of_two_candidates_judged_at_once_on_one_window_the_later_one_is_judged_again_as_a_second_look(
-    project: Any, new_project: Callable[[str], Any]
+    project: Any, new_project: Callable[[str], Any], deleted: bool
 ) -> None:
     """Two checkouts judge at the same time, each as the first look: together they would spend more than alpha."""
     other = new_project("other")
@@ -134,11 +135,14 @@ def test_of_two_candidates_judged_at_once_on_one_window_the_later_one_is_judged_
     project.judged(1)
     other.judged(2, promote=False)
     register.run(other.context)
+    if deleted:
+        deletion.delete_version(project.store, other.version("1"))
     register.run(project.context)
+    meanwhile = "another candidate was judged on its test window meanwhile; `refit run` judges it as a later look"
     assert project.receipt["outcome"]["action"] == "refuse"
-    assert project.receipt["outcome"]["reasons"] == [
-        "another candidate was judged on its test window meanwhile; `refit run` judges it as a later look"
-    ]
+    assert project.receipt["outcome"]["reasons"] == [meanwhile]
+    with pytest.raises(UserError, match=meanwhile):
+        register.promote(project.context, project.receipt["version"])
     project.judged(1)
     register.run(project.context)
     assert read_json(project.folder / artifacts.DECISION)["looks"] == 1
