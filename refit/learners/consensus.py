@@ -53,11 +53,11 @@ class Consensus(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """The arrays of what was learned, to be stored."""
         return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, BaseEstimator]:
         """The estimators of scikit-learn in it."""
         return {name: value for name, value in vars(self).items() if isinstance(value, BaseEstimator)}
 
-    def take(self, arrays: Mapping[str, NDArray[Any]], parts: Mapping[str, Any]) -> None:
+    def take(self, arrays: Mapping[str, NDArray[Any]], parts: Mapping[str, BaseEstimator]) -> None:
         """Take over what `arrays` and `parts` gave."""
         for name, value in (*arrays.items(), *parts.items()):
             setattr(self, name, value)

@@ -18,6 +18,7 @@ from refit.schemas.model_description import OwnEstimator
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from sklearn.base import BaseEstimator
 
 __all__ = ["load", "save", "unsafe_reason"]
 
@@ -38,9 +39,9 @@ class _Own(Protocol):
 
     def arrays(self) -> dict[str, NDArray[Any]]: ...
 
-    def parts(self) -> dict[str, Any]: ...
+    def parts(self) -> dict[str, BaseEstimator]: ...
 
-    def take(self, arrays: Mapping[str, np.ndarray[Any, Any]], parts: Mapping[str, Any]) -> None:
+    def take(self, arrays: Mapping[str, np.ndarray[Any, Any]], parts: Mapping[str, BaseEstimator]) -> None:
         """Take over what `arrays` and `parts` gave."""
 
 

@@ -29,10 +29,10 @@ class _Tails(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         """What was learned, to be stored."""
         return {"sorted": self.sorted_, "left": self.left_}
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, BaseEstimator]:
         return {}
 
-    def take(self, arrays: Mapping[str, NDArray[Any]], parts: Mapping[str, Any]) -> None:
+    def take(self, arrays: Mapping[str, NDArray[Any]], parts: Mapping[str, BaseEstimator]) -> None:
         """Take over what `arrays` gave."""
         self.sorted_, self.left_ = arrays["sorted"], arrays["left"]
 

@@ -76,10 +76,10 @@ class Autoencoder(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         weights = {f"weights{index}": each for index, each in enumerate(self.weights_)}
         return {"mean": self.mean_, "scale": self.scale_, **weights}
 
-    def parts(self) -> dict[str, Any]:
+    def parts(self) -> dict[str, BaseEstimator]:
         return {}
 
-    def take(self, arrays: Mapping[str, NDArray[Any]], parts: Mapping[str, Any]) -> None:
+    def take(self, arrays: Mapping[str, NDArray[Any]], parts: Mapping[str, BaseEstimator]) -> None:
         """Take over what `arrays` gave."""
         self.mean_, self.scale_ = arrays["mean"], arrays["scale"]
         self.weights_ = [arrays[f"weights{index}"] for index in range(len(arrays) - 2)]
