@@ -13,6 +13,9 @@ from refit.config.changes import Changes, ChangesParams
 from refit.config.column_types import ArrayColumn, ColumnType, array_column
 from refit.config.forecasting import MADE, ForecastParams
 from refit.config.section import Hours, Name, Section, Unit, free, nearest
+from refit.config.watermark import WatermarkParams
+
+_OF_FILES = ("file_column", "folder_column", "line_column")
 
 
 class EventParams(Section):
@@ -51,7 +54,13 @@ class SourceParams(Section):
     forecast: ForecastParams | None = Field(None, description="kind forecasts: which to make; it becomes a query")
     path: str = Field("", description="file or glob, ${NAME:-default} from the environment; or a package's file")
     package: str | None = Field(None, description="kind package: the installed distribution's module name")
+    url: str | None = Field(
+        None, pattern=r"^\$\{\w+\}$", description="kind database: ${NAME} of the environment variable with its URL"
+    )
     query: str | None = Field(None, description="kind database: the SELECT to read; kind query: one over other sources")
+    watermark: WatermarkParams | None = Field(
+        None, description="url: the column by which only new rows are read; without it, every change reads all rows"
+    )
     published: str | None = Field(None, description="where the file is published, and under which licence")
     stand_in: str | None = Field(
         None, pattern=r"\.py$", description="a file of the project whose write(folder) generates it"
@@ -155,8 +164,7 @@ class SourceParams(Section):
             raise ValueError("kind 'package' needs `package`")
         if self.kind in ("database", "query") and not self.query:
             raise ValueError(f"kind {self.kind!r} needs `query`")
-        if (self.kind == "query") == bool(self.path):
-            raise ValueError(f"kind {self.kind!r} {'has no' if self.path else 'needs'} `path`")
+        self._check_place()
         if self.stand_in and (self.kind != "files" or not self.published):
             raise ValueError("`stand_in` is for kind 'files', and needs `published`: where to get the real one")
         if self.event_time is None and (self.events or self.available_at):
@@ -166,6 +174,30 @@ class SourceParams(Section):
         self._check_layouts()
         self._check_format()
         return self
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is read from a table elsewhere that says itself what has changed, and not from files."""
+        return self.url is not None
+
+    def _check_place(self) -> None:
+        """Check that it says where rows are, in the one way that its kind has."""
+        if self.url and self.kind != "database":
+            raise ValueError("`url` is for kind 'database'")
+        if self.kind == "database" and bool(self.url) == bool(self.path):
+            both = "has both: drop one" if self.path else "has neither"
+            raise ValueError(f"kind 'database' needs `path`, a SQLite or DuckDB file, or `url`, and {both}")
+        if self.kind != "database" and (self.kind == "query") == bool(self.path):
+            raise ValueError(f"kind {self.kind!r} {'has no' if self.path else 'needs'} `path`")
+        if self.watermark and not self.url:
+            raise ValueError("`watermark` is for a database with `url`: files are read again only if they changed")
+        if self.watermark and self.event_time is None:
+            raise ValueError("`watermark` needs event_time: a static table is always read whole")
+        if self.watermark and (fault := self.watermark.fault(self.columns)):
+            raise ValueError(fault)
+        if self.is_table and (self.sha256 or self.filled_columns):
+            key = "sha256" if self.sha256 else next(name for name in _OF_FILES if getattr(self, name))
+            raise ValueError(f"`{key}` is for files: leave it out")
 
     def _check_layouts(self) -> None:
         """Check that files with other columns are of a format that names them, and that the names fit."""

@@ -72,6 +72,7 @@ FAMILIES = (
     "refit/learners",
     "refit/reports/model_card",
     "refit/reports/templates",
+    "refit/sources",
     *(f"tasks/{stage}" for stage in STAGES),
 )
 

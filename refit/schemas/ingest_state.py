@@ -1,4 +1,7 @@
-"""`.refit/ingest.json`: which files of each source were read. A cache; losing it only costs time."""
+"""What was read of each source: `.refit/ingest.json` for files, and beside the batches of a table its position.
+
+Losing it only costs time: everything is read again, and equals what is stored.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,13 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from refit.errors import RefitError
 from refit.files.artifacts import read_json, write_json
-from refit.schemas.artifact import Part, UtcTime
+from refit.schemas.artifact import Part, UtcTime, omitted
 
-__all__ = ["ReadFile", "SourceState", "read_states", "write_states"]
+__all__ = ["ReadFile", "SourceState", "read_position", "read_states", "write_position", "write_states"]
 
 
 class ReadFile(Part):
@@ -33,21 +36,40 @@ class SourceState(Part):
     batches: tuple[str, ...]
     files: Mapping[str, ReadFile]
     read_again: UtcTime | None  # when the first row that lies in the future becomes due
+    position: str | None = omitted(None)  # of a table: up to where its rows are stored in these batches
 
 
 def read_states(path: Path) -> dict[str, SourceState]:
     """The state of each source, without those that cannot be read."""
+    stored = _stored(path)
+    states = {name: _state(state) for name, state in stored.items()} if isinstance(stored, dict) else {}
+    return {name: state for name, state in states.items() if state is not None}
+
+
+def read_position(path: Path) -> SourceState | None:
+    """The state of a table at its position; None if it cannot be read."""
+    return _state(_stored(path))
+
+
+def _stored(path: Path) -> JsonValue:
     try:
-        stored = read_json(path)
+        stored: JsonValue = read_json(path)
+        return stored
     except RefitError:
-        return {}
-    states = {}
-    for name, state in stored.items() if isinstance(stored, dict) else ():
-        with suppress(ValidationError, RecursionError):
-            states[name] = SourceState.model_validate_json(json.dumps(state))
-    return states
+        return None
+
+
+def _state(stored: JsonValue) -> SourceState | None:
+    with suppress(ValidationError, RecursionError):
+        return SourceState.model_validate_json(json.dumps(stored))
+    return None
 
 
 def write_states(path: Path, states: Mapping[str, SourceState]) -> None:
     """Write the state of each source."""
     write_json(path, {name: state.to_json() for name, state in states.items()})
+
+
+def write_position(path: Path, state: SourceState) -> None:
+    """Write the state of a table; it is complete once this file is."""
+    write_json(path, state.to_json())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -13,13 +13,12 @@ import duckdb
 from refit.config import SourceParams
 from refit.config.queries import check_query, guard_sqlite
 from refit.errors import UserError, first_line
-from refit.sources.source_files import ROWS, SourceFile, numbered
+from refit.sources.source_files import ROWS, CheckHeader, SourceFile, numbered
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _SQLITE = b"SQLite format 3\0"
-CheckHeader = Callable[[Sequence[str]], None]
 
 
 def read(file: SourceFile, source: SourceParams, where: str, check_header: CheckHeader) -> Iterator[pa.RecordBatch]:

@@ -1,7 +1,8 @@
-"""A file to read rows from and its numbered rows, common to all kinds of sources."""
+"""A file or table to read rows from and its numbered rows, common to all kinds of sources."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,9 @@ from refit.storage.batches import FAULT, LINE, TEXT
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from refit.sources.tables import Table
+
+CheckHeader = Callable[[Sequence[str]], None]  # refuses columns that are not the declared ones
 ROWS = 50_000  # in a record batch
 
 
@@ -25,6 +29,7 @@ class SourceFile:
     name: str
     stand_in: str | None = None  # for a generated file, the digest of the script that wrote it
     parts: tuple[Path, ...] = ()  # all files that it is read from, if not `path` alone
+    table: Table | None = None  # of a table elsewhere: what reads it; `path` then is no file
 
     @property
     def home(self) -> Path:

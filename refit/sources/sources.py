@@ -26,6 +26,7 @@ from refit.sources import (
     parquet_files,
     pictures,
     synthetic_data,
+    table_kinds,
     text_streams,
 )
 from refit.sources.source_files import ROWS, ReadDigest, SourceFile, numbered
@@ -48,6 +49,8 @@ def find(project: Path, source: SourceParams, where: str, *, generated_in: Path 
     Raises:
         UserError: there are no files, or several although one `sha256` is declared.
     """
+    if source.is_table:
+        return [table_kinds.table_of(source, where)]
     if source.kind == "package":
         files = _in_package(source, where)
     elif not (files := _on_disk(project, source, where)):

@@ -13,20 +13,32 @@ from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest
 from refit.runtime import memory, run_file
 from refit.runtime.context import Context
 from refit.runtime.stage_code import code_digest
-from refit.schemas.ingest_state import ReadFile, SourceState, read_states, write_states
+from refit.schemas.ingest_state import (
+    ReadFile,
+    SourceState,
+    read_position,
+    read_states,
+    write_position,
+    write_states,
+)
 from refit.schemas.manifest import Manifest
 from refit.sources import sources
 from refit.sources.source_files import ReadDigest, SourceFile
 from refit.storage import batches
 from refit.storage.snapshots import label_source, snapshot_of
 from tasks.ingest import derived
-from tasks.ingest.stamps import Stamp, look
+from tasks.ingest.stamps import Stamp, look, stands_at
 
 if TYPE_CHECKING:
+    import duckdb
+
+    from refit.sources.tables import Change, Table
     from tasks.ingest.casting import Caster
 
 REMEMBERED = STATE / "ingest.json"  # a cache of what was read; losing it only costs time
+POSITION = "position"  # in the folder of a table's batches: up to where they have its rows
 _LAYOUT = ("kind", "query", "format", "delimiter", "header", "skip_lines", "quoting", "encoding", "member", "resize")
+_NEWER = ("layouts", "url", "watermark")
 _ADDED_COLUMNS = ("file_column", "line_column", "folder_column")
 
 
@@ -87,13 +99,18 @@ class _Reading:
         self.where = f"ingest.sources.{name}"
         self.declaration = declaration(context, name)
         self.stored = batches.manifests(context.project, name)
-        self.state = read_states(context.path(REMEMBERED)).get(name)
         self.is_derived = self.source.kind == "query"
         self.files = (
             [derived.file(context, name)]
             if self.is_derived
             else sources.find(context.sources_root, self.source, self.where, generated_in=context.project)
         )
+        self.table = self.files[0].table
+        self.position_path = context.path(BATCHES / name / POSITION)
+        self.state = (
+            read_position(self.position_path) if self.table else read_states(context.path(REMEMBERED)).get(name)
+        )
+        self.position = self.state.position if self.state else None
         self.stand_in = self.files[0].stand_in
         self.seen: dict[str, ReadFile] = {}
         self._check_not_lost()
@@ -139,17 +156,18 @@ class _Reading:
         """Return the state once all files are read. Up to `how`, it must be unchanged for files to be skipped."""
         return SourceState(
             declaration=self.declaration,
-            code=code_digest("ingest"),
+            code="" if self.table else code_digest("ingest"),  # a table may be too large to read for each release
             how=digest(self._how()),
             batches=tuple(batch.name for batch in stored),
             files={file.name: self.seen[file.name] for file in self.files if file.name in self.seen},
             read_again=read_again,
+            position=self.position,
         )
 
     def _how(self) -> dict[str, object]:
         """The settings that decide how files are read; a newer one only if used, or an upgrade would read all again."""
-        layouts = {"layouts"} if self.source.layouts else set()
-        return self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS, *layouts})
+        newer = {name for name in _NEWER if getattr(self.source, name)}
+        return self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS, *newer})
 
     @property
     def _valid_state(self) -> SourceState | None:
@@ -157,6 +175,8 @@ class _Reading:
         if not self.stored or self._is_outdated or self.state is None:
             return None
         current = self._current_state(self.stored, self.state.read_again)
+        if self.table and {*self.state.batches} <= {*current.batches}:  # others are of a read that was interrupted
+            current = current.model_copy(update={"batches": self.state.batches})
         return self.state if current == self.state.model_copy(update={"files": current.files}) else None
 
     @property
@@ -173,11 +193,15 @@ class _Reading:
     def changed(self) -> list[SourceFile]:
         """Return the files to read: all if none is cached, or if the table needs all of them."""
         state = self._valid_state
-        if state is None or (state.read_again is not None and state.read_again <= self.context.now()):
-            return self.files  # rows of the future may have become due
+        if state is None or self._is_due(state) or state.batches != tuple(batch.name for batch in self.stored):
+            return self.files
         earlier = state.files
         changed = [f for f in self.files if f.name not in earlier or self._digest(f) != earlier[f.name].sha256]
         return self.files if changed and self.source.event_time is None else changed
+
+    def _is_due(self, state: SourceState) -> bool:
+        """Whether rows that lay in the future may lie in the past now."""
+        return state.read_again is not None and state.read_again <= self.context.now()
 
     def take(self) -> list[Manifest]:
         """Write the new batches; returns all stored batches."""
@@ -225,9 +249,12 @@ class _Reading:
         spill.parent.mkdir(parents=True, exist_ok=True)  # DuckDB makes the last folder only
         limit = memory.sql_limit(self.context.params)
         with casting.connect(str(spill), self.source.arrays.values(), memory_limit=limit) as connection:
-            caster = casting.Caster(connection, self.source, self.where, self.context.now())
-            self._cast(caster, changed)
-            read_again = caster.next_future()
+            if self.table:
+                caster, whole = self._cast_table(connection, self.table)
+            else:
+                caster, whole = casting.Caster(connection, self.source, self.where, self.context.now()), True
+                self._cast(caster, changed)
+            due = [caster.next_future(), None if whole or not self.state else self.state.read_again]
             names = {number: file.name for number, file in enumerate(self.files)}
             partitioner = partitioning.Partitioner(
                 connection,
@@ -238,13 +265,41 @@ class _Reading:
                 self.declaration,
                 self.stand_in,
                 now=self.context.now(),
+                whole=whole,
             )
-            touched = self._touched(partitioner.assign_periods(), changed)
+            starts = partitioner.assign_periods()
+            touched = self._touched(starts, changed) if whole else {*starts}
             self.context.progress(f"{self.name}: writing batches", 0, len(touched))
             written = partitioner.write_new(touched)
             if repeats := sum(partitioner.repeats.values()):
                 self.context.progress(f"{self.name}: rows that equal another one, each counted once: {repeats:,}")
-            return written, read_again
+            return written, min(filter(None, due), default=None)
+
+    def _cast_table(self, connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[Caster, bool]:
+        """Cast what a table has newly, or all of it if that is not all that changed; returns whether it is all."""
+        from tasks.ingest.overlaps import adds_up
+
+        state = self._valid_state
+        goes_on = state is not None and not self._is_due(state) and self.source.event_time is not None
+        change = table.changes_since(state.position if state and goes_on else None)
+        caster = self._cast_change(connection, table, change)
+        if change.overlap and not adds_up(connection, self.context.project, self.source, self.stored, change.overlap):
+            self.context.progress(f"{self.name}: rows changed that were read before, reading the whole table")
+            change = table.changes_since(None)
+            caster = self._cast_change(connection, table, change)
+        self.position = change.position
+        self.seen[self.files[0].name] = stands_at(change.position)
+        return caster, change.since is None
+
+    def _cast_change(self, connection: duckdb.DuckDBPyConnection, table: Table, change: Change) -> Caster:
+        from tasks.ingest.casting import Caster
+
+        caster, rows = Caster(connection, self.source, self.where, self.context.now()), 0
+        name = self.files[0].name
+        for batch in table.read(change, lambda names: sources.check_columns(names, self.source, name, self.where)):
+            rows += caster.add(0, batch)
+            self.context.progress(f"{self.name}: {rows:,} rows of {name}")
+        return caster
 
     def _cast(self, caster: Caster, files: Sequence[SourceFile]) -> None:
         numbers = {file.name: number for number, file in enumerate(self.files)}
@@ -272,6 +327,8 @@ class _Reading:
 
     def _cache_state(self, stored: Sequence[Manifest], read_again: datetime | None) -> None:
         state = self._current_state(stored, read_again)
-        if state != self.state:
+        if self.table and state != self.state:
+            write_position(self.position_path, state)
+        elif state != self.state:
             path = self.context.path(REMEMBERED)
             write_states(path, {**read_states(path), self.name: state})

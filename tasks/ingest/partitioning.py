@@ -57,7 +57,10 @@ class Partitioner:
         stand_in: str | None,
         *,
         now: datetime,
+        whole: bool = True,
     ) -> None:
+        """Args: whole: whether the rows are all of their files, and not only those that a table has newly."""
+        self.whole = whole
         self.connection = connection
         self.project = project
         self.name = name
@@ -81,14 +84,16 @@ class Partitioner:
             UserError: a file has no row, or none with an event time.
         """
         self._leave_future()
-        self._check_something_left()
+        if self.whole:
+            self._check_something_left()
         run = self.connection.execute
         if self.source.event_time is None:
             run("create or replace table placed as select *, 0 as _period from cast_rows order by _file, _line")
             self._drop_repeats()
             return []
         days = run("select distinct _event_time::date from cast_rows where _event_time is not null").fetchall()
-        self.periods = periods_on([day for (day,) in days], self.kind, self.zone)
+        newest = [] if self.whole else [batch.last for batch in self.stored[-1:] if batch.last]
+        self.periods = periods_on([day for (day,) in days] + [last.date() for last in newest], self.kind, self.zone)
         run("create or replace table periods (_start timestamp, _period integer)")
         starts = [period.start.replace(tzinfo=None) for period in self.periods]
         run("insert into periods select unnest($starts), unnest(range(len($starts)))", {"starts": starts})
@@ -99,9 +104,10 @@ class Partitioner:
         rows = "select * from joined"
         if run("select count(*) from cast_rows where _event_time is null").fetchone()[0]:
             # A row without a time gets the period of the row above, so that it stays there when the file grows.
+            stored = next((n for n, each in enumerate(self.periods) for last in newest if last < each.end), 0)
             rows = (
                 "select * replace (coalesce(_period, last_value(_period ignore nulls) over above, "
-                "first_value(_period ignore nulls) over below) as _period) from joined "
+                f"first_value(_period ignore nulls) over below, {stored}) as _period) from joined "
                 "window above as (partition by _file order by _line rows between unbounded preceding and current row), "
                 "below as (partition by _file order by _line rows between current row and unbounded following)"
             )
@@ -139,7 +145,9 @@ class Partitioner:
         return written
 
     def _reaches(self) -> dict[str, datetime]:
-        """Return the earliest event time of each file."""
+        """Return the earliest event time of each file, from which on it has all its rows."""
+        if not self.whole:
+            return {}
         earliest = self.connection.execute("select _file, min(_event_time) from cast_rows group by _file").fetchall()
         return {self.files[number]: since.replace(tzinfo=UTC) for number, since in earliest if since}
 
@@ -187,7 +195,8 @@ class Partitioner:
             raise UserError(self._changed(period.name, parts, cut, diff))
         if not diff.new:
             return []
-        self.repeats[cut.index] = self.repeats.get(cut.index, 0) + diff.repeated
+        if self.whole:  # what a table gives again is no row that repeats another
+            self.repeats[cut.index] = self.repeats.get(cut.index, 0) + diff.repeated
         if self._one(f"select bool_and({_WAITS}) from {FRESH}"):
             return []
         return self._parts(FRESH, period, max(parts[-1].part, 1) + 1, closed=closed)

@@ -1,0 +1,88 @@
+"""Tells whether the rows that a table gives again are those that are stored, so that the rest need not be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow.parquet
+
+from feature_store.sql_text import literal, quote
+from refit.config import SourceParams
+from refit.config.column_types import sql_type
+from refit.schemas.manifest import Manifest
+from refit.sources.tables import Overlap
+from tasks.ingest.batch_diff import row_text
+from tasks.ingest.casting import cells
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def adds_up(
+    connection: duckdb.DuckDBPyConnection,
+    project: Path,
+    source: SourceParams,
+    stored: Sequence[Manifest],
+    overlap: Overlap,
+) -> bool:
+    """Whether nothing changed in a table but what it gave: `cast_rows` has all stored rows above the overlap's bound.
+
+    Below it, the table has as many rows as before. Where rows are corrected in place, it has fewer by those whose new
+    version was given. If not, rows have vanished, came later than the lookback allows, or were stored from elsewhere:
+    reading the whole table tells which.
+    """
+    names = cells(source)
+    ids = row_text([names[name] for name in source.key])
+    given = f"(id in (select md5_number({ids}) from cast_rows where _faults is null))"
+    _load(connection, project, source, stored, overlap)
+    ((lost, moved),) = connection.execute(
+        f"select count(*) filter (where again and not {given}), count(*) filter (where not again and {given}) "
+        "from stored_marks"
+    ).fetchall()
+    changed_in_place = moved if source.changes.version is not None else 0
+    return not lost and overlap.rows_now in (overlap.rows_before, overlap.rows_before - changed_in_place)
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection,
+    project: Path,
+    source: SourceParams,
+    stored: Sequence[Manifest],
+    overlap: Overlap,
+) -> None:
+    """Create the table of stored rows: the key of each, and whether its newest version is to be given again."""
+    kind, version = source.columns[overlap.column], source.changes.version
+    above = _value(overlap.above, kind)
+    bound = f"{literal(str(above))}::{sql_type(kind)}"
+    columns = list(dict.fromkeys([*source.key, overlap.column, *([version] if version else [])]))
+    only_new = None if version else [(overlap.column, ">", above)]
+    order = quote(version) if version else "null"
+    connection.execute(
+        f"create or replace temp table every_mark as select null::uhugeint as id, null::boolean as again, "
+        f"null::{sql_type(source.columns[version]) if version else 'varchar'} as version where false"
+    )
+    for part in stored:
+        table = pyarrow.parquet.read_table(project / part.path, columns=columns, filters=only_new)
+        connection.register("part", table)
+        connection.execute(
+            f"insert into every_mark select md5_number({row_text(source.key)}), "
+            f"{quote(overlap.column)} > {bound}, {order} from part where {quote(overlap.column)} is not null"
+        )
+        connection.unregister("part")
+    connection.execute(
+        "create or replace temp table stored_marks as select id, again from every_mark "
+        "qualify row_number() over (partition by id order by version desc) = 1"
+    )
+
+
+def _value(above: str, kind: str) -> object:
+    """A bound of the database as a stored value: times in UTC, without a zone."""
+    if kind == "integer":
+        return int(above)
+    moment = datetime.fromisoformat(above)
+    if kind == "date":
+        return moment.date()
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
