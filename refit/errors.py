@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import traceback
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -129,6 +130,13 @@ def machine_fault(error: BaseException) -> str | None:
     if (number := next(numbers, next((code for text, code in _SQLITE.items() if text in said), None))) is not None:
         return _MACHINE[number]
     return None
+
+
+def failure(error: Exception, file: str | None) -> str:
+    """An exception as one line, with the last line of the user's file in its traceback."""
+    message = f"{type(error).__name__}: {message_of(error)}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{message} (line {lines[-1]} of {file})" if lines else message
 
 
 def chain(error: BaseException, *, explicit: bool = False) -> Iterator[BaseException]:

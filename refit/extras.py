@@ -26,6 +26,8 @@ EXTRA_OF: Mapping[str, str] = {  # by module
     "stable_baselines3": "rl",
     "psycopg": "server",
     "boto3": "s3",
+    "deltalake": "delta",
+    "pyiceberg": "iceberg",
     "mlxtend": "baskets",
     "umap": "umap",
     "model_signing": "signing",

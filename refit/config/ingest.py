@@ -7,15 +7,33 @@ from collections.abc import Collection
 from fnmatch import fnmatchcase
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from refit.config.changes import Changes, ChangesParams
 from refit.config.column_types import ArrayColumn, ColumnType, array_column
 from refit.config.forecasting import MADE, ForecastParams
 from refit.config.section import Hours, Name, Section, Unit, free, nearest
 from refit.config.watermark import WatermarkParams
+from refit.problems.project_module import file_of
 
-_OF_FILES = ("file_column", "folder_column", "line_column")
+_OF_FILES = ("file_column", "folder_column", "line_column", "hive_columns")
+
+
+_KINDS = ("files", "package", "database", "delta", "iceberg", "query", "forecasts")
+
+
+def _kind(value: str) -> str:
+    if value not in _KINDS and file_of(value) is None:
+        hint = nearest(value, _KINDS)
+        raise ValueError(f"{value!r} is none of {', '.join(_KINDS)}, nor a class of the project, file.py:Class{hint}")
+    return value
+
+
+SourceKind = Annotated[
+    str,
+    AfterValidator(_kind),
+    WithJsonSchema({"anyOf": [{"enum": list(_KINDS)}, {"type": "string", "pattern": r"^.+\.py:\w+$"}]}),
+]
 
 
 class EventParams(Section):
@@ -50,9 +68,13 @@ class LayoutParams(Section):
 class SourceParams(Section):
     """A table of rows: how it is read, what its columns are, and when a row happened."""
 
-    kind: Literal["files", "package", "database", "query", "forecasts"] = Field(description="what rows are read from")
+    kind: SourceKind = Field(description="what rows are read from; file.py:Class is a class of the project")
     forecast: ForecastParams | None = Field(None, description="kind forecasts: which to make; it becomes a query")
-    path: str = Field("", description="file or glob, ${NAME:-default} from the environment; or a package's file")
+    path: str = Field(
+        "",
+        description="file or glob, of s3:// and gs:// too, ${NAME:-default} from the environment; or a package's file",
+    )
+    catalog: str | None = Field(None, description="kind iceberg: the catalog, as PyIceberg's settings name it")
     package: str | None = Field(None, description="kind package: the installed distribution's module name")
     url: str | None = Field(
         None, pattern=r"^\$\{\w+\}$", description="kind database: ${NAME} of the environment variable with its URL"
@@ -92,6 +114,9 @@ class SourceParams(Section):
     required: tuple[str, ...] = Field((), description="columns that may not be missing")
     file_column: str | None = Field(None, description="a declared column that takes the name of the row's file")
     folder_column: str | None = Field(None, description="a declared column that takes the name of that file's folder")
+    hive_columns: tuple[str, ...] = Field(
+        (), description="declared columns that folders name, as in `year=2024/month=05/part-0.parquet`"
+    )
     line_column: str | None = Field(None, description="a declared column that takes the row's line, or number")
     resize: bool = Field(False, description="pictures: true scales those of another size; else they are faults")
     key: tuple[str, ...] = Field(min_length=1, description="columns that identify a row")
@@ -115,7 +140,8 @@ class SourceParams(Section):
     @property
     def filled_columns(self) -> tuple[str, ...]:
         """The columns that are filled by reading and not by the content of the file."""
-        return tuple(column for column in (self.file_column, self.folder_column, self.line_column) if column)
+        own = (self.file_column, self.folder_column, self.line_column)
+        return (*(column for column in own if column), *self.hive_columns)
 
     def layout_of(self, name: str) -> LayoutParams | None:
         """How the columns of a file differ from the declared ones; None if they do not."""
@@ -151,7 +177,7 @@ class SourceParams(Section):
             raise ValueError(f"kind 'forecasts' needs `forecast`, and makes {', '.join(MADE)} itself: leave them out")
         if self.forecast and self.kind != "query":
             raise ValueError("`forecast` is for kind 'forecasts'")
-        filled = {name: (getattr(self, name),) for name in ("file_column", "folder_column", "line_column")}
+        filled = {name: (getattr(self, name),) for name in _OF_FILES[:3]} | {"hive_columns": self.hive_columns}
         for role, names in {"key": self.key, "required": self.required, **filled}.items():
             for column in filter(None, names):
                 if column not in self.columns:
@@ -178,7 +204,12 @@ class SourceParams(Section):
     @property
     def is_table(self) -> bool:
         """Whether it is read from a table elsewhere that says itself what has changed, and not from files."""
-        return self.url is not None
+        return self.url is not None or self.kind in ("delta", "iceberg") or self.is_own
+
+    @property
+    def is_own(self) -> bool:
+        """Whether a class of the project reads it."""
+        return file_of(self.kind) is not None
 
     def _check_place(self) -> None:
         """Check that it says where rows are, in the one way that its kind has."""
@@ -187,7 +218,7 @@ class SourceParams(Section):
         if self.kind == "database" and bool(self.url) == bool(self.path):
             both = "has both: drop one" if self.path else "has neither"
             raise ValueError(f"kind 'database' needs `path`, a SQLite or DuckDB file, or `url`, and {both}")
-        if self.kind != "database" and (self.kind == "query") == bool(self.path):
+        if not self.is_own and self.kind != "database" and (self.kind == "query") == bool(self.path):
             raise ValueError(f"kind {self.kind!r} {'has no' if self.path else 'needs'} `path`")
         if self.watermark and not self.url:
             raise ValueError("`watermark` is for a database with `url`: files are read again only if they changed")
@@ -195,6 +226,8 @@ class SourceParams(Section):
             raise ValueError("`watermark` needs event_time: a static table is always read whole")
         if self.watermark and (fault := self.watermark.fault(self.columns)):
             raise ValueError(fault)
+        if (self.kind == "iceberg") != bool(self.catalog):
+            raise ValueError("kind 'iceberg' and `catalog` belong together")
         if self.is_table and (self.sha256 or self.filled_columns):
             key = "sha256" if self.sha256 else next(name for name in _OF_FILES if getattr(self, name))
             raise ValueError(f"`{key}` is for files: leave it out")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-import traceback
 from types import ModuleType
 
-from refit.errors import message_of
+from refit.errors import failure
 
 __all__ = ["failure", "file_of", "project_module"]
 
@@ -40,10 +39,3 @@ def project_module(file: str, source: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def failure(error: Exception, file: str | None) -> str:
-    """An exception as one line, with the last line of the user's file in its traceback."""
-    message = f"{type(error).__name__}: {message_of(error)}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{message} (line {lines[-1]} of {file})" if lines else message

@@ -13,7 +13,8 @@ import duckdb
 from refit.config import SourceParams
 from refit.config.queries import check_query, guard_sqlite
 from refit.errors import UserError, first_line
-from refit.sources.source_files import ROWS, CheckHeader, SourceFile, numbered
+from refit.sources.source_files import ROWS, SourceFile, numbered
+from refit.sources.tables import CheckHeader
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,12 +9,14 @@ import stat
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote
 
 from refit.errors import UserError
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".download", ".swp", "~")
 _FOLDERS_OF_FILES = (".csv", ".parquet", ".pq", ".gz", ".zip", ".txt", ".tsv")
 _OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}\Z")  # how DVC's cache names its objects, by md5
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _TABLE_LEVELS = 8  # levels of partitions between a table's folder and its files
 
 
@@ -40,7 +42,7 @@ def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
         check_file(project, path, name, base, where, real_folder)
         files.append((name, path))
     for folder in sorted({path.parent for _, path in files}):
-        check_no_table(folder, where)
+        check_no_table(project, folder, where)
     return files
 
 
@@ -61,7 +63,7 @@ def check_one(project: Path, name: str, where: str) -> None:
     """Check a file given by its name, as `matches` does."""
     path = project / name
     check_file(project, path, name, path.parent, where)
-    check_no_table(path.parent, where)
+    check_no_table(project, path.parent, where)
 
 
 def check_file(
@@ -114,15 +116,26 @@ def _is_cached_by_dvc(project: Path, real: Path) -> bool:
     return objects is not None and real.parent.parent == objects
 
 
-def check_no_table(folder: Path, where: str) -> None:
+def check_no_table(project: Path, folder: Path, where: str) -> None:
     """Refuse files of a Delta, Iceberg or Hudi table, whose log decides which files and rows still count."""
     for parent in (folder, *folder.parents)[:_TABLE_LEVELS]:
         kind = _table_kind(parent)
         if kind:
-            raise UserError(
-                f"{parent.name} is a {kind} table: its files hold rows that were deleted or replaced, and only its log "
-                f"says which; export the rows that count to CSV or Parquet, and name those in {where}"
-            )
+            inside = parent.is_relative_to(project)
+            path = parent.relative_to(project) if inside else parent
+            raise UserError(refusal(parent.name, kind, path.as_posix(), where))
+
+
+def refusal(name: str, kind: str, path: str, where: str) -> str:
+    """Message that a table's files are not its rows, and what reads those."""
+    advice = {
+        "Delta": f"read it with `kind: delta` and `path: {path}`",
+        "Iceberg": "read it with `kind: iceberg`, by its name in a catalog",
+    }.get(kind, "export the rows that count to CSV or Parquet, and name those")
+    return (
+        f"{name} is a {kind} table: its files hold rows that were deleted or replaced, and only its log says which; "
+        f"{advice} ({where})"
+    )
 
 
 def _table_kind(folder: Path) -> str | None:
@@ -139,6 +152,22 @@ def _table_kind(folder: Path) -> str | None:
     except OSError:
         return None
     return None
+
+
+def hive_value(path: Path, column: str, name: str) -> str | None:
+    """The value of a column in the folders of a file, as `year=2024`; None if it is missing there.
+
+    Raises:
+        UserError: no folder names the column.
+
+    >>> hive_value(Path("raw/year=2024/shop=caf%C3%A9/x.parquet"), "shop", "x.parquet")
+    'café'
+    """
+    for part in path.parent.parts:
+        key, is_pair, value = part.partition("=")
+        if is_pair and unquote(key) == column:
+            return None if value == _HIVE_NULL else unquote(value)
+    raise UserError(f"{name} lies in no folder {column}=...; correct the path, or leave {column} out of hive_columns")
 
 
 def base_of(project: Path, pattern: str) -> Path:

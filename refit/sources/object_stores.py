@@ -1,4 +1,4 @@
-"""Finds the files of a path or pattern in an object store, and copies one at a time to this machine to read it."""
+"""Finds the files of a path or pattern in an object store; their copies on this machine are temporary."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refit.errors import RefitError, UserError, first_line
-from refit.files.artifacts import STATE, atomic, digest
+from refit.config import SourceParams
+from refit.errors import UserError
+from refit.files.artifacts import STATE
+from refit.sources.declared_paths import as_declared, expanded
+from refit.sources.folders import refusal
+from refit.sources.remote_files import RemoteFile, errors
+from refit.sources.source_files import SourceFile
 
 if TYPE_CHECKING:
     import pyarrow.fs
 
-__all__ = ["DOWNLOADS", "RemoteFile", "is_remote", "matches"]
+__all__ = ["DOWNLOADS", "files", "is_remote", "temporary"]
 
 SCHEMES = ("s3://", "gs://")
 DOWNLOADS = STATE / "downloads"
 _MAGIC = re.compile(r"[*?[]")
-_CHUNK = 1 << 22  # bytes
-_TABLES = {"_delta_log": "Delta", ".hoodie": "Hudi"}
+_TABLES, _METADATA = {"_delta_log": "Delta", ".hoodie": "Hudi"}, "metadata"
 
 
 def is_remote(path: str) -> bool:
@@ -34,42 +37,25 @@ def is_remote(path: str) -> bool:
     return path.startswith(SCHEMES)
 
 
-@dataclass(frozen=True)
-class RemoteFile:
-    """An object: where it is, and the size and time that tell it from another one under its name."""
+def files(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
+    """The objects of a source; each is copied to the project's state folder when it is read.
 
-    store: pyarrow.fs.FileSystem
-    key: str  # the bucket and the object's name in it
-    size: int
-    touched_ns: int
-
-    def path_in(self, folder: Path) -> Path:
-        """Where its copy is: another object under the same name has another path."""
-        name = digest([self.key, self.size, self.touched_ns])[:16]
-        return folder.joinpath(name, *(part for part in self.key.split("/") if part not in ("", ".", "..")))
-
-    def fetch(self, path: Path) -> None:
-        """Copy it, unless the copy is there.
-
-        Raises:
-            UserError: it cannot be read, or is another one now.
-        """
-        if path.is_file():
-            return
-        with errors(self.key), self.store.open_input_stream(self.key) as stream, atomic(path) as scratch:
-            with scratch.open("wb") as copy:
-                shutil.copyfileobj(stream, copy, _CHUNK)
-            if not self.is_there() or scratch.stat().st_size != self.size:
-                raise UserError(f"{self.key} changed while it was read; run again once it is written completely")
-
-    def is_there(self) -> bool:
-        """Whether it is still the object that it was."""
-        with errors(self.key):
-            (now,) = self.store.get_file_info([self.key])
-        return (now.size, now.mtime_ns) == (self.size, self.touched_ns)
+    Raises:
+        UserError: the store cannot be read, or no object matches.
+    """
+    if source.format in ("idx", "images") or any(each.kind == "image" for each in source.arrays.values()):
+        raise UserError(f"images are not read from an object store; copy them to this machine ({where}.path)")
+    folder = project / DOWNLOADS
+    found = [
+        SourceFile(file.path_in(folder), as_declared(name, source.path), remote=file)
+        for name, file in _matches(expanded(source.path), f"{where}.path")
+    ]
+    if not found:
+        raise UserError(f"{expanded(source.path)} matches no object ({where}.path)")
+    return found
 
 
-def matches(pattern: str, where: str) -> list[tuple[str, RemoteFile]]:
+def _matches(pattern: str, where: str) -> list[tuple[str, RemoteFile]]:
     """The objects that match a path or pattern, by their address, in order; `**` stands for any folders.
 
     Raises:
@@ -78,19 +64,40 @@ def matches(pattern: str, where: str) -> list[tuple[str, RemoteFile]]:
     import pyarrow.fs
 
     scheme, _, rest = pattern.partition("://")
+    magic = _MAGIC.search(rest)
+    base = (rest[: magic.start()] if magic else rest).rpartition("/")[0]
     with errors(pattern):
         store, _ = pyarrow.fs.FileSystem.from_uri(f"{scheme}://{rest.split('/')[0]}")
-        if not _MAGIC.search(rest):
-            found = store.get_file_info([rest])
+        if magic:
+            infos = store.get_file_info(pyarrow.fs.FileSelector(base, recursive=True, allow_not_found=True))
         else:
-            fixed = rest[: _MAGIC.search(rest).start()].rpartition("/")[0]  # type: ignore[union-attr]
-            found = store.get_file_info(pyarrow.fs.FileSelector(fixed, recursive=True, allow_not_found=True))
-    wanted, files = re.compile(_regex(rest)), []
-    for info in sorted(found, key=lambda each: str(each.path)):
-        if info.type == pyarrow.fs.FileType.File and wanted.fullmatch(info.path):
-            _check_no_table(info.path, {str(each.path) for each in found}, where)
-            files.append((f"{scheme}://{info.path}", RemoteFile(store, info.path, info.size, info.mtime_ns)))
-    return files
+            infos = store.get_file_info([rest])
+        every = {str(info.path) for info in infos} | _logs_above(store, base)
+    wanted = re.compile(_regex(rest))
+    found = [info for info in infos if info.type == pyarrow.fs.FileType.File and wanted.fullmatch(info.path)]
+    for folder in sorted({info.path.rpartition("/")[0] for info in found}):
+        _check_no_table(folder, every, where)
+    return [
+        (f"{scheme}://{info.path}", RemoteFile(store, info.path, info.size, info.mtime_ns))
+        for info in sorted(found, key=lambda info: str(info.path))
+    ]
+
+
+def _logs_above(store: pyarrow.fs.FileSystem, base: str) -> set[str]:
+    """What says that a folder above a pattern's is a table."""
+    import pyarrow.fs
+
+    parts = base.split("/")
+    parents = ["/".join(parts[:depth]) for depth in range(len(parts), 0, -1)]
+    infos = store.get_file_info([f"{parent}/{name}" for parent in parents for name in (*_TABLES, _METADATA)])
+    there = [str(info.path) for info in infos if info.type != pyarrow.fs.FileType.NotFound]
+    inside = [
+        str(info.path)
+        for folder in there
+        if folder.endswith(_METADATA)
+        for info in store.get_file_info(pyarrow.fs.FileSelector(folder, allow_not_found=True))
+    ]
+    return {*there, *inside}
 
 
 def _regex(pattern: str) -> str:
@@ -109,37 +116,16 @@ def _regex(pattern: str) -> str:
     )
 
 
-def _check_no_table(path: str, every: set[str], where: str) -> None:
-    """Refuse objects of a Delta, Iceberg or Hudi table, whose log decides which of their rows still count."""
-    folders = path.split("/")[:-1]
-    for depth in range(len(folders), 0, -1):
-        home = "/".join(folders[:depth])
+def _check_no_table(folder: str, every: set[str], where: str) -> None:
+    """Refuse a folder of a Delta, Iceberg or Hudi table, whose log decides which of its rows still count."""
+    parts = folder.split("/")
+    for depth in range(len(parts), 0, -1):
+        home = "/".join(parts[:depth])
         kind = next((kind for name, kind in _TABLES.items() if f"{home}/{name}" in every), None)
-        if any(each.startswith(f"{home}/metadata/") and each.endswith(".metadata.json") for each in every):
+        if any(each.startswith(f"{home}/{_METADATA}/") and each.endswith(".metadata.json") for each in every):
             kind = "Iceberg"
         if kind:
-            raise UserError(
-                f"{home} is a {kind} table: its files hold rows that were deleted or replaced, and only its log says "
-                f"which; export the rows that count to CSV or Parquet, and name those in {where}"
-            )
-
-
-@contextmanager
-def errors(name: str) -> Iterator[None]:
-    """Turn errors of a store into one line that says what to do."""
-    try:
-        yield
-    except RefitError:
-        raise
-    except (OSError, ValueError, NotImplementedError) as error:
-        said = first_line(error)
-        if "ACCESS_DENIED" in said or "403" in said or "credentials" in said.lower():
-            advice = "see that the keys in the environment are right, and that their user may read it"
-        elif "NO_SUCH_BUCKET" in said or "404" in said or "does not exist" in said:
-            advice = "correct the name of the bucket, or AWS_REGION"
-        else:
-            advice = "see that AWS_ENDPOINT_URL, if it is set, is right, and that this machine reaches the store"
-        raise UserError(f"{name} cannot be read: {said[:300]}; {advice}") from None
+            raise UserError(refusal(home, kind, home, where))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +11,9 @@ from refit.storage.batches import FAULT, LINE, TEXT
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from refit.sources.remote_files import RemoteFile
     from refit.sources.tables import Table
 
-CheckHeader = Callable[[Sequence[str]], None]  # refuses columns that are not the declared ones
 ROWS = 50_000  # in a record batch
 
 
@@ -29,7 +28,13 @@ class SourceFile:
     name: str
     stand_in: str | None = None  # for a generated file, the digest of the script that wrote it
     parts: tuple[Path, ...] = ()  # all files that it is read from, if not `path` alone
+    remote: RemoteFile | None = None  # of an object store; `path` is where its copy lies while it is read
     table: Table | None = None  # of a table elsewhere: what reads it; `path` then is no file
+
+    def fetch(self) -> None:
+        """Copy a file of an object store to `path`; another one is there already."""
+        if self.remote:
+            self.remote.fetch(self.path)
 
     @property
     def home(self) -> Path:

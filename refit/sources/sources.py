@@ -5,8 +5,6 @@ from __future__ import annotations
 import difflib
 import glob
 import importlib.util
-import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -23,12 +21,14 @@ from refit.sources import (
     layouts,
     limits,
     numpy_files,
+    object_stores,
     parquet_files,
     pictures,
     synthetic_data,
     table_kinds,
     text_streams,
 )
+from refit.sources.declared_paths import as_declared, expanded
 from refit.sources.source_files import ROWS, ReadDigest, SourceFile, numbered
 from refit.storage.batches import LINE
 
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from refit.config.column_types import ArrayColumn
 
 PARQUET_SUFFIXES = (".parquet", ".pq")
-_VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 
 
 def find(project: Path, source: SourceParams, where: str, *, generated_in: Path | None = None) -> list[SourceFile]:
@@ -50,9 +49,11 @@ def find(project: Path, source: SourceParams, where: str, *, generated_in: Path 
         UserError: there are no files, or several although one `sha256` is declared.
     """
     if source.is_table:
-        return [table_kinds.table_of(source, where)]
+        return [table_kinds.table_of(project, source, where)]
     if source.kind == "package":
         files = _in_package(source, where)
+    elif object_stores.is_remote(expanded(source.path)):
+        files = object_stores.files(generated_in or project, source, where)
     elif not (files := _on_disk(project, source, where)):
         if source.stand_in is None:
             raise UserError(absence(project, source, where))
@@ -98,6 +99,8 @@ def _with_parts(project: Path, files: Sequence[SourceFile], source: SourceParams
 def _with_named_pictures(project: Path, file: SourceFile, source: SourceParams, where: str) -> SourceFile:
     """The same table, with the pictures that its image columns name."""
     images = [name for name, array in source.arrays.items() if array.kind == "image"]
+    if file.remote:
+        return file
     try:
         if not images or (kind := format_of(file, source)) not in ("csv", "parquet"):
             return file
@@ -129,22 +132,22 @@ def _texts_of(
 def _pictures(project: Path, files: Sequence[SourceFile], source: SourceParams) -> SourceFile:
     """All pictures of a source as one file: they are read in the order of their names, and change together."""
     first = files[0]
-    pattern = _expanded(source.path)
+    pattern = expanded(source.path)
     if first.stand_in:
         home, name = synthetic_data.folder_of(first.path), f"{source.stand_in}:{Path(pattern).name}"
     elif source.kind == "package":
         home, name = first.path.parent, first.name
     else:
-        home, name = folders.base_of(project, pattern), _as_declared(pattern, source.path)
+        home, name = folders.base_of(project, pattern), as_declared(pattern, source.path)
     return SourceFile(home, name, first.stand_in, tuple(file.path for file in files))
 
 
 def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
-    pattern = _expanded(source.path)
+    pattern = expanded(source.path)
     plain = project / pattern
     if plain.is_file():
         folders.check_one(project, pattern, f"{where}.path")
-        return [SourceFile(plain, _as_declared(pattern, source.path))]
+        return [SourceFile(plain, as_declared(pattern, source.path))]
     if plain.is_dir():
         raise UserError(
             f"{source.path} is a folder; name its files by a pattern such as {source.path}/*.csv ({where}.path)"
@@ -154,30 +157,19 @@ def _on_disk(project: Path, source: SourceParams, where: str) -> list[SourceFile
             folders.check_file(project, plain, pattern, plain.parent, f"{where}.path")
         return []
     files = folders.matches(project, pattern, f"{where}.path")
-    return [SourceFile(path, _as_declared(name, source.path)) for name, path in files]
+    return [SourceFile(path, as_declared(name, source.path)) for name, path in files]
 
 
 def empty_folders(project: Path, source: SourceParams) -> list[str]:
     """The folders without a file of a source whose `folder_column` they would be a value of."""
-    if source.kind != "files" or not source.folder_column:
+    if source.kind != "files" or not source.folder_column or object_stores.is_remote(expanded(source.path)):
         return []
-    return folders.without_files(project, _expanded(source.path))
-
-
-def _expanded(path: str) -> str:
-    """Replace `${NAME:-default}` in a path by values of the environment; names without a value stay."""
-    return _VARIABLE.sub(lambda match: os.environ.get(match["name"]) or match["default"] or match[0], path)
-
-
-def _as_declared(name: str, path: str) -> str:
-    """Replace the value of a leading variable in a file's name by the variable, as declared in params."""
-    variable = _VARIABLE.match(path)
-    return name.replace(_expanded(variable[0]), f"${{{variable['name']}}}", 1) if variable else name
+    return folders.without_files(project, expanded(source.path))
 
 
 def absence(project: Path, source: SourceParams, where: str) -> str:
     """Message that a source's file is missing, and where it could come from."""
-    pattern = _expanded(source.path)
+    pattern = expanded(source.path)
     what = "matches no file" if glob.has_magic(pattern) else "does not exist"
     near = "" if glob.has_magic(pattern) else _nearest_file(project / pattern)
     published = f"; it is published at {source.published}" if source.published else ""
@@ -269,6 +261,9 @@ def _with_filled_columns(
         for column, name in ((source.file_column, file.path.name), (source.folder_column, file.path.parent.name)):
             if column and column not in batch.schema.names:  # pictures have their own
                 filled = filled.append_column(column, pa.array([name] * batch.num_rows, pa.string()))
+        for column in source.hive_columns:
+            value = folders.hive_value(file.path, column, file.name)
+            filled = filled.append_column(column, pa.array([value] * batch.num_rows, pa.string()))
         if source.line_column:
             filled = filled.append_column(source.line_column, batch[LINE].cast(pa.string()))
         yield filled

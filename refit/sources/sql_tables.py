@@ -16,8 +16,8 @@ from refit.config import SourceParams
 from refit.config.queries import check_moving_words
 from refit.errors import RefitError, UserError, first_line
 from refit.extras import not_installed
-from refit.sources.source_files import ROWS, CheckHeader, numbered
-from refit.sources.tables import Change, Overlap, batch_of
+from refit.sources.source_files import ROWS, numbered
+from refit.sources.tables import Change, CheckHeader, Overlap, batch_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from refit.config import SourceParams
-from refit.sources.source_files import CheckHeader
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Change", "Overlap", "Table", "batch_of"]
+__all__ = ["Change", "CheckHeader", "Overlap", "Table", "batch_of"]
+
+CheckHeader = Callable[[Sequence[str]], None]  # refuses columns that are not the declared ones
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from refit.config import SourceParams
 from refit.errors import UserError
-from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest
+from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest, sha256
 from refit.runtime import memory, run_file
 from refit.runtime.context import Context
-from refit.runtime.stage_code import code_digest
+from refit.runtime.stage_code import code_digest, own_code
 from refit.schemas.ingest_state import (
     ReadFile,
     SourceState,
@@ -22,7 +22,7 @@ from refit.schemas.ingest_state import (
     write_states,
 )
 from refit.schemas.manifest import Manifest
-from refit.sources import sources
+from refit.sources import object_stores, sources
 from refit.sources.source_files import ReadDigest, SourceFile
 from refit.storage import batches
 from refit.storage.snapshots import label_source, snapshot_of
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 REMEMBERED = STATE / "ingest.json"  # a cache of what was read; losing it only costs time
 POSITION = "position"  # in the folder of a table's batches: up to where they have its rows
 _LAYOUT = ("kind", "query", "format", "delimiter", "header", "skip_lines", "quoting", "encoding", "member", "resize")
-_NEWER = ("layouts", "url", "watermark")
+_NEWER = ("layouts", "url", "watermark", "hive_columns", "catalog")
 _ADDED_COLUMNS = ("file_column", "line_column", "folder_column")
 
 
@@ -59,7 +59,8 @@ def take_in(context: Context) -> dict[str, list[Manifest]]:
     Raises:
         UserError: a source cannot be read as declared, or a batch has changed.
     """
-    return {name: _Reading(context, name).take() for name in derived.in_order(context.params)}
+    with object_stores.temporary(context.path(object_stores.DOWNLOADS)):
+        return {name: _Reading(context, name).take() for name in derived.in_order(context.params)}
 
 
 def stale_reason(context: Context) -> str | None:
@@ -167,7 +168,9 @@ class _Reading:
     def _how(self) -> dict[str, object]:
         """The settings that decide how files are read; a newer one only if used, or an upgrade would read all again."""
         newer = {name for name in _NEWER if getattr(self.source, name)}
-        return self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS, *newer})
+        how = self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS, *newer})
+        own = own_code(self.context.sources_root, [self.source.kind]) if self.source.is_own else ()
+        return how | {path.relative_to(self.context.sources_root).as_posix(): sha256(path) for path in own}
 
     @property
     def _valid_state(self) -> SourceState | None:
@@ -304,6 +307,7 @@ class _Reading:
     def _cast(self, caster: Caster, files: Sequence[SourceFile]) -> None:
         numbers = {file.name: number for number, file in enumerate(self.files)}
         for file in files:
+            file.fetch()
             if not sources.is_plain_text(file, self.source):
                 self._digest(file)
             rows, read_digest, before = 0, ReadDigest(), Stamp.of(file)
@@ -311,6 +315,8 @@ class _Reading:
                 rows += caster.add(numbers[file.name], batch)
                 self.context.progress(f"{self.name}: {rows:,} rows of {file.name}", numbers[file.name], len(numbers))
             self.seen[file.name] = self._digest_as_read(file, read_digest, before)
+            if file.remote:
+                file.path.unlink()  # so that copies take the space of one file
 
     def _digest_as_read(self, file: SourceFile, read_digest: ReadDigest, before: Stamp) -> ReadFile:
         """Return the digest of the content that was read, after checking that no other content was there before."""

@@ -30,6 +30,8 @@ class Stamp:
     @classmethod
     def of(cls, file: SourceFile) -> Stamp:
         """Raises: UserError: a file cannot be read."""
+        if remote := file.remote:
+            return cls((file.path,), (remote.size,), remote.touched_ns, is_settled(remote.touched_ns))
         journals = (p for p in map(Path, (f"{file.path}-wal", f"{file.path}.wal")) if p.is_file())
         paths = file.parts or (file.path, *journals)
         try:
@@ -47,6 +49,8 @@ class Stamp:
 
     def is_of(self, file: SourceFile) -> bool:
         """Whether nothing has changed since."""
+        if file.remote:
+            return file.remote.is_there()
         now = Stamp.of(file)
         return (self.paths, self.sizes, self.touched_ns) == (now.paths, now.sizes, now.touched_ns)
 
@@ -66,6 +70,7 @@ def look(file: SourceFile, earlier: ReadFile | None) -> ReadFile:
     stamp = Stamp.of(file)
     if earlier and (earlier.sizes, earlier.touched_ns) == (stamp.sizes, stamp.touched_ns):
         return earlier
+    file.fetch()
     try:
         if file.parts:
             parts = zip(_names(file), map(sha256, file.parts), strict=True)
