@@ -39,6 +39,8 @@ ELSEWHERE = (
 POSITIVE = frozenset((*YES.split(), *LOOKED_FOR.split(), *(pair.split()[0] for pair in ELSEWHERE)))
 NEGATIVE = frozenset((*NO.split(), *OTHERWISE.split(), *(pair.split()[1] for pair in ELSEWHERE)))
 
+NO_LABEL = " (a table without a label: docs/unsupervised.md)"
+
 
 def find_label(columns: tuple[Column, ...], given: Column | None, time: Column | None, path: Path, rows: int) -> Column:
     """Return the label column: the named one, or the only possible one.
@@ -49,7 +51,9 @@ def find_label(columns: tuple[Column, ...], given: Column | None, time: Column |
     binary = [column for column in columns if column.values and column is not time]
     named = [column for column in binary if column.alias in LABEL_NAMES]
     choice = named if len(named) == 1 else binary
-    label = given or only_column(choice, "label", path, "column with just two values to predict", "the one to predict")
+    label = given or only_column(
+        choice, "label", path, "column with just two values to predict", "the one to predict", NO_LABEL
+    )
     too_many = task_of(label) == "multiclass" and label.distinct > min(MOST_CLASSES, rows / 2)
     if label.distinct < 2 or too_many:
         counts = ", ".join(f"{value!r} {count:,} times" for value, count in label.counts.items())
@@ -61,8 +65,13 @@ def find_label(columns: tuple[Column, ...], given: Column | None, time: Column |
     return label
 
 
-def only_column(candidates: list[Column], role: str, path: Path, what: str, wanted: str = "one") -> Column:
+def only_column(
+    candidates: list[Column], role: str, path: Path, what: str, wanted: str = "one", otherwise: str = ""
+) -> Column:
     """Return the only candidate for a role.
+
+    Args:
+        otherwise: what an error adds, for a table that has nothing of the role.
 
     Raises:
         UserError: there is none, or several.
@@ -70,9 +79,11 @@ def only_column(candidates: list[Column], role: str, path: Path, what: str, want
     if len(candidates) == 1:
         return candidates[0]
     if not candidates:
-        raise UserError(f"{path.name} has no {what}; name {wanted} with --{role} COLUMN")
+        raise UserError(f"{path.name} has no {what}; name {wanted} with --{role} COLUMN{otherwise}")
     several = ", ".join(column.name for column in candidates)
-    raise UserError(f"{path.name} has several columns that could be the {role}: {several}; name one with --{role}")
+    raise UserError(
+        f"{path.name} has several columns that could be the {role}: {several}; name one with --{role}{otherwise}"
+    )
 
 
 def task_of(label: Column) -> str:
@@ -107,7 +118,7 @@ def positive_of(label: Column, given: str | None) -> str:
             return matches[0]
     raise UserError(
         f"--label {label.name}: which of {first!r} and {second!r} is looked for, and is 1, is not clear; say "
-        f"--positive {second!r}, or the other"
+        f"--positive {second!r}, or the other; if it is not what is predicted, name that with --label{NO_LABEL}"
     )
 
 

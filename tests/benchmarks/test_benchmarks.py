@@ -13,6 +13,7 @@ import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SMALL = {  # the arguments, and what the table then shows
+    "detector_choice": ("--sets 2 --rows 200", "| `agreement` | "),
     "drift": ("--rows 20000 --rounds 1", "20,000 against 20,000 rows"),
     "drift_error_rates": ("--streams 1", "| sign of a coefficient, inputs unchanged |"),
     "embedding_drift": ("--rows 60 --repeats 2 --powers 2", "| inverted | 2 | "),
@@ -27,6 +28,7 @@ SMALL = {  # the arguments, and what the table then shows
     "wide_tables": ("--stages --columns 10 --rows 300", " evaluate "),
 }
 LONG = (
+    "detector_choice",
     "drift_error_rates",
     "figures",
     "gate_error_rates",

@@ -105,7 +105,8 @@ class Watch:
         policy = DecisionPolicy.of(drift, self._context.params.evaluate)
         held_out = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
-        tested = ScoredRows(history.days[held_out], predicted, history.label[held_out], history.problem)
+        labels = history.labels_at(held_out, fit.as_of).astype(np.float64)
+        tested = ScoredRows(history.days[held_out], predicted, labels, history.problem)
         reference = self._once((fit.name, fit.as_of, policy), lambda: performance.backtest(tested, policy))
         for window in spans:
             rows = self._rows(fit, window)
@@ -136,7 +137,7 @@ class Watch:
         history = self._history
         table = history.table.take(fit.learned)
         table = table.append_column("window", pa.repeat("train", table.num_rows))
-        table = table.append_column(LABEL, history.problem.to_column(history.label[fit.learned]))
+        table = table.append_column(LABEL, history.problem.to_column(history.labels_at(fit.learned, fit.as_of)))
         return profile(table, history.features, self._zone)
 
     def _predicted(self, fit: Fit) -> Sketch:

@@ -92,11 +92,11 @@ class Fits:
         spans = {span.name: span for span in windows(as_of, self._context.params)}
         rows = {
             name: np.flatnonzero(
-                self._history.labelled(span.opens or as_of) & self._history.between(span.start, span.until(self._delay))
+                self._history.usable(span.opens or as_of) & self._history.between(span.start, span.until(self._delay))
             )
             for name, span in spans.items()
         }
-        train, validation = (self._window(rows[name], spans[name]) for name in LEARNED)
+        train, validation = (self._window(rows[name], spans[name], as_of) for name in LEARNED)
         train = self._with_late(train, rows["train"], spans, as_of)
         require_learnable_windows(train, validation, self._history.problem)
         start = self._start(champion)
@@ -121,10 +121,10 @@ class Fits:
             return False
         return True
 
-    def _window(self, rows: Rows, span: Span) -> LabelledRows:
-        """The labelled rows of a window, and the others that were known when the next one opened, if they are used."""
-        labelled = LabelledRows(self._history.table.take(rows), self._history.labels_at(rows))
-        if not self._context.params.featurize.label.use_unlabelled:
+    def _window(self, rows: Rows, span: Span, as_of: datetime) -> LabelledRows:
+        """The usable rows of a window, and the others that were known when the next one opened, if they are used."""
+        labelled = LabelledRows(self._history.table.take(rows), self._history.labels_at(rows, as_of))
+        if not self._context.params.featurize.label.use_unlabelled or self._history.problem.optional_label:
             return labelled
         assert span.opens is not None
         others = self._history.between(span.start, span.end) & self._history.known(span.opens)

@@ -94,9 +94,20 @@ class History:
     def __len__(self) -> int:
         return len(self.label)
 
-    def labels_at(self, rows: Rows) -> NDArray[Any]:
-        """The labels of labelled rows, in the type that learners expect."""
-        return self.label[rows].astype(self.problem.dtype)
+    def labels_at(self, rows: Rows, moment: datetime | None = None) -> NDArray[Any]:
+        """The labels of rows, in the type that learners expect; if labels are optional, NaN for those without one.
+
+        Args:
+            moment: a label that was not known by then counts as none; by default, as known by the end.
+        """
+        labels = self.label[rows]
+        if moment is not None and self.problem.optional_label:
+            labels = np.where(self.known_at[rows] <= as_numpy(moment), labels, np.nan)
+        return labels if np.isnan(labels).any() else labels.astype(self.problem.dtype)
+
+    def usable(self, moment: datetime) -> NDArray[np.bool_]:
+        """Mask of the rows that a run at a moment learns from or judges by: all that it knows, if labels are optional."""
+        return self.known(moment) if self.problem.optional_label else self.labelled(moment)
 
     def labelled(self, moment: datetime) -> NDArray[np.bool_]:
         """Mask of the rows that were predicted, and whose label was known, by a moment."""

@@ -81,10 +81,12 @@ def scores_of(history: History, simulation: Simulation, spans: Sequence[Span], m
     """The metric of each window, with the labels known by the end of the replay."""
     p, positive = _predictions(history, simulation)
     complete = np.asarray(np.isfinite(p).reshape(len(p), -1).all(axis=1))
+    needs_label = not history.problem.optional_label or history.problem.metric(metric).by_label
+    judged = ~np.isnan(history.label) if needs_label else np.ones(len(history), dtype=np.bool_)
     rows, labelled, windows = [], [], []
     for span in spans:
         scored = span.rows[complete[span.rows]]
-        labelled_rows = scored[~np.isnan(history.label[scored])]
+        labelled_rows = scored[judged[scored]]
         rows.append(len(scored))
         labelled.append(len(labelled_rows))
         windows.append(_measured(history, metric, labelled_rows, p[labelled_rows], positive[labelled_rows]))

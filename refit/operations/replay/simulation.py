@@ -195,7 +195,7 @@ class Simulator:
             self._naive[fit.name] = opponents.opponents(
                 history.problem,
                 history.table.take(fit.learned),
-                history.labels_at(fit.learned),
+                history.labels_at(fit.learned, fit.as_of),
                 held_out if held_out.any() else opponents.held_back(len(fit.learned), in_time=True),
                 features=[*history.features.numeric, *history.features.categorical],
                 metric=params.gate.metric,
@@ -225,8 +225,8 @@ class Simulator:
     def _test(self, fit: Fit) -> Holdout:
         key = (fit.name, fit.as_of)
         if key not in self._tests:
-            table = self.history.table.take(fit.tested)
-            table = table.append_column("label", self.history.problem.to_column(self.history.label[fit.tested]))
+            table, labels = self.history.table.take(fit.tested), self.history.labels_at(fit.tested, fit.as_of)
+            table = table.append_column("label", self.history.problem.to_column(labels))
             self._tests[key] = holdout(
                 table, self.context.params.project.zone, self.context.params.evaluate.gate.cluster, self.history.problem
             )

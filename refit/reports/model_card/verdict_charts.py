@@ -109,7 +109,7 @@ def daily(evaluation: Evaluation) -> Any:
     days = evaluation.daily
     metric = metric_named(evaluation.metric).words
     drawn = [name for name in reversed(COLOURS) if any(day.scores.get(name) is not None for day in days)]
-    if not drawn:
+    if not drawn or len(days) < 2:  # a table without times has one day: a chart of one dot
         return None
     figure, axes = new_figure(f"{metric} day by day", (FULL, 3.3))
     for name in drawn:
