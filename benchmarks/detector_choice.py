@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import argparse
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +27,7 @@ from refit.problems import problem_of
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Scores = dict[str, dict[str, float]]  # of each detector, by metric
 Set = tuple[str, Floats, Labels]  # name, (rows, columns) numbers, (rows,) 1 for an anomaly
 RARE = 0.05  # share of the rows that are anomalies
 DETECTORS: dict[str, tuple[str, dict[str, object]]] = {
@@ -37,7 +40,7 @@ DETECTORS: dict[str, tuple[str, dict[str, object]]] = {
     "COPOD": ("refit.learners.tails.COPOD", {}),
 }
 NAIVE = "distance to the mean"  # the eighth
-CONSENSUS = ("refit.learners.consensus.Consensus", {})
+CONSENSUS = "`Consensus`"
 CRITERIA = ("agreement", "excess_mass", "log_volume")
 
 
@@ -48,53 +51,54 @@ def main() -> None:
     parser.add_argument("--each", action="store_true", help="print each detector of each set too")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
-    chosen: dict[str, list[float]] = {}
-    best = []
-    for name, numbers, labels in list(sets(options.rows))[: options.sets]:
-        aucs, criteria, others = judged(numbers, labels)
+    best, chosen = [], defaultdict(list)
+    for name, numbers, labels in islice(sets(options.rows), options.sets):
+        eight, consensuses = judged(numbers, labels)
+        aucs = {detector: scores["roc_auc"] for detector, scores in eight.items()}
+        picks = {criterion: picked(eight, criterion) for criterion in CRITERIA}
         best.append(max(aucs.values()))
-        ways = {"the best by the labels": best[-1], **others, "one drawn by chance": float(np.mean([*aucs.values()]))}
-        ways["none: an isolation forest"] = aucs["isolation forest"]
-        for criterion in CRITERIA:
-            ways[f"`{criterion}`"] = aucs[picked(criteria, criterion)]
+        ways = {"the best by the labels": best[-1], "one drawn by chance": float(np.mean(list(aucs.values())))}
+        ways |= {f"none: {name}": auc for name, auc in consensuses.items()}
+        ways |= {"none: an isolation forest": aucs["isolation forest"]}
+        ways |= {f"`{criterion}`": aucs[pick] for criterion, pick in picks.items()}
         for way, auc in ways.items():
-            chosen.setdefault(way, []).append(auc)
-        print(f"{name}: {len(numbers):,} rows, {numbers.shape[1]} columns, best {best[-1]:.3f}; " + ", ".join(
-            f"{criterion} {picked(criteria, criterion)} {ways[f'`{criterion}`']:.3f}" for criterion in CRITERIA
-        ), flush=True)
-        for detector, auc in sorted(aucs.items(), key=lambda item: -item[1]) if options.each else ():
-            print(f"    {detector}: {auc:.3f}, " + ", ".join(f"{each} {criteria[detector][each]:.3f}" for each in CRITERIA))
-    print(f"\n{len(best)} sets\n\n| choice among the eight | mean ROC AUC | at worst below the best of the eight |\n| --- | --- | --- |")
-    for way, values in sorted(chosen.items(), key=lambda item: -np.mean(item[1])):
+            chosen[way].append(auc)
+        took = ", ".join(f"{criterion} takes {pick} ({aucs[pick]:.3f})" for criterion, pick in picks.items())
+        print(f"{name}: {len(numbers):,} rows, {numbers.shape[1]} columns, best {best[-1]:.3f}; {took}", flush=True)
+        for detector in sorted(aucs, key=lambda each: -aucs[each]) if options.each else ():
+            figures = ", ".join(f"{each} {eight[detector][each]:.3f}" for each in CRITERIA)
+            print(f"    {detector}: ROC AUC {aucs[detector]:.3f}, {figures}")
+    print(f"\n{len(best)} sets\n\n| choice among the eight | mean ROC AUC | at worst below the best of the eight |")
+    print("| --- | --- | --- |")
+    for way, values in sorted(chosen.items(), key=lambda item: -float(np.mean(item[1]))):
         print(f"| {way} | {np.mean(values):.3f} | {max(np.subtract(best, values)):.2f} |")
 
 
-def judged(numbers: Floats, labels: Labels) -> tuple[dict[str, float], dict[str, dict[str, float]], dict[str, float]]:
-    """ROC AUC and the criteria of each detector on the second half of a set, and the ROC AUC of consensuses of seven."""
+def judged(numbers: Floats, labels: Labels) -> tuple[Scores, dict[str, float]]:
+    """The metrics of the eight on the second half of a set, and the ROC AUC of consensuses of seven detectors."""
     half = np.random.default_rng(0).permutation(len(labels)) % 2 == 0
-    names = [f"x{index}" for index in range(numbers.shape[1])]
+    names = tuple(f"x{index}" for index in range(numbers.shape[1]))
     train, test = (pa.table(dict(zip(names, rows.T, strict=True))) for rows in (numbers[half], numbers[~half]))
-    problem = problem_of("anomaly")
+    problem, of_test = problem_of("anomaly"), labels[~half]
     reference = problem.reference(test)
-    predictions = {NAIVE: partial(problem.guess_for, naive=problem.naive(labels[half], "roc_auc", train))}
-    for name, (kind, params) in {**DETECTORS, "consensus": CONSENSUS}.items():
-        learner = make(Spec("it", kind, tuple(names), params=params, metric="agreement", task="anomaly"))
+    predicts = {NAIVE: partial(problem.guess_for, naive=problem.naive(labels[half], "roc_auc", train))}
+    for name, (kind, params) in {**DETECTORS, CONSENSUS: ("refit.learners.consensus.Consensus", {})}.items():
+        learner = make(Spec("it", kind, names, params=params, metric="agreement", task="anomaly"))
         learner.fit(train, labels[half])
-        predictions[name] = learner.predict
+        predicts[name] = learner.predict
     scores = {
-        name: problem.scores(labels[~half], problem.judged(predict, test, reference), 0.5)
-        for name, predict in predictions.items()
+        name: dict(problem.scores(of_test, problem.judged(predict, test, reference), 0.5))
+        for name, predict in predicts.items()
     }
-    others = {
-        "none: `Consensus`": scores.pop("consensus")["roc_auc"],
-        "none: the mean of the seven on the rows that are judged": problem.scores(
-            labels[~half], np.column_stack([agreed(numbers[~half]), np.zeros((len(numbers[~half]), 2))]), 0.5
-        )["roc_auc"],
+    of_judged = np.column_stack([agreed(numbers[~half]), np.zeros((len(of_test), 2))])
+    consensuses = {
+        CONSENSUS: scores.pop(CONSENSUS)["roc_auc"],
+        "the mean of the seven on the rows that are judged": problem.score("roc_auc", of_test, of_judged),
     }
-    return {name: each["roc_auc"] for name, each in scores.items()}, scores, others
+    return scores, consensuses
 
 
-def picked(scores: dict[str, dict[str, float]], criterion: str) -> str:
+def picked(scores: Scores, criterion: str) -> str:
     """The detector that a criterion prefers."""
     sign = 1 if problem_of("anomaly").metric(criterion).higher_is_better else -1
     return max(scores, key=lambda name: sign * np.nan_to_num(scores[name][criterion], nan=-sign * np.inf))
@@ -129,7 +133,7 @@ def real_sets(rows: int) -> Iterator[Set]:
 
 
 def with_rare(name: str, numbers: Floats, rare: NDArray[np.bool_], rows: int) -> Set:
-    """At most so many rows of a set, a twentieth of them of the class that is made rare, in an order drawn by chance."""
+    """At most so many rows of a set in an order drawn by chance, a twentieth of them of the class that is made rare."""
     random = np.random.default_rng(0)
     usual = random.permutation(np.flatnonzero(~rare))[: round(rows * (1 - RARE))]
     odd = random.permutation(np.flatnonzero(rare))[: max(2, round(len(usual) * RARE / (1 - RARE)))]
@@ -138,7 +142,7 @@ def with_rare(name: str, numbers: Floats, rare: NDArray[np.bool_], rows: int) ->
 
 
 def generated(seed: int, rows: int) -> Set:
-    """A mixture of one to four normal clusters; anomalies are scattered, wide, or a small cluster apart, by the seed."""
+    """A mixture of one to four normal clusters, with anomalies scattered, farther out, or apart, by the seed."""
     random = np.random.default_rng(seed)
     columns, clusters = (2, 3, 5, 8, 12)[seed % 5], 1 + seed % 4
     centres = random.normal(0, 4, (clusters, columns))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -58,6 +59,11 @@ def explain(
         raise UserError(
             "say what to explain: `refit explain VERSION` says why a version is, or is not, champion (`refit history` "
             "lists them); `refit explain --row KEY`, or --row FILE.csv, which features pushed a prediction up and down"
+        )
+    if version is not None and not version.isdecimal():
+        raise UserError(
+            f"{version!r} is no version, which is a number (`refit history` lists them); which features pushed a "
+            f"prediction up and down, `refit explain --row {shlex.quote(version)}` says"
         )
     if row is None:
         from refit.cli import inspection

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,23 +34,44 @@ class Search:
         return "minimize" if metric_named(self.metric).gain(0.0, 1.0) > 0 else "maximize"
 
 
-def planned(spec: Spec, search: Search) -> Iterator[Arguments]:
-    """Yield the arguments that are tried before the sampler is used: all points of a grid, or those of the params."""
+def planned(spec: Spec, search: Search) -> tuple[list[Arguments], bool]:
+    """Return the arguments that are tried first, and whether no others are.
+
+    They are all points of a grid, all of a space that has no more of them than there are trials, or those of the params.
+    """
     fixed = flat(spec.params)
     if search.tuning.sampler == "grid":
-        seen: set[str] = set()
-        for values in itertools.product(*(_points(space) for space in search.space.values())):
-            point: Arguments = {}
-            for (name, space), value in zip(search.space.items(), values, strict=True):
-                if space.is_active({**fixed, **point}):
-                    point[name] = value
-            if repr(point) not in seen:
-                seen.add(repr(point))
-                yield point
-        return
+        return list(_combined(search, [_points(space) for space in search.space.values()], fixed)), True
+    every = [_every_value(space) for space in search.space.values()]
+    if 0 < math.prod(map(len, every)) <= search.tuning.trials:
+        return list(_combined(search, every, fixed)), True
     given = {name: fixed[name] for name in search.space if name in fixed}
-    if given and all(_within(search.space[name], value) for name, value in given.items()):
-        yield given
+    is_inside = bool(given) and all(_within(search.space[name], value) for name, value in given.items())
+    return [given] if is_inside else [], False
+
+
+def _combined(search: Search, values: Sequence[Sequence[Any]], fixed: Arguments) -> Iterator[Arguments]:
+    """Yield the different combinations of values, without arguments whose condition does not hold."""
+    seen: set[str] = set()
+    for chosen in itertools.product(*values):
+        point: Arguments = {}
+        for (name, space), value in zip(search.space.items(), chosen, strict=True):
+            if space.is_active({**fixed, **point}):
+                point[name] = value
+        if repr(point) not in seen:
+            seen.add(repr(point))
+            yield point
+
+
+def _every_value(space: SearchParams) -> Sequence[Any]:
+    """All values that a sampler could suggest; none if there is no end of them."""
+    if space.choices or space.step is not None:
+        return _points(space)
+    if not space.whole or space.log:
+        return ()
+    assert space.low is not None
+    assert space.high is not None
+    return range(int(space.low), int(space.high) + 1)
 
 
 def _points(space: SearchParams) -> list[Any]:

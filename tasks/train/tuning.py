@@ -56,8 +56,9 @@ def tune(
 ) -> tuple[Spec, TuningReport]:
     """Search for the best arguments on the folds of `development`; returns the spec with them, and the search.
 
-    The arguments of the given spec are tried first if they lie in the space. Trials that were finished before are read
-    from the study in the project's `.refit/tuning.db`.
+    The arguments of the given spec are tried first if they lie in the space. A space that has no more points than there
+    are trials is tried whole, each point once. Trials that were finished before are read from the study in the
+    project's `.refit/tuning.db`.
 
     Raises:
         UserError: no trial could be fitted.
@@ -70,8 +71,8 @@ def tune(
     study = optuna.create_study(direction=search.direction)
     began = time.monotonic()
     stored = [_stored_result(trial) for trial in record.get_trials(deepcopy=False)]
-    first = list(planned(spec, search))
-    total = len(first) if search.tuning.sampler == "grid" else search.tuning.trials
+    first, are_all = planned(spec, search)
+    total = len(first) if are_all else search.tuning.trials
     done: list[TrialResult] = []
     with _processes(search.tuning.parallel) as processes:
         for start in range(0, total, search.tuning.parallel):

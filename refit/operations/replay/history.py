@@ -106,7 +106,7 @@ class History:
         return labels if np.isnan(labels).any() else labels.astype(self.problem.dtype)
 
     def usable(self, moment: datetime) -> NDArray[np.bool_]:
-        """Mask of the rows that a run at a moment learns from or judges by: all that it knows, if labels are optional."""
+        """Mask of the rows that a run at a moment uses: labelled ones, or all that it knows if labels are optional."""
         return self.known(moment) if self.problem.optional_label else self.labelled(moment)
 
     def labelled(self, moment: datetime) -> NDArray[np.bool_]:

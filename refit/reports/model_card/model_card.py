@@ -115,7 +115,9 @@ def _tiles(evaluation: Evaluation) -> Iterator[Tile]:
         note = f"{_span(ours[name])} · {against} {fixed(others[name].value, 3)}"
         yield Tile(metric_named(name).words, fixed(ours[name].value, 3), note)
     labels = f"{view.label_head}: {view.label_cell(test.facts.to_json())}"
-    yield Tile("test rows", count(test.rows), f"over {test.days} days; {labels}")
+    yield Tile(
+        "test rows", count(test.rows), f"{'on one day' if test.days == 1 else f'over {test.days} days'}; {labels}"
+    )
     latency, cost = timings.latency_ms, timings.cost
     many = f"{count(timings.rows_per_second)} rows/s at once"
     million = f"{money(1000 * cost.per_1000)} {cost.currency} a million"

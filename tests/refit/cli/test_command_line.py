@@ -37,6 +37,14 @@ def test_explain_alone_says_what_it_explains(tmp_path: Path) -> None:
     assert "refit explain --row KEY" in done.stderr
 
 
+def test_explain_with_a_file_in_place_of_a_version_says_how_rows_are_explained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, text = refit(capsys, "explain", "new rows.csv", "--project", str(tmp_path))
+    assert status == 2
+    assert "`refit explain --row 'new rows.csv'` says" in text
+
+
 def test_quiet_leaves_results_as_json_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refit_in(tmp_path, "init", "demo").returncode == 0
     project = str(tmp_path / "demo")

@@ -44,10 +44,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         for number in range(750):
-            at, odd = datetime(2024, 1, 1) + timedelta(hours=4.8 * number), int(random.random() < 0.1)
+            at, odd = datetime(2024, 1, 1, tzinfo=UTC) + timedelta(hours=4.8 * number), int(random.random() < 0.1)
             point = [f"{value:.4f}" for value in random.normal(4 * odd, 1, 2)]
-            judged = at + timedelta(days=int(random.choice([1, 90]))) if random.random() < 0.2 else ""
-            writer.writerow((number, f"{at:%Y-%m-%d %H:%M}", *point, judged, odd if judged else ""))
+            judged = at + timedelta(days=int(random.choice([1, 90])))
+            inspected = (f"{judged:%Y-%m-%d %H:%M}", odd) if random.random() < 0.2 else ("", "")
+            writer.writerow((number, f"{at:%Y-%m-%d %H:%M}", *point, *inspected))
     source = {"kind": "files", "path": "raw/*.csv", "columns": COLUMNS, "key": ["id"], "event_time": "at"}
     params = PARAMS | {
         "project": {"name": "machines", "timezone": "UTC"},
@@ -106,7 +107,9 @@ def test_a_replay_judges_by_the_labels_of_that_moment(replayed: tuple[Training, 
 
 def test_rows_without_a_label_count_by_metrics_that_need_none(replayed: tuple[Training, History, Fit]) -> None:
     _, past, fit = replayed
-    simulation = Simulation(RetrainingPolicy("always", "always", DriftParams()), [Step(AS_OF, True, (), fit, in_charge=fit)])
+    simulation = Simulation(
+        RetrainingPolicy("always", "always", DriftParams()), [Step(AS_OF, True, (), fit, in_charge=fit)]
+    )
     spans = spans_of(past, (AS_OF, END), ZoneInfo("UTC"))
     by_volume, by_label = (scores_of(past, simulation, spans, metric) for metric in ("log_volume", "roc_auc"))
     assert by_volume.labelled == by_volume.rows

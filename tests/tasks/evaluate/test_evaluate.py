@@ -17,6 +17,8 @@ from refit.files import artifacts
 from refit.learners import Spec, make
 from refit.models import incumbent
 from refit.problems import problem_of
+from refit.reports.model_card.verdict_charts import daily
+from refit.schemas.evaluation import Evaluation
 from refit.schemas.feature_definitions import Definitions
 from tasks import evaluate, featurize
 
@@ -261,6 +263,8 @@ def test_one_day_of_tests_gives_no_interval_and_no_promotion(evaluated: Evaluate
     assert found["metrics"]["candidate"]["roc_auc"]["lower"] is None
     assert not found["decision"]["promote"]
     assert "1.0 clusters by day" in " ".join(found["decision"]["reasons"])
+    assert "on one day; " in small_project.path(CARD).read_text()
+    assert daily.draw(Evaluation.read(small_project.path(artifacts.EVALUATION))) is None
 
 
 def test_days_are_those_of_the_projects_clocks(evaluated: Evaluate) -> None:

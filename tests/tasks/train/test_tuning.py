@@ -176,6 +176,13 @@ def test_a_grid_tries_each_point_once_and_a_condition_leaves_arguments_out(tmp_p
     assert len({repr(point) for point in points}) == len(points)
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_space_of_few_points_is_tried_whole_and_no_point_twice(tmp_path: Path, sampler: str) -> None:
+    space = {"max_depth": SearchParams(low=1, high=4)}
+    found = tune(spec(), search(space, sampler=sampler, pruner="none"), rows(folds=2), tmp_path)[1]
+    assert [each.params["max_depth"] for each in found.trials] == [1, 2, 3, 4]
+
+
 def test_a_condition_holds_for_sampled_arguments_too(tmp_path: Path) -> None:
     space = {
         "splitter": SearchParams(choices=("best", "random")),
