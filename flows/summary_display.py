@@ -369,7 +369,7 @@ def _learners(summary: RunSummary) -> Table:
 def _scores(compared: Mapping[str, Mapping[str, Measured]]) -> Table:
     columns = [model for model in ("candidate", "champion", "baseline") if compared.get(model)]
     table = Table("test metric", *columns, box=None, pad_edge=False)
-    for name in compared["candidate"]:
+    for name in (name for name, measured in compared["candidate"].items() if measured.value is not None):
         scale, digits = (100, 2) if metric_named(name).percent else (1, 4)
         values = (_format_interval(compared[model].get(name), scale, digits) for model in columns)
         table.add_row(metric_label(name, compared["candidate"]), *values)

@@ -181,7 +181,8 @@ class Anomaly(OfFeatures):
         if metric in ("roc_auc", "average_precision"):
             return OfKnown(OfPart(BINARY[metric], 0))
         if metric == "precision_at_budget":
-            return OfKnown(OfSums(at_budget, lambda sums: sums[0] / sums[1]))
+            # Undefined where no row is an anomaly, as recall is: without a label column, none is.
+            return OfKnown(OfSums(at_budget, lambda sums: np.where(sums[2] > 0, sums[0] / sums[1], np.nan)))
         if metric == "recall_at_budget":
             return OfKnown(OfSums(at_budget, lambda sums: sums[0] / sums[2]))
         if metric == "agreement":

@@ -37,7 +37,8 @@ class Search:
 def planned(spec: Spec, search: Search) -> tuple[list[Arguments], bool]:
     """Return the arguments that are tried first, and whether no others are.
 
-    They are all points of a grid, or of a space that has no more of them than there are trials; else those of the params.
+    They are all points of a grid, or of a space that has no more of them than there are trials; else those of the
+    params.
     """
     fixed = flat(spec.params)
     if search.tuning.sampler == "grid":

@@ -66,3 +66,19 @@ def test_an_interval_that_the_metrics_range_cuts_off_is_shown_by_its_longer_side
     console = Terminal(file=io.StringIO(), width=80)
     console.print(_scores({"candidate": {"roc_auc": Measured(value=0.99, lower=0.95, upper=1.0)}}))
     assert "0.9900 ± 0.0400" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_a_metric_that_the_rows_cannot_show_takes_no_line() -> None:
+    console = Terminal(file=io.StringIO(), width=80)
+    console.print(
+        _scores(
+            {
+                "candidate": {
+                    "log_volume": Measured(value=8.65, lower=8.1, upper=9.2),
+                    "roc_auc": Measured(value=None, lower=None, upper=None),
+                }
+            }
+        )
+    )
+    assert "log_volume" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert "roc_auc" not in console.file.getvalue()  # type: ignore[attr-defined]

@@ -130,6 +130,10 @@ def test_labelled_metrics_are_of_the_rows_with_a_label() -> None:
         part = single(metric, Sample(labels[there], Clusters.of(clusters[there]), Anomaly()), predicted[there])
         assert (whole.value, whole.standard_error) == (part.value, part.standard_error)
         assert np.isnan(Anomaly().score(metric, np.full(300, np.nan), predicted))
+    for metric in ("precision_at_budget", "recall_at_budget"):
+        assert np.isnan(Anomaly().score(metric, np.zeros(300), predicted)), (
+            "without a label column no row is an anomaly"
+        )
     assert Anomaly().has_variation(gaps)[1].endswith(f"; {300 - there.sum()} others have no label")
     assert Anomaly().labels(Anomaly().to_column(gaps)).tolist()[:5] == pytest.approx(gaps.tolist()[:5], nan_ok=True)
 
