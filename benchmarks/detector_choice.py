@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 
@@ -81,7 +81,9 @@ def judged(numbers: Floats, labels: Labels) -> tuple[Scores, dict[str, float]]:
     train, test = (pa.table(dict(zip(names, rows.T, strict=True))) for rows in (numbers[half], numbers[~half]))
     problem, of_test = problem_of("anomaly"), labels[~half]
     reference = problem.reference(test)
-    predicts = {NAIVE: partial(problem.guess_for, naive=problem.naive(labels[half], "roc_auc", train))}
+    predicts: dict[str, Callable[[pa.Table], Floats]] = {
+        NAIVE: partial(problem.guess_for, naive=problem.naive(labels[half], "roc_auc", train))
+    }
     for name, (kind, params) in {**DETECTORS, CONSENSUS: ("refit.learners.consensus.Consensus", {})}.items():
         learner = make(Spec("it", kind, names, params=params, metric="agreement", task="anomaly"))
         learner.fit(train, labels[half])
