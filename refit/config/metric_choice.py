@@ -65,6 +65,8 @@ def metric_problems(train: TrainParams, gate: GateParams) -> Iterator[str]:
     comparable = problem.metric_names(comparable=True)
     # If both name the same metric, it is reported as that of training, from which the gate takes its default.
     params_by_metric = {gate.metric: "evaluate.gate.metric", train.metric: "train.metric"}
+    if train.early_stopping_metric is not None:
+        params_by_metric = {train.early_stopping_metric: "train.early_stopping_metric", **params_by_metric}
     for name, param in params_by_metric.items():
         if name not in comparable:
             why = f"models of task {train.task!r} are not compared by {name!r}"

@@ -241,6 +241,11 @@ class TrainParams(Section):
         "binary", description="the kind of label: 0 or 1, one of several texts, a number, or a future number"
     )
     metric: str = Field("roc_auc", description="metric for choosing learners; default by task: roc_auc, log_loss, mae")
+    early_stopping_metric: str | None = Field(
+        None,
+        description="metric of validation rows that chooses the number of trees, epochs or steps of a learner; "
+        "default: train.metric if it is a proper score or an error, else log_loss for classes, mae or rmse for numbers",
+    )
     seed: Annotated[int, Unit("none: any whole number")] = Field(
         0, ge=0, lt=2**32, description="of everything random; another seed gives another model of the same rows"
     )

@@ -77,8 +77,8 @@ class Averaged:
     ) -> CurvePoint:
         """Score the mean on the validation rows, and on as many of the newest training rows."""
         recent = newest_of(train, len(validation[1]))
-        on_training = self.spec.score(label[recent], self.predict(taken(train, recent)))
-        return CurvePoint(iterations, on_training, self.spec.score(validation[1], self.predict(validation[0])))
+        on_training = self.spec.stopping_score(label[recent], self.predict(taken(train, recent)))
+        return CurvePoint(iterations, on_training, self.spec.stopping_score(validation[1], self.predict(validation[0])))
 
     def resume(self, *args: Any, **named: Any) -> FitReport:
         """Raise UserError: an average has no single state to continue from."""

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
-from refit.problems import problem_of
+from refit.learners.class_weights import row_weights
+from refit.metrics import Metric
+from refit.problems import kind_of, problem_of
 from refit.problems.contract import HALF, Problem
 from refit.runtime.context import Progress, silent
 from refit.schemas.artifact import Part
@@ -82,6 +84,7 @@ class Spec:
     quantile: float | None = None  # regression: predict this quantile (`refit.learners.quantiles`) instead of the mean
     options: Mapping[str, object] = field(default_factory=dict)  # of the kind of problem (`train.problem`)
     sources: Mapping[str, str] = field(default_factory=dict)  # texts of the project's files that the options name
+    early_stopping_metric: str = ""  # chooses iterations; empty: the proper score of `metric`
 
     @property
     def coded(self) -> tuple[str, ...]:
@@ -110,6 +113,29 @@ class Spec:
     def score(self, label: Labels, predicted: Floats) -> float:
         """The learner's own metric of some predictions, at the quantile that it predicts if it predicts one."""
         return self.problem.score(self.metric, label, predicted, self.level)
+
+    @property
+    def stopping_metric(self) -> Metric:
+        """The metric of validation rows that chooses iterations.
+
+        Metrics of ranks and of classes do not see that probabilities are not extreme enough yet, and are noisy where a
+        class is rare. Unless params name a metric, a proper score decides.
+
+        >>> [Spec("it", "kind", (), metric=name).stopping_metric.name for name in ("roc_auc", "brier")]
+        ['log_loss', 'brier']
+        """
+        of = kind_of(self.task).metric
+        return of(self.early_stopping_metric or of(self.metric).proper or self.metric)
+
+    def stopping_score(self, label: Labels, predicted: Floats, weights: Floats | None = None) -> float:
+        """The `stopping_metric` of some predictions, at the quantile that the learner predicts if it predicts one.
+
+        Args:
+            weights: (classes,) of a fit whose rows count by their class; they count as much here, if the metric is a
+                function of sums. Probabilities of such a fit are meant for rows in these shares.
+        """
+        of_rows = None if weights is None else row_weights(weights, label)
+        return self.problem.score(self.stopping_metric.name, label, predicted, self.level, of_rows)
 
     @property
     def target(self) -> Problem:
@@ -240,7 +266,7 @@ def stored_spec(spec: Spec) -> dict[str, object]:
     del entries["trusted_types"], entries["source"], entries["device"], entries["start"]
     entries["categorical"] = tuple(name for name in spec.features if name in spec.categorical)
     entries["arrays"] = dict(spec.arrays)
-    for name in ("options", "sources"):
+    for name in ("options", "sources", "early_stopping_metric"):
         if not entries[name]:  # as before they existed, so that stored models keep their bytes
             del entries[name]
     return entries
@@ -267,6 +293,7 @@ def spec_from(description: ModelDescription, trusted_types: tuple[str, ...] = ()
         quantile=description.quantile,
         options=description.options,
         sources=description.sources,
+        early_stopping_metric=description.early_stopping_metric,
     )
 
 

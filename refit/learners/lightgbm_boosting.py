@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.learners.contract import Labels
+from refit.learners.class_weights import class_weights, row_weights
+from refit.learners.contract import Floats, Labels
 from refit.learners.native_boosting import DECIDED, PATIENCE, NativeBoosting
 from refit.runtime.context import Progress
 
@@ -39,7 +40,9 @@ class LightGBM(NativeBoosting):
         params = self._params(metric="None", verbosity=-1, deterministic=True, force_row_wise=True)
         params = {name: value for name, value in params.items() if name not in OURS}
         categories = np.flatnonzero(self._encoding.is_categorical).tolist()
-        data = self._library.Dataset(rows, label, weight=self._weights(label), categorical_feature=categories)
+        own = class_weights(self._arguments.get("class_weight"), label)
+        of_rows = None if own is None else row_weights(own, label)
+        data = self._library.Dataset(rows, label, weight=of_rows, categorical_feature=categories)
 
         def judge(predicted: Any, of: Any) -> tuple[str, float, bool]:
             return *self._score(predicted, of), self._higher_is_better
@@ -54,12 +57,15 @@ class LightGBM(NativeBoosting):
         callbacks = [tell, self._library.early_stopping(PATIENCE, verbose=False)]
         return self._library.train(params, data, most, [valid], ["seen"], judge, callbacks=callbacks), scores
 
-    def _weights(self, label: Labels) -> NDArray[np.float64] | None:
-        if (wanted := self._arguments.get("class_weight")) is None:
-            return None
-        from sklearn.utils import compute_sample_weight
-
-        return np.asarray(compute_sample_weight(wanted, label), dtype=np.float64)
+    def _class_weights(self, label: Labels) -> Floats | None:
+        own = class_weights(self._arguments.get("class_weight"), label)
+        if self.spec.task != "binary":
+            return own
+        zeros, ones = np.bincount(np.asarray(label, dtype=np.int64), minlength=2)
+        rarer = np.array([max(ones / zeros, 1.0), max(zeros / ones, 1.0)])  # as the library's `is_unbalance`
+        weights = rarer if self._arguments.get("is_unbalance") else np.ones(2)
+        weights = weights * [1.0, self._arguments.get("scale_pos_weight") or 1.0]
+        return weights if own is None else weights * own
 
     def _first(self, trained: Any, iterations: int) -> Any:
         return self._read(trained.model_to_string(num_iteration=iterations))

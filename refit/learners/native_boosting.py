@@ -33,7 +33,6 @@ from refit.learners.contract import (
 from refit.learners.encoding import Encoding
 from refit.learners.newest import newest_of
 from refit.learners.texts import DenseTexts
-from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
 
@@ -50,8 +49,8 @@ DECIDED = {
     "seed": "it is train.seed",
     "early_stopping_rounds": "the validation window chooses the number of iterations",
     "early_stopping_round": "the validation window chooses the number of iterations",
-    "eval_metric": "it is train.metric",
-    "metric": "it is train.metric",
+    "eval_metric": "it is train.early_stopping_metric",
+    "metric": "it is train.early_stopping_metric",
     "callbacks": "params hold texts and numbers alone",
     "enable_categorical": "the text features of the table are categories",
     "categorical_feature": "the text features of the table are categories",
@@ -81,6 +80,7 @@ class NativeBoosting(ABC):
         self._arguments = self._checked(where)
         self._encoding = Encoding((), {})
         self._booster: Any = None
+        self._weights: Floats | None = None  # of classes, during a fit
 
     @property
     def declaration(self) -> Declaration:
@@ -102,6 +102,7 @@ class NativeBoosting(ABC):
         rows = self._encoding.matrix(train)
         max_iterations = iterations or int(self._arguments.get("n_estimators") or ITERATIONS)
         progress(f"fitting {self.spec.name}", 0, max_iterations)
+        self._weights = self._class_weights(label)
         search = validation is not None and self._keeps_its_trees()
         seen = (self._encoding.matrix(validation[0]), validation[1]) if validation is not None and search else None
         try:
@@ -112,7 +113,7 @@ class NativeBoosting(ABC):
         if seen is None:
             self._booster = self._first(trained, max_iterations)
             return FitReport(iterations)
-        gain = metric_named(self.spec.metric).gain
+        gain = self.spec.stopping_metric.gain
         gains = [gain(value, scores[0]) for value in scores]
         best = int(np.argmax(gains)) + 1
         self._booster = self._first(trained, best)
@@ -126,10 +127,13 @@ class NativeBoosting(ABC):
         wanted = sorted({*range(1, len(scores) + 1, step), best, len(scores)})
         return tuple(
             CurvePoint(
-                n, self.spec.score(label[last], self._predicted(self._first(trained, n), rows[last])), scores[n - 1]
+                n, self._scored(label[last], self._predicted(self._first(trained, n), rows[last])), scores[n - 1]
             )
             for n in wanted
         )
+
+    def _scored(self, label: Labels, predicted: Any) -> float:
+        return self.spec.stopping_score(label, predicted, self._weights)
 
     def resume(self, *args: Any, **named: Any) -> FitReport:
         raise UserError(
@@ -220,11 +224,15 @@ class NativeBoosting(ABC):
     def _score(self, predicted: Any, of: Any) -> tuple[str, float]:
         """The validation score, as the library asks for it after each iteration; `of` holds the labels as float32."""
         labels = of.get_label().astype(np.float64 if self.spec.task == "regression" else np.int64)
-        return "score", self.spec.score(labels, predicted)
+        return "score", self._scored(labels, predicted)
 
     @property
     def _higher_is_better(self) -> bool:
-        return metric_named(self.spec.metric).higher_is_better
+        return self.spec.stopping_metric.higher_is_better
+
+    @abstractmethod
+    def _class_weights(self, label: Labels) -> Floats | None:
+        """(classes,) how much a row of each class counts in the fit; None if all count alike."""
 
     @abstractmethod
     def _argument_names(self) -> set[str]:

@@ -27,7 +27,6 @@ from refit.learners.contract import (
     describe,
 )
 from refit.learners.imports import find
-from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import ModelDescription
 from refit.storage.columns import numbers, texts
@@ -115,7 +114,7 @@ class OwnLearner:
         self._inner = copy.deepcopy(before._inner)
         takes_more = unlabelled is not None and "unlabelled" in inspect.signature(self._inner.update).parameters
         extra = {"unlabelled": self._rows(unlabelled)} if takes_more else {}
-        gain, curve, best, taken = metric_named(self.spec.metric).gain, list[CurvePoint](), self._inner, 0
+        gain, curve, best, taken = self.spec.stopping_metric.gain, list[CurvePoint](), self._inner, 0
         for step in range((1 if iterations is None else iterations) + 1):
             if step:
                 with project_files.user_errors(self.spec, "update"):
@@ -132,7 +131,7 @@ class OwnLearner:
         return FitReport(taken, tuple(curve))
 
     def _score(self, table: pa.Table, label: Labels) -> float:
-        return self.spec.score(label, self.predict(table))
+        return self.spec.stopping_score(label, self.predict(table))
 
     def predict(self, table: pa.Table) -> Floats:
         if not self._fitted:

@@ -34,7 +34,7 @@ def quantile_of(spec: Spec, level: float, *, where: str = "params.yaml: train.le
     >>> quantile_of(Spec("it", "xgboost.XGBRegressor", ("x",), task="regression"), 0.05).params
     {'objective': 'reg:quantileerror', 'quantile_alpha': 0.05}
     """
-    adapted = replace(spec, quantile=level, metric="pinball")
+    adapted = replace(spec, quantile=level, metric="pinball", early_stopping_metric="")
     if spec.kind in BY_SPEC:
         return adapted
     if spec.kind == "relative" and "kind" in spec.params:  # a quantile of changes is the change to a quantile

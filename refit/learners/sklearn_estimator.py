@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, continued, project_files, safe, sparse_rows, spill, texts
 from refit.learners.blas import one_blas_thread
+from refit.learners.class_weights import class_weights, row_weights
 from refit.learners.contract import (
     DESCRIPTION,
     CurvePoint,
@@ -32,7 +34,6 @@ from refit.learners.encoding import MAX_CATEGORIES, Encoding
 from refit.learners.imports import build
 from refit.learners.newest import newest_of
 from refit.learners.sklearn_private import prepared_in_parts, truncate
-from refit.problems import metric_named
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import EncodedLearner, ModelDescription
 
@@ -49,7 +50,6 @@ SCORING: dict[str, dict[str, str]] = {  # scikit-learn's scorers for early stopp
     "binary": {
         "roc_auc": "roc_auc",
         "average_precision": "average_precision",
-        "log_loss": "neg_log_loss",
         "brier": "neg_brier_score",
     },
     "multiclass": {},
@@ -132,6 +132,8 @@ class SklearnEstimator:
         matrix = self._encoding.matrix(train)
         row_sets = [self._encoding.matrix(validation[0]), matrix] if validation else []
         curve, best = [], -np.inf
+        weights = class_weights(getattr(before._model, "class_weight", None), label)
+        score = partial(self.spec.stopping_score, weights=weights)
         stages = continued.stages(before._model, matrix, label, steps, row_sets, VERBS[self.spec.task])
         with one_blas_thread():
             for step, (model, predicted) in enumerate(stages):
@@ -140,8 +142,8 @@ class SklearnEstimator:
                     self._model, taken = model, step
                     continue
                 p_seen, p_train = (self._shaped(each, before._model) for each in predicted)
-                curve.append(CurvePoint(step, self.spec.score(label, p_train), self.spec.score(validation[1], p_seen)))
-                if (gain := metric_named(self.spec.metric).gain(curve[-1].validation, curve[0].validation)) > best:
+                curve.append(CurvePoint(step, score(label, p_train), score(validation[1], p_seen)))
+                if (gain := self.spec.stopping_metric.gain(curve[-1].validation, curve[0].validation)) > best:
                     self._model, taken, best = model, step, gain
         return FitReport(taken, tuple(curve))
 
@@ -202,22 +204,28 @@ class SklearnEstimator:
         seen, seen_label = self._given(self._encoding.matrix(validation[0]), validation[0]), validation[1]
         if encoder is not None:
             seen = encoder.transform(seen)
+        weights = class_weights(getattr(estimator, "class_weight", None), label)
         if stops_by_itself := "n_iter_no_change" in estimator.get_params() and "scoring" in estimator.get_params():
             original = {name: estimator.get_params()[name] for name in ("scoring", "n_iter_no_change", "tol")}
+            stopping = self.spec.stopping_metric.name
             estimator.set_params(
                 early_stopping=True,
-                scoring="loss" if self.spec.quantile else SCORING[self.spec.task].get(self.spec.metric, "loss"),
+                scoring="loss" if self.spec.quantile else SCORING[self.spec.task].get(stopping, "loss"),
                 n_iter_no_change=PATIENCE,
                 tol=0,
             )
             trained_class = np.isin(seen_label, label) if self.spec.classes else np.full(len(seen_label), True)
+            seen_part = {"X_val": seen[trained_class], "y_val": seen_label[trained_class]}
+            if weights is not None:
+                seen_part["sample_weight_val"] = row_weights(weights, seen_part["y_val"])
             with prepared_in_parts(estimator, rows):
-                estimator.fit(rows, label, X_val=seen[trained_class], y_val=seen_label[trained_class])
+                estimator.fit(rows, label, **seen_part)
             estimator.set_params(early_stopping=False, **original)
         else:
             estimator.fit(rows, label)
         recent = newest_of(train, len(seen_label))
-        curve, best = self._iteration_curve(estimator, (rows[recent], label[recent]), (seen, seen_label))
+        score = partial(self.spec.stopping_score, weights=weights)
+        curve, best = self._iteration_curve(estimator, (rows[recent], label[recent]), (seen, seen_label), score)
         estimator.set_params(**{_iterations_argument(estimator): best})
         if stops_by_itself:
             truncate(estimator, best)
@@ -226,18 +234,22 @@ class SklearnEstimator:
         return FitReport(best, curve)
 
     def _iteration_curve(
-        self, estimator: Any, training: tuple[Any, Labels], validation: tuple[Any, Labels]
+        self,
+        estimator: Any,
+        training: tuple[Any, Labels],
+        validation: tuple[Any, Labels],
+        score: Callable[[Labels, Floats], float],
     ) -> tuple[tuple[CurvePoint, ...], int]:
         """Scores after every few iterations, and the first iteration with the best validation score."""
         (rows, label), (seen, seen_label) = training, validation
-        metric, staged_predict = self.spec.metric, getattr(estimator, f"staged_{VERBS[self.spec.task]}")
-        on_validation = [self.spec.score(seen_label, self._shaped(p, estimator)) for p in staged_predict(seen)]
-        gains = [metric_named(metric).gain(value, on_validation[0]) for value in on_validation]
+        gain, staged_predict = self.spec.stopping_metric.gain, getattr(estimator, f"staged_{VERBS[self.spec.task]}")
+        on_validation = [score(seen_label, self._shaped(p, estimator)) for p in staged_predict(seen)]
+        gains = [gain(value, on_validation[0]) for value in on_validation]
         best = int(np.argmax(gains)) + 1
         step = max(1, len(on_validation) // CURVE_POINTS)
         wanted = sorted({*range(1, len(on_validation) + 1, step), best, len(on_validation)})
         staged = enumerate(staged_predict(rows), start=1)
-        on_training = {n: self.spec.score(label, self._shaped(p, estimator)) for n, p in staged if n in wanted}
+        on_training = {n: score(label, self._shaped(p, estimator)) for n, p in staged if n in wanted}
         return tuple(CurvePoint(n, on_training[n], on_validation[n - 1]) for n in wanted), best
 
     def predict(self, table: pa.Table) -> Floats:

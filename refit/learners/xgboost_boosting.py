@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.learners.contract import Labels
+from refit.learners.contract import Floats, Labels
 from refit.learners.native_boosting import DECIDED, PATIENCE, NativeBoosting
 from refit.runtime.context import Progress
 
@@ -29,6 +29,10 @@ class XGBoost(NativeBoosting):
     def _argument_names(self) -> set[str]:
         elsewhere = {*DECIDED, "importance_type", "verbosity"}
         return {*self._library.XGBClassifier().get_params(), "quantile_alpha"} - elsewhere
+
+    def _class_weights(self, label: Labels) -> Floats | None:
+        of_ones = self._arguments.get("scale_pos_weight")
+        return np.array([1.0, of_ones]) if of_ones and self.spec.task == "binary" else None
 
     def _keeps_its_trees(self) -> bool:
         return self._arguments.get("booster") in (None, "gbtree")

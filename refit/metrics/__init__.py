@@ -29,6 +29,7 @@ class Metric:
     by_label: bool = False  # it judges by labels, in a problem that may have none
     in_label_units: bool = False  # then no default margin fits every project
     percent: bool = False  # shown in percent; files hold the share
+    proper: str = ""  # the proper score of the same predictions, which iterations are chosen by; empty: itself
 
     @property
     def sign(self) -> float:

@@ -47,11 +47,12 @@ class OfSums:
     columns: Callable[[Labels, Floats, float], Columns]
     combine: Callable[[Floats], Any]  # (columns, ...) sums to (...) values
 
-    def value(self, labels: Labels, predicted: Floats, threshold: float) -> float:
-        """The metric on all rows; nan or infinite if it is undefined."""
+    def value(self, labels: Labels, predicted: Floats, threshold: float, weights: Floats | None = None) -> float:
+        """The metric on all rows, each counted as often as its weight; nan or infinite if it is undefined."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            sums = np.array([np.sum(column) for column in self.columns(labels, predicted, threshold)], dtype=np.float64)
-            return float(self.combine(sums))
+            columns = self.columns(labels, predicted, threshold)
+            weighted = columns if weights is None else [column * weights for column in columns]
+            return float(self.combine(np.array([np.sum(column) for column in weighted], dtype=np.float64)))
 
     def left_out(self, labels: Labels, predicted: Floats, threshold: float, clusters: Clusters) -> LeftOut:
         """The metric on all rows, and without each cluster."""

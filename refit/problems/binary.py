@@ -47,12 +47,12 @@ class Binary(Problem):
     dtype: ClassVar[Any] = "int64"
     demand: ClassVar[str] = "no probability (NaN or outside 0 to 1)"
     metrics: ClassVar[tuple[Metric, ...]] = (
-        Metric("roc_auc", "ROC AUC", True, SHARE),
-        Metric("average_precision", "average precision", True, SHARE),
+        Metric("roc_auc", "ROC AUC", True, SHARE, proper="log_loss"),
+        Metric("average_precision", "average precision", True, SHARE, proper="log_loss"),
         Metric("log_loss", "log loss", False, LOSS),
         Metric("brier", "Brier score", False, SHARE),
         Metric("accuracy", "accuracy", True, SHARE, comparable=False),
-        Metric("accuracy_at_half", "accuracy at .5", True, SHARE),
+        Metric("accuracy_at_half", "accuracy at .5", True, SHARE, proper="log_loss"),
         Metric("balanced_accuracy", "balanced accuracy", True, SHARE, comparable=False),
         Metric("f1", "F1", True, SHARE, comparable=False),
         Metric("mcc", "Matthews correlation", True, CORRELATION, comparable=False),

@@ -302,7 +302,14 @@ class Problem(ABC):
         every = (*cls.metrics, *LIMITS)
         return tuple(each.name for each in every if each.higher_is_better == higher_is_better)
 
-    def score(self, metric: str, label: ArrayLike, predicted: ArrayLike, threshold: float = HALF) -> float:
+    def score(
+        self,
+        metric: str,
+        label: ArrayLike,
+        predicted: ArrayLike,
+        threshold: float = HALF,
+        weights: Floats | None = None,
+    ) -> float:
         """Compute one metric; NaN or infinite if it is undefined, such as the ROC AUC of one class only.
 
         Args:
@@ -310,16 +317,20 @@ class Problem(ABC):
             predicted: (rows,) probabilities of 1, (rows, classes) probabilities, or (rows,) numbers.
             threshold: probability from which a row is predicted as 1, in a binary problem; for `pinball` the
                 quantile's level.
+            weights: (rows,) how often each row counts; a metric of ranks takes all rows as equal.
 
         Raises:
             RefitError: no rows, unequal lengths, or a prediction that is not finite.
             ValueError: the problem has no such metric.
         """
-        from refit.metrics.formulas import checked
+        from refit.metrics.formulas import OfSums, checked
 
         self.metric(metric)
         y, p = checked(label, predicted)
-        return self.formula(metric).value(y, p, threshold)
+        formula = self.formula(metric)
+        if weights is not None and isinstance(formula, OfSums):
+            return formula.value(y, p, threshold, weights)
+        return formula.value(y, p, threshold)
 
     def scores(self, label: ArrayLike, predicted: ArrayLike, threshold: float = HALF) -> dict[str, float]:
         """Compute every metric of the problem.

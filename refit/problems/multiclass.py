@@ -45,11 +45,11 @@ class Multiclass(Problem):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("log_loss", "log loss", False, LOSS),
         Metric("brier", "Brier score", False, (0.0, 2.0)),
-        Metric("accuracy", "accuracy", True, SHARE),
-        Metric("balanced_accuracy", "balanced accuracy", True, SHARE),
-        Metric("f1_macro", "macro F1", True, SHARE),
-        Metric("mcc", "Matthews correlation", True, CORRELATION),
-        Metric("roc_auc_ovr", "mean ROC AUC of each class", True, SHARE),
+        Metric("accuracy", "accuracy", True, SHARE, proper="log_loss"),
+        Metric("balanced_accuracy", "balanced accuracy", True, SHARE, proper="log_loss"),
+        Metric("f1_macro", "macro F1", True, SHARE, proper="log_loss"),
+        Metric("mcc", "Matthews correlation", True, CORRELATION, proper="log_loss"),
+        Metric("roc_auc_ovr", "mean ROC AUC of each class", True, SHARE, proper="log_loss"),
         Metric("calibration_error", "calibration error", False, SHARE, comparable=False),
     )
     default_metric: ClassVar[str] = "log_loss"

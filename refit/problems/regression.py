@@ -54,9 +54,9 @@ class Regression(Problem):
         Metric("mae", "mean absolute error", False, LOSS, in_label_units=True),
         Metric("rmse", "root mean squared error", False, LOSS, in_label_units=True),
         Metric("mape", "mean absolute error as a share of the label", False, LOSS, percent=True),
-        Metric("smape", "symmetric error share", False, (0.0, 2.0), percent=True),
+        Metric("smape", "symmetric error share", False, (0.0, 2.0), percent=True, proper="mae"),
         Metric("pinball", "pinball loss of the median", False, LOSS, in_label_units=True),
-        Metric("r2", "R²", True, (-math.inf, 1.0)),
+        Metric("r2", "R²", True, (-math.inf, 1.0), proper="rmse"),
     )
     default_metric: ClassVar[str] = "mae"
 

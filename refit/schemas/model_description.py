@@ -41,6 +41,7 @@ class ModelDescription(Artifact):
     quantile: float | None = None
     options: Mapping[str, object] = omitted({})  # of the kind of problem
     sources: Mapping[str, str] = omitted({})  # texts of the project's files that these options name
+    early_stopping_metric: str = omitted("")  # empty: the proper score of `metric`
     threshold: float
     calibration: StoredCalibration | None = omitted(None)
     intervals: StoredIntervals | None = omitted(None)

@@ -101,6 +101,7 @@ class LearnerReport(FitCost):
     folds: tuple[Scores, ...]  # validation scores of each fold; empty if there is one
     iterations: int | None
     curve: tuple[IterationScores, ...]
+    curve_metric: str = omitted("")  # of `curve`; empty: that of the training
     size_curve: tuple[SizeScores, ...]
     warnings: tuple[str, ...]
     not_chosen: str | None  # why it cannot be the candidate

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from refit import learners
 from refit.config import GateParams
-from refit.config.section import free
 from refit.errors import RefitError, UserError
 from refit.evaluation import curves, holdout, opponents, prediction_cost, prequential
 from refit.evaluation.details import measures_of
@@ -30,7 +29,7 @@ from refit.learners import Learner, judged_by
 from refit.models import incumbent, run_logging
 from refit.models.feature_models import stored_with
 from refit.problems import problem_of
-from refit.problems.contract import HALF, Problem, aligned, as_column
+from refit.problems.contract import HALF, Problem, aligned
 from refit.reports.model_card import charts, image_charts, model_card
 from refit.runtime import run_file
 from refit.runtime.context import Context
@@ -48,7 +47,7 @@ from refit.schemas.incumbent import Incumbent
 from refit.schemas.measured import Measured
 from refit.schemas.training import Training
 from tasks import featurize
-from tasks.evaluate import behavioural_tests, candidate_intervals, naive_opponents
+from tasks.evaluate import behavioural_tests, candidate_intervals, naive_opponents, predictions_file
 from tasks.evaluate.explanation import explained
 from tasks.evaluate.importance import groups_of, permutation_importance
 from tasks.evaluate.metrics_file import flat_metrics
@@ -369,7 +368,8 @@ def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Sco
     """Write everything under `reports/`; the decision last, so that it never lies next to another run's numbers."""
     context.progress("plots and report")
     context.path(artifacts.DECISION).unlink(missing_ok=True)
-    _write_predictions(context.path(artifacts.JUDGED_ROWS), given, test, scored)
+    classes = given.learner.spec.classes
+    predictions_file.write(context.path(artifacts.JUDGED_ROWS), given.features.key, classes, test, scored)
     recorded = PredictedRows(sha256=artifacts.sha256(context.path(artifacts.JUDGED_ROWS)), rows=test.rows)
     evaluation = evaluation.model_copy(update={"predictions": recorded})
     pictures = image_charts.charts(test, scored.p["candidate"], given.learner.spec)
@@ -378,22 +378,3 @@ def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Sco
     evaluation.write(context.path(artifacts.EVALUATION))
     model_card.write(context, evaluation, given.features, given.training, drawn)
     evaluation.decision.write(context.path(artifacts.DECISION))
-
-
-def _write_predictions(path: Path, given: EvaluationInputs, test: Holdout, scored: Scored) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    p = {role: test.problem.reported(judged) for role, judged in scored.p.items()}
-    columns = {
-        free(given.features.key, artifacts.JUDGED): test.table.column(given.features.key),
-        "event_time": test.table.column("event_time"),
-        "label": test.table.column("label"),
-        "candidate": as_column(aligned(p["candidate"], test.problem.classes, given.learner.spec.classes)),
-        "baseline": as_column(p["baseline"]),
-        "champion": as_column(p["champion"]) if "champion" in p else pa.nulls(test.rows, pa.float64()),
-    }
-    if scored.bands:
-        columns |= {"low": scored.bands.reported[:, 0], "high": scored.bands.reported[:, 1]}
-    with artifacts.atomic(path) as scratch:
-        pq.write_table(pa.table(columns), scratch, compression="zstd", write_page_checksum=True)

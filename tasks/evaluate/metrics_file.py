@@ -20,6 +20,8 @@ def flat_metrics(evaluation: Evaluation) -> dict[str, float | int | bool | None]
         **dict(interval_coverage.flat(evaluation.detail("intervals", IntervalReport))),
         **dict(prequential.flat(evaluation.prequential)),
         **{f"gain_over_{other}": gains[metric].value for other, gains in evaluation.gains.items()},
+        **{f"opponent_{each.name}_{metric}": each.score.value for each in evaluation.opponents},
+        **{f"gain_over_opponent_{each.name}": each.gain.value for each in evaluation.opponents},
         **({} if reduction is None else {"error_reduction": reduction.value}),
         "test_rows": evaluation.test.rows,
         "promote": evaluation.decision.promote,

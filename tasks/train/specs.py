@@ -43,6 +43,7 @@ def specs_of(params: Params, features: FeatureColumns, project: Path, start: Sta
                 categorical=frozenset(columns.categorical),
                 seed=params.train.seed,
                 metric=params.train.metric,
+                early_stopping_metric=params.train.early_stopping_metric or "",
                 trusted_types=params.registry.trusted_types,
                 task=params.task,
                 classes=features.classes,

@@ -264,6 +264,7 @@ def trial_report(
             IterationScores(iteration=point.iteration, training=point.training, validation=point.validation)
             for point in report.curve
         ),
+        curve_metric="" if spec.stopping_metric.name == metric else spec.stopping_metric.name,
         size_curve=trial.size_curve,
         warnings=tuple(report.warnings),
         not_chosen=trial.not_chosen,

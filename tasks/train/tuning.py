@@ -26,8 +26,9 @@ from refit.config.train import Arguments, TuningParams, flat, placed
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest
 from refit.learners import Spec
-from refit.learners.contract import CurvePoint, stored_spec
+from refit.learners.contract import CurvePoint, FitReport, stored_spec
 from refit.learners.networks.surroundings import FitAbandoned, curves_judged_by
+from refit.problems import kind_of
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
 from refit.schemas.training import TrialReport, TuningReport
@@ -89,7 +90,7 @@ def tune(
             else:
                 results = _try_all(spec, wanted, search, development, before, processes)
             for trial, result in zip(trials, results, strict=True):
-                _tell(study, trial, result)
+                _tell(study, trial, result, _direction(spec))
             record.add_trials(study.get_trials(deepcopy=False)[max(start, len(stored)) : start + size])
             done += results
     return _chosen(spec, study, [result.report for result in done], round(time.monotonic() - began, 3))
@@ -219,7 +220,7 @@ def _try(
     values: list[float] = []
     state: Literal["complete", "pruned", "failed"] = "complete"
     problem = ""
-    epochs = _Epochs(trial, values, most_epochs(search.space))
+    epochs = _Epochs(trial, spec, most_epochs(search.space))
     by_epoch = search.tuning.prune_after == "epoch"
     began = time.monotonic()
     for number, fold in enumerate(development.folds):
@@ -233,6 +234,7 @@ def _try(
             state, problem = "failed", str(error)
             break
         fits.append(fit)
+        epochs.end_fold(fit.report)
         values.append(spec.problem.score(spec.metric, label[fold.scored], fit.predicted))
         if not np.isfinite(values[-1]):
             state, problem = "failed", f"its {spec.metric} is {values[-1]} in fold {number + 1}"
@@ -260,12 +262,16 @@ def _try(
 
 @dataclass
 class _Epochs:
-    """The scores of a trial after the epochs of its folds, compared with those of other trials."""
+    """The scores of a trial after the epochs of its folds, compared with those of other trials.
+
+    They are of the metric that chooses epochs, which may be better where that of the study is worse.
+    """
 
     trial: optuna.Trial
-    folds: Sequence[float]  # scores of the complete ones
+    spec: Spec
     most: int  # epochs of a fit that the search space allows, so that a step is the same epoch in each trial
     scores: dict[int, float] = field(default_factory=dict)  # by step; means with those of the complete folds
+    folds: list[float] = field(default_factory=list)  # the best scores of these
 
     def judge(self, curve: Sequence[CurvePoint], epochs: int) -> None:
         """Report the new points of a curve to the pruner; of several fits in a fold, those of the first.
@@ -277,15 +283,25 @@ class _Epochs:
             step = len(self.folds) * max(self.most, epochs) + point.iteration
             if step not in self.scores:
                 self.scores[step] = float(np.mean([*self.folds, point.validation]))
-                self.trial.report(self.scores[step], step)
+                self.trial.report(_direction(self.spec) * self.scores[step], step)
                 if self.trial.should_prune():
                     raise FitAbandoned
 
+    def end_fold(self, report: FitReport) -> None:
+        """Take note of a fit's best score."""
+        self.folds.extend(point.validation for point in report.curve if point.iteration == report.iterations)
 
-def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult) -> None:
+
+def _direction(spec: Spec) -> float:
+    """1 if the metric that chooses epochs is better where that of the study is; else -1."""
+    return spec.stopping_metric.sign * kind_of(spec.task).metric(spec.metric).sign
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult, direction: float) -> None:
     from optuna.trial import TrialState
 
-    for number, value in result.report.epochs or enumerate(result.report.steps):
+    by_epoch = [(number, direction * value) for number, value in result.report.epochs]
+    for number, value in by_epoch or enumerate(result.report.steps):
         trial.report(value, number)
     trial.set_user_attr("refit", result.report.to_json())
     for key, note in result.rungs.items():

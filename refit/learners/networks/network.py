@@ -38,7 +38,7 @@ from refit.learners.networks.determinism import deterministic, threads
 from refit.learners.networks.devices import memory_errors, training_device
 from refit.learners.networks.inputs import Inputs, InputShapes, Preparation
 from refit.learners.networks.loop import Task, train
-from refit.learners.networks.losses import LINKS, loss_of
+from refit.learners.networks.losses import LINKS, class_weights, loss_of
 from refit.learners.networks.lr_find import range_test
 from refit.learners.networks.params import ArchitectureParams, checked
 from refit.learners.networks.prepared import TWIN_ROWS, FitInput, PreparedLearner, predict_alike
@@ -115,8 +115,10 @@ class Network(PreparedLearner):
                 self._task(label, epochs, device, trained),
                 score=None
                 if unseen is None
-                else scoring(self.spec, self._predictions, (rows.take(recent), label[recent]), unseen),
-                best=partial(best_epoch, self.spec.metric),
+                else scoring(
+                    self.spec, self._predictions, (rows.take(recent), label[recent]), unseen, self._weights(label)
+                ),
+                best=partial(best_epoch, self.spec.stopping_metric),
                 on_epoch=surroundings.get().on_epoch,
                 judge=surroundings.get().judge,
                 progress=fit.progress,
@@ -133,7 +135,7 @@ class Network(PreparedLearner):
                 curve = train(trained, rows, target, task, checkpoint, group)
             self._after_training(network)
         self._network = network
-        best = best_epoch(self.spec.metric, curve) or iterations or self.params.epochs
+        best = best_epoch(self.spec.stopping_metric, curve) or iterations or self.params.epochs
         return FitReport(best, curve, regularisers=self.params.regularisers())
 
     def take_part(self, rows: Inputs, group: Group) -> None:
@@ -209,6 +211,11 @@ class Network(PreparedLearner):
         frozen = frozen_weights(network, self.params.frozen_parts, head, self._where)
         task = Task(self.spec.name, self.params, loss, epochs, self.spec.seed, device, scaling)
         return replace(task, head=head, frozen=frozen)
+
+    def _weights(self, label: Labels) -> Floats | None:
+        """(classes,) how much a row of each class counts in the loss; None if all count alike."""
+        weights = class_weights(self.params, self.spec, label, self._where)
+        return None if weights is None else weights.double().numpy()
 
     def _head_in(self, network: nn.Module) -> frozenset[str]:
         """The weights that learn at `head_learning_rate`."""

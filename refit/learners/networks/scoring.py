@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from torch import nn
@@ -10,15 +11,14 @@ from torch import nn
 from refit.errors import UserError
 from refit.learners.contract import CurvePoint, Floats, Labels, Spec
 from refit.learners.networks.inputs import Inputs
-from refit.problems import metric_named
+from refit.metrics import Metric
 
 __all__ = ["best_epoch", "finite", "scoring"]
 
 
-def best_epoch(metric: str, curve: Sequence[CurvePoint]) -> int:
+def best_epoch(metric: Metric, curve: Sequence[CurvePoint]) -> int:
     """The first epoch with the best validation score; 0 without a curve."""
-    gain = metric_named(metric).gain
-    return max(curve, key=lambda each: (gain(each.validation, 0.0), -each.iteration)).iteration if curve else 0
+    return max(curve, key=lambda each: (metric.gain(each.validation, 0.0), -each.iteration)).iteration if curve else 0
 
 
 def scoring(
@@ -26,11 +26,13 @@ def scoring(
     predictions: Callable[[nn.Module, Inputs], Floats],
     training: tuple[Inputs, Labels],
     unseen: tuple[Inputs, Labels],
+    weights: Floats | None = None,
 ) -> Callable[[nn.Module, int], CurvePoint]:
-    """Scores a network on some training rows, and on the validation rows."""
+    """Scores a network on some training rows, and on the validation rows; `weights` are those of the classes."""
+    scored = partial(spec.stopping_score, weights=weights)
 
     def score(network: nn.Module, epoch: int) -> CurvePoint:
-        return CurvePoint(epoch, *(spec.score(label, predictions(network, rows)) for rows, label in (training, unseen)))
+        return CurvePoint(epoch, *(scored(label, predictions(network, rows)) for rows, label in (training, unseen)))
 
     return score
 

@@ -105,13 +105,16 @@ def _shares(axes: Any, importance: Mapping[str, float]) -> None:
 def learning_curves(evaluation: Evaluation) -> Any:
     curves = {each.name: by_iteration(each) for each in evaluation.learners}
     chosen = {each.name: each.iterations for each in evaluation.learners}
-    return _learning(evaluation, curves, chosen, "How the learners learn", "iterations")
+    measured = next(
+        (each.curve_metric for each in evaluation.learners if each.curve_metric), evaluation.learning_metric
+    )
+    return _learning(curves, chosen, "How the learners learn", "iterations", measured)
 
 
 @chart("learners", "Training and validation rows by the number of training rows.")
 def learning_by_rows(evaluation: Evaluation) -> Any:
     curves = {each.name: by_size(each) for each in evaluation.learners}
-    return _learning(evaluation, curves, {}, "Would more data help?", "training rows")
+    return _learning(curves, {}, "Would more data help?", "training rows", evaluation.learning_metric)
 
 
 def by_iteration(learner: LearnerReport) -> Curve:
@@ -125,7 +128,7 @@ def by_size(learner: LearnerReport) -> Curve:
 
 
 def _learning(
-    evaluation: Evaluation, by_learner: Mapping[str, Curve], marked: Mapping[str, int | None], title: str, label: str
+    by_learner: Mapping[str, Curve], marked: Mapping[str, int | None], title: str, label: str, metric: str
 ) -> Any:
     curves = {name: curve for name, curve in by_learner.items() if len(curve) > 1}
     if not curves:
@@ -144,7 +147,7 @@ def _learning(
         ax.set(title=short_name(name, 30), xlabel=label)
         ax.locator_params(axis="x", nbins=4)
     for ax in axes[:, 0]:
-        ax.set_ylabel(metric_named(evaluation.learning_metric).words)
+        ax.set_ylabel(metric_named(metric).words)
     for ax in list(axes.flat)[len(curves) :]:
         ax.axis("off")
     figure.legend(*axes.flat[0].get_legend_handles_labels(), loc="outside lower left", ncols=2)

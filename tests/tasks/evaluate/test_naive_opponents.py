@@ -23,8 +23,10 @@ from refit.files import artifacts
 from refit.gate.comparison import Sample
 from refit.gate.promotion import decide
 from refit.metrics.clusters import Clusters
+from refit.models.run_content import of_evaluation
 from refit.problems import problem_of
 from refit.schemas.incumbent import Incumbent, TrainedModel
+from refit.schemas.training import Training
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -43,6 +45,20 @@ def test_each_opponent_is_reported_and_the_gate_compares_with_the_best_on_valida
     assert compared["estimate"] == pytest.approx(single["gain"]["value"])
     assert compared["must_exceed"] == -0.005
     assert single["words"] in small_project.path(artifacts.MODEL_CARD).read_text()
+
+
+def test_predictions_and_metrics_of_each_opponent_are_written_for_mlflow_and_for_whoever_looks_closer(
+    evaluated: Evaluate, small_project: Any
+) -> None:
+    for each in evaluated()["opponents"]:
+        rows = pq.read_table(small_project.path(artifacts.JUDGED_ROWS), columns=["label", f"opponent_{each['name']}"])
+        assert problem_of("binary").score("roc_auc", *(column.to_numpy() for column in rows.columns)) == pytest.approx(
+            each["score"]["value"]
+        )
+        logged = of_evaluation(small_project.context, Training.read(small_project.path(artifacts.TRAINING))).metrics
+        shown = {name: value for name, value, _ in logged}
+        assert shown[f"test/opponent_{each['name']}_roc_auc"] == each["score"]["value"]
+        assert shown[f"test/gain_over_opponent_{each['name']}"] == each["gain"]["value"]
 
 
 def test_a_candidate_that_does_worse_than_a_single_feature_is_refused(evaluated: Evaluate, small_project: Any) -> None:

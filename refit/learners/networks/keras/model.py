@@ -42,7 +42,6 @@ from refit.learners.networks.prepared import TWIN_ROWS, FitInput, PreparedLearne
 from refit.learners.networks.surroundings import EpochReport, surroundings
 from refit.learners.newest import newest_of
 from refit.learners.texts import DenseTexts
-from refit.problems import metric_named
 from refit.runtime.context import Progress
 from refit.schemas.model_description import EncodedLearner, ModelDescription
 
@@ -101,7 +100,7 @@ class KerasModel(PreparedLearner):
             parts = ((rows.take(recent), label[recent]), (self._prepared.inputs(validation[0]), validation[1]))
 
             def score(model: Any, epoch: int) -> CurvePoint:
-                scores = (self.spec.score(given, self._predictions(model, inputs)) for inputs, given in parts)
+                scores = (self.spec.stopping_score(given, self._predictions(model, inputs)) for inputs, given in parts)
                 return CurvePoint(epoch, *scores)
 
         with self._training():
@@ -156,7 +155,7 @@ class KerasModel(PreparedLearner):
         self, model: Any, rows: Inputs, label: Labels, epochs: int, score: Scorer | None, progress: Progress
     ) -> tuple[tuple[CurvePoint, ...], int]:
         """Train a model in place; returns its scores after each epoch, and the number of its epochs."""
-        around, gain = surroundings.get(), metric_named(self.spec.metric).gain
+        around, gain = surroundings.get(), self.spec.stopping_metric.gain
         with self._failures("training"):
             epoch_of = self._epochs(model, rows, label, epochs, progress)
         curve, best, best_weights = list[CurvePoint](), epochs, None

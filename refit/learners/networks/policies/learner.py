@@ -30,7 +30,6 @@ from refit.learners.contract import (
 from refit.learners.networks.policies.network import PolicyForm, PolicyNetwork
 from refit.learners.networks.policies.params import settings_of
 from refit.learners.networks.surroundings import EpochReport, surroundings
-from refit.problems import metric_named
 from refit.problems.episodes import Act, Episode, open_environment
 from refit.runtime.context import Progress, silent
 from refit.schemas.artifact import Part
@@ -112,7 +111,7 @@ class Policy:
         from refit.learners.networks.policies.state import CheckHistory
         from refit.learners.networks.policies.training import Start, TrainingControl, require_actions, trained
 
-        own, gain = self._settings.own, metric_named(self.spec.metric).gain
+        own, gain = self._settings.own, self.spec.stopping_metric.gain
         history, around, started = CheckHistory(), surroundings.get(), time.monotonic()
         with open_environment(self.spec.problem) as environment:
             episodes = environment.episodes(train.select(list(self.spec.features)))
@@ -122,7 +121,7 @@ class Policy:
 
             def score(network: PolicyNetwork, played: list[Episode]) -> float:
                 earned = environment.returns(played, network.agent)
-                return self.spec.score(np.zeros(len(played), dtype=np.int64), earned)
+                return self.spec.stopping_score(np.zeros(len(played), dtype=np.int64), earned)
 
             def check(network: PolicyNetwork, steps: int) -> bool:
                 nonlocal started
@@ -140,7 +139,9 @@ class Policy:
 
             def show(steps: int) -> None:
                 score = (
-                    f", {self.spec.metric} {history.curve[-1].validation:.4g} on validation" if history.curve else ""
+                    f", {self.spec.stopping_metric.name} {history.curve[-1].validation:.4g} on validation"
+                    if history.curve
+                    else ""
                 )
                 progress(f"training {self.spec.name}, steps{score}", steps, own.steps)
 
