@@ -1,14 +1,14 @@
 """Compiles definitions to DuckDB SQL; the same definition always gives the same text.
 
-Aggregates over any window cost two ASOF joins on running totals: the total known at the prediction minus the total
-known when the window began. Totals are integers (values scaled by a power of ten), so that differences are exact, a
-variance is never negative and the order of rows does not matter. Rows that became known at the same instant are peers:
-a total contains all of them or none.
+Aggregates over any window cost two look-ups of running totals: the total known at the prediction minus the total known
+when the window began. Totals are integers (values scaled by a power of ten), so that differences are exact, a variance
+is never negative and the order of rows does not matter. Rows that became known at the same instant are peers: a total
+contains all of them or none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from feature_store import clocks
@@ -91,7 +91,7 @@ def reach_sql(view: FeatureView, spine: str, zone: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class Term:
-    """A quantity with running totals: its count `<x>_n`, sum `<x>_s` and sum of squares `<x>_q`."""
+    """A quantity of which there are running totals."""
 
     x: str
     value: str  # SQL of an integer, or of any value if only its count is needed
@@ -103,17 +103,13 @@ class Term:
     def cell(self) -> str:
         return own(self.x)
 
-    def total(self, part: str) -> str:
-        return own(f"{self.x}_{part}")
+    @property
+    def parts(self) -> str:
+        """The totals: `n` is the count of values, `s` their sum, `q` the sum of their squares."""
+        return "n" + "s" * self.sums + "q" * self.squares
 
-    def totals(self) -> list[str]:
-        sum_type = "bigint" if self.scale == 0 else "hugeint"  # unscaled values sort at half the width
-        columns = [f"count({self.cell}) over known as {self.total('n')}"]
-        if self.sums:
-            columns.append(f"(sum({self.cell}) over known)::{sum_type} as {self.total('s')}")
-        if self.squares:
-            columns.append(f"sum({self.cell}::hugeint * {self.cell}) over known as {self.total('q')}")
-        return columns
+    def total(self, part: str, window: str) -> str:
+        return own(f"{self.x}_{part}_{window}")
 
 
 def _scale(feature: Aggregate) -> int:
@@ -160,118 +156,82 @@ def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str]
     return f"select {cells} from {source} where {' and '.join(conditions)}"
 
 
-def view_sql(
-    view: FeatureView,
-    spine: str,
-    source: str,
-    as_of: str,
-    *,
-    numbered: bool,
-    zone: str | None = None,
-    versions: bool = False,
-) -> str:
-    """Select all aggregates and ages for the spine's rows that have the entity, and `KNOWN_AT` for `latest_sql`.
+def events_sql(view: FeatureView, entities: str, source: str, as_of: str, *, versions: bool = False) -> str:
+    """Select the visible rows of some entities: `ENTITY`, `KNOWN_AT`, and the integers of each term.
 
-    With `numbered`, entities are joined by a number, because texts are slow to sort. With a `zone`, SQL over the spine,
-    windows of days and weeks follow its calendar. Of a source of `versions` only aggregates are selected.
+    A version counts in a window from when it was known until a newer one was, or until the window has left the row
+    behind. So it adds to the totals of those known, and later, once, to the totals of those that have ended; a source
+    of `versions` has the time of that for each window, named by the window.
     """
-    keys = [ENTITY] if numbered else [quote(name) for name in view.entity]
-    windows = _windows(view)
-    joins = [_asof(keys, "now", "spine.prediction_time")]
-    for window in windows:
-        table, time = "totals", ago("spine.prediction_time", window, zone)
-        if versions:
-            table, time = quote(f"ended_{window}"), "spine.prediction_time"
-        joins.append(_asof(keys, f"before_{window}", time, table))
+    cells = [f"({term.value})::bigint as {term.cell}" for term in terms(view).values()]
+    visible = known_sql(view, source, as_of, cells, versions=versions)
+    times = [f"{SINCE if versions else 'available_at'}::timestamp as {KNOWN_AT}"]
+    if versions:
+        times += [
+            f"greatest({SINCE}, least({UNTIL}, available_at + {interval(window)}))::timestamp as {own(window)}"
+            for window in windows_of(view)
+        ]
+    listed = commas([ENTITY, *times, *(term.cell for term in terms(view).values())])
+    return f"select {listed} from ({visible}) join {entities} using ({commas(map(quote, view.entity))})"
+
+
+def moments_sql(view: FeatureView, spine: str, zone: str | None) -> str:
+    """Select the prediction times (`KNOWN_AT`), and when each window began, named by the window, in the spine's order.
+
+    With a `zone`, SQL over the spine, windows of days and weeks follow its calendar.
+    """
+    times = {KNOWN_AT: "spine.prediction_time"}
+    times |= {own(window): ago("spine.prediction_time", window, zone) for window in windows_of(view)}
+    return f"select {commas(f'({time})::timestamp as {name}' for name, time in times.items())} from {spine} as spine"
+
+
+def view_sql(view: FeatureView, spine: str, totals: str, *, versions: bool = False) -> str:
+    """Select all aggregates and ages for the spine's rows, and `KNOWN_AT` for `latest_sql`.
+
+    Of a source of `versions` only aggregates are selected.
+
+    Args:
+        totals: a relation in the spine's order: the row's number `N`, the time `KNOWN_AT` of the newest row that was
+            known, and what each total grew by in each window.
+    """
     columns, needed = [f"spine.{N}"], terms(view)
     if not versions and any(isinstance(feature, Latest) for feature in view.features):
         columns += [f"spine.{quote(name)}" for name in view.entity]
-        columns += ["spine.prediction_time", f"now.available_at as {KNOWN_AT}"]
+        columns += ["spine.prediction_time", f"totals.{KNOWN_AT}"]
     for feature in view.features:
         if isinstance(feature, Aggregate):
             term = needed[_value(feature)]
             for name, window in feature.columns().items():
                 columns.append(f"{_aggregate(feature, term, window)} as {quote(name)}")
         elif isinstance(feature, Age) and not versions:
-            hours = "epoch(spine.prediction_time - now.available_at) / 3600"
-            columns.append(f"{fresh(view, feature, 'now.available_at', hours)} as {quote(feature.name)}")
-    tables = _tables(view, spine, source, as_of, keys, numbered=numbered, zone=zone, versions=versions)
-    return f"with {tables} select {commas(columns)} from predicted as spine {' '.join(joins)}"
+            hours = f"epoch(spine.prediction_time - totals.{KNOWN_AT}) / 3600"
+            columns.append(f"{fresh(view, feature, f'totals.{KNOWN_AT}', hours)} as {quote(feature.name)}")
+    return (
+        f"select {commas(columns)} from {spine} as spine positional join {totals} as totals where {same_row('totals')}"
+    )
 
 
-def _windows(view: FeatureView) -> list[str]:
+def same_row(other: str, row: str = "spine") -> str:
+    """A condition of a positional join; an error where the rows of the relations do not belong together."""
+    return f"if({row}.{N} = {other}.{N}, true, error('{other} is not in the order of its rows: the engine is broken'))"
+
+
+def windows_of(view: FeatureView) -> list[str]:
+    """The windows of a view's aggregates."""
     return list(dict.fromkeys(w for f in view.features if isinstance(f, Aggregate) for w in f.windows))
 
 
-def _tables(
-    view: FeatureView,
-    spine: str,
-    source: str,
-    as_of: str,
-    keys: Sequence[str],
-    *,
-    numbered: bool,
-    zone: str | None,
-    versions: bool,
-) -> str:
-    """The tables that a view joins: the rows `predicted`, and the running `totals` of the visible rows.
-
-    A version counts in a window from when it was known until a newer one was, or until the window has left the row
-    behind: so it adds to the totals of those known, and later, once, to the totals of those that have ended.
-    """
-    needed, entity = terms(view), commas(map(quote, view.entity))
-    someone = " and ".join(f"{quote(name)} is not null" for name in view.entity)
-    calendar = f", {ZONE}" if zone else ""
-    predicted = f"select {N}, {entity}, prediction_time{calendar} from {spine} where {someone}"
-    terms_of = (f"{term.value} as {term.cell}" for term in needed.values())
-    visible = known_sql(view, source, as_of, terms_of, versions=versions)
-    tables = {}
-    if numbered:
-        tables["entities"] = (
-            f"select *, row_number() over () as {ENTITY} from (select distinct {entity} from ({predicted}))"
-        )
-        predicted, visible = (f"select * from ({rows}) join entities using ({entity})" for rows in (predicted, visible))
-    if needed:
-        totals = commas(column for term in needed.values() for column in term.totals())
-        running = f"select {commas(keys)}, {{0}} as available_at, {totals} from ({{1}})"
-        running += f" window known as (partition by {commas(keys)} order by {{0}})"
-        if versions:
-            tables["versions"] = visible
-            for window in _windows(view):
-                end = f"greatest({SINCE}, least({UNTIL}, available_at + {interval(window)})) as {own('end')}"
-                ended = f"select * exclude (available_at), {end} from versions"
-                tables[quote(f"ended_{window}")] = running.format(own("end"), ended)
-            visible = running.format(SINCE, "select * exclude (available_at) from versions")
-        else:
-            order = f"partition by {commas(keys)} order by available_at"
-            visible = f"select {commas(keys)}, available_at, {totals} from ({visible}) window known as ({order})"
-    tables |= {"predicted": predicted, "totals": visible}
-    once = () if needed else ("predicted", "totals")  # without windows these are read once, but entities always twice
-    materialization = {name: "not materialized" if name in once else "materialized" for name in tables}
-    return commas(f"{name} as {materialization[name]} ({query})" for name, query in tables.items())
-
-
-def _asof(keys: Sequence[str], alias: str, time: str, table: str = "totals") -> str:
-    on = " and ".join(f"spine.{key} = {alias}.{key}" for key in keys)
-    return f"asof left join {table} as {alias} on {on} and {time} >= {alias}.available_at"
-
-
 def _aggregate(feature: Aggregate, term: Term, window: str) -> str:
-    """SQL of an aggregate: the total known at the prediction minus the total known when the window began."""
-
-    def within(part: str) -> str:
-        column = term.total(part)
-        return f"(coalesce(now.{column}, 0) - coalesce(before_{window}.{column}, 0))"
-
-    n, scale = within("n"), term.scale
+    """SQL of an aggregate, from what its totals grew by in the window."""
+    n, s, q = (f"totals.{term.total(part, window)}" for part in "nsq")
     if feature.function == "count":
         return n
     if feature.function == "sum":
-        return f"{within('s')} / 1e{scale}"
+        return f"{s} / 1e{term.scale}"
     if feature.function == "std":
-        spread = f"({n} * {within('q')} - {within('s')}::hugeint * {within('s')})::double"
-        return f"case when {n} > 1 then sqrt({spread} / ({n}::double * ({n} - 1))) / 1e{scale} end"
-    return f"case when {n} > 0 then {within('s')} / ({n} * 1e{scale}) end"
+        spread = f"({n} * {q} - {s}::hugeint * {s})::double"
+        return f"case when {n} > 1 then sqrt({spread} / ({n}::double * ({n} - 1))) / 1e{term.scale} end"
+    return f"case when {n} > 0 then {s} / ({n} * 1e{term.scale}) end"
 
 
 def latest_sql(view: FeatureView, joined: str, source: str, as_of: str) -> str:
@@ -360,19 +320,29 @@ def lags(view: FeatureView, zone: str | None = None) -> dict[str, dict[str, str]
 
 
 def assemble_sql(
-    row: str, spine_columns: Sequence[str], tables_of: Mapping[str, str], within: tuple[int, int] | None = None
+    row: str,
+    spine_columns: Sequence[str],
+    tables_of: Mapping[str, str],
+    in_order: Collection[str] = (),
+    within: tuple[int, int] | None = None,
 ) -> str:
     """Select the given columns of the row, and every feature from its table.
 
     Args:
+        in_order: tables that have every row of the spine, in its order.
         within: the first and the last number (`N`) of the rows to select; None selects all.
     """
     some = "" if within is None else f" where {N} between {within[0]} and {within[1]}"
     aliases = {table: f"part{index}" for index, table in enumerate(dict.fromkeys([row, *tables_of.values()]))}
     columns = [f"{aliases[row]}.{each}" for each in (N, *map(quote, spine_columns))]
     columns += [f"{aliases[table]}.{quote(name)}" for name, table in tables_of.items()]
-    rows = {table: f"(select * from {table}{some})" if some else table for table in aliases}
-    joins = " ".join(
-        f"left join {rows[table]} as {alias} using ({N})" for table, alias in aliases.items() if table != row
-    )
-    return f"select {commas(columns)} from {rows[row]} as {aliases[row]} {joins}"
+    rows = {table: f"(select * from {table}{some}) as {alias}" for table, alias in aliases.items()}
+    whole = [table for table in aliases if table != row and table in in_order]
+    joins = [f"positional join {rows[table]}" for table in whole]
+    joins += [
+        f"left join {rows[table]} on {aliases[row]}.{N} = {alias}.{N}"
+        for table, alias in aliases.items()
+        if table != row and table not in in_order
+    ]
+    same = " and ".join(same_row(aliases[table], aliases[row]) for table in whole) or "true"
+    return f"select {commas(columns)} from {rows[row]} {' '.join(joins)} where {same}"

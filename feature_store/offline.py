@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from feature_store import compile as sql
-from feature_store import newest_versions, sequences
+from feature_store import newest_versions, sequences, totals
 from feature_store.definition import Age, Aggregate, FeatureSet, FeatureView, Lag, Latest, Lookup, Sequence
 from feature_store.errors import DefinitionError
 from feature_store.exact import require_exact, require_same_values
+from feature_store.scratch import Scratch, explained
 from feature_store.sql_guard import require_row_level, types_of
 from feature_store.sql_text import quote
 
@@ -64,7 +62,7 @@ def compute(
     for name in feature_set.sources()[1:]:
         if name not in sources:
             raise DefinitionError(f"source {name!r} is unknown; there are {', '.join(sorted(sources))}")
-    scratch = _Scratch(connection)
+    scratch = Scratch(connection)
     try:
         rows = _spine(scratch, feature_set, spine)
         spine_columns = [feature_set.spine.key, "event_time", "prediction_time"]
@@ -88,7 +86,7 @@ def compute(
 
 
 def _together(
-    scratch: _Scratch,
+    scratch: Scratch,
     feature_set: FeatureSet,
     row: str,
     spine_columns: list[str],
@@ -106,16 +104,15 @@ def _together(
     spine_cells = [*map(quote, spine_columns)]
     [[rows]] = connection.execute(f"select count(*) from {row}").fetchall()
     queries = []
-    for first in range(1, max(rows, 1) + 1, TOGETHER):  # sorting all rows at once would take twice their memory
-        within = (first, first + TOGETHER - 1) if rows > TOGETHER else None
-        some = sql.assemble_sql(row, spine_columns, columns_of, within)
+    for within in totals.blocks(rows, TOGETHER):  # sorting all rows at once would take twice their memory
+        some = sql.assemble_sql(row, spine_columns, columns_of, scratch.in_order, within if rows > TOGETHER else None)
         queries.append(f"select {sql.commas([sql.N, *spine_cells, *cells.values()])} from ({some}) order by {sql.N}")
     listed = sql.commas([*spine_cells, *map(quote, feature_set.names())])
     if not lists:
         query, *more = (f"select {listed} from ({each})" for each in queries)
-        return scratch.table("features", query, "the features", *more, keep=True)
+        return scratch.table("features", query, "the features", more, keep=True)
     query, *more = queries
-    ordered = scratch.table("ordered", query, "the features", *more)
+    ordered = scratch.table("ordered", query, "the features", more)
     given = f"{scratch.prefix}_sequences"
     connection.register(given, sequences.reader(lists, rows))
     try:
@@ -128,39 +125,10 @@ def _together(
         connection.unregister(given)
 
 
-@dataclass
-class _Scratch:
-    """Temporary tables with names that are unique in the connection."""
-
-    connection: DuckDBPyConnection
-    prefix: str = field(default_factory=lambda: f"_{uuid.uuid4().hex[:12]}")
-    made: list[str] = field(default_factory=list)
-
-    def table(self, name: str, query: str, what: str, *more: str, keep: bool = False) -> str:
-        """Create a table of the rows of a query, then of those of more queries."""
-        quoted = quote(f"{self.prefix}_{name}")
-        with _explained(what):
-            self.connection.execute(f"create temp table {quoted} as {query}")
-            for each in more:
-                self.connection.execute(f"insert into {quoted} {each}")
-        if not keep:
-            self.made.append(quoted)
-        return quoted
-
-    def drop(self, name: str) -> None:
-        """Drop a table that is not needed any longer."""
-        self.made.remove(name)
-        self.connection.execute(f"drop table {name}")
-
-    def clear(self) -> None:
-        for name in tuple(self.made):
-            self.drop(name)
-
-
-def _spine(scratch: _Scratch, feature_set: FeatureSet, relation: str) -> str:
+def _spine(scratch: Scratch, feature_set: FeatureSet, relation: str) -> str:
     """Create the numbered spine, after checking its expressions and the entity columns of views and lookups."""
     spine, connection = feature_set.spine, scratch.connection
-    with _explained("the spine"):
+    with explained("the spine"):
         columns = connection.sql(f"select * from {relation}").columns
     if taken := sorted({"prediction_time", *spine.entities} & set(columns)):
         raise DefinitionError(f"source {spine.source!r} has a column {taken[0]!r} already; rename it, or the entity")
@@ -195,7 +163,7 @@ def _of_someone(view: FeatureView, rows: str, source: str) -> tuple[FeatureView,
     return view.model_copy(update={"entity": (sql.EVERYONE,)}), f"({same} {rows})", f"({same} {source})"
 
 
-def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str, zone: str | None) -> dict[str, str]:
+def _view(scratch: Scratch, view: FeatureView, rows: str, source: str, limit: str, zone: str | None) -> dict[str, str]:
     """Compute one view; return the table of each of its features."""
     what, connection = f"view {view.name!r}", scratch.connection
     inner = {f.name: f.column for f in view.features if isinstance(f, Latest | Aggregate | Lag) and f.column}
@@ -212,16 +180,15 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     inputs = {each.name: str(each.column) for each in summed} | steps
     require_exact(connection, source, {f"{what}: {name}": expression for name, expression in inputs.items()})
     require_same_values(connection, what, rows, source, view.entity)
-    kinds = connection.sql(f"select {sql.commas(map(quote, view.entity))} from {rows}").types
-    numbered = len(kinds) > 1 or str(kinds[0]) not in _NUMBERS
     tables: dict[str, str] = {}
     versions = _has_versions(connection, source)
+    if any(isinstance(feature, Latest | Aggregate | Age) for feature in view.features):
+        entities = scratch.table(f"{view.name}_whose", sequences.entities_sql(view, rows), what)
     if versions:
         newest_versions.require_no_calendar(view, zone)
-        tables |= _newest_versions(scratch, view, rows, source, limit)
+        tables |= _newest_versions(scratch, view, rows, entities, source, limit)
     if any(isinstance(feature, Aggregate if versions else Latest | Aggregate | Age) for feature in view.features):
-        query = sql.view_sql(view, rows, source, limit, numbered=numbered, zone=zone, versions=versions)
-        joined = scratch.table(view.name, query, what)
+        joined = _at_predictions(scratch, view, rows, entities, source, limit, zone, versions=versions)
     if not versions and (latest := [feature.name for feature in view.features if isinstance(feature, Latest)]):
         latest_table = scratch.table(f"{view.name}_latest", sql.latest_sql(view, joined, source, limit), what)
         if _peers(connection, joined, latest_table):
@@ -242,19 +209,57 @@ def _view(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: s
     return tables
 
 
+def _at_predictions(
+    scratch: Scratch,
+    view: FeatureView,
+    rows: str,
+    entities: str,
+    source: str,
+    limit: str,
+    zone: str | None,
+    *,
+    versions: bool,
+) -> str:
+    """Create the table of aggregates and ages, a block of the spine's rows at a time."""
+    what, connection = f"view {view.name!r}", scratch.connection
+    [[count]] = connection.execute(f"select count(*) from {rows}").fetchall()
+    with explained(what):
+        growth = totals.Growth.read(connection, view, entities, source, limit, versions=versions)
+        of_row = totals.entities_of(connection, view, rows, entities, count)
+    block = f"{scratch.prefix}_block"
+
+    def queries() -> Iterator[str]:
+        for first, last in totals.blocks(count, TOGETHER):
+            some = f"(select * from {rows} where {sql.N} between {first} and {last})"
+            moments = connection.sql(sql.moments_sql(view, some, zone)).to_arrow_table()
+            connection.register(block, growth.block(first, of_row[first - 1 : last], moments))
+            yield sql.view_sql(view, some, growth.relation(block), versions=versions)
+
+    more = queries()
+    with explained(what):
+        query = next(more)
+    try:
+        table = scratch.table(view.name, query, what, more)
+    finally:
+        connection.unregister(block)
+    scratch.in_order.add(table)
+    return table
+
+
 def _has_versions(connection: DuckDBPyConnection, source: str) -> bool:
     return sql.OWN + "until" in connection.sql(f"select * from {source}").columns
 
 
-def _newest_versions(scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str) -> dict[str, str]:
+def _newest_versions(
+    scratch: Scratch, view: FeatureView, rows: str, entities: str, source: str, limit: str
+) -> dict[str, str]:
     """Compute `Latest` and `Age` of a source of versions; return the table of each."""
     features = [feature for feature in view.features if isinstance(feature, Latest | Age)]
     if not features:
         return {}
     what, connection = f"view {view.name!r}", scratch.connection
-    entities = scratch.table(f"{view.name}_whose", sequences.entities_sql(view, rows), what)
     ordered = scratch.table(f"{view.name}_known", newest_versions.ordered_sql(view, entities, source, limit), what)
-    with _explained(what):
+    with explained(what):
         newest = newest_versions.find(connection, view, rows, entities, ordered)
     chosen = f"{scratch.prefix}_newest"
     connection.register(chosen, newest)
@@ -268,7 +273,7 @@ def _newest_versions(scratch: _Scratch, view: FeatureView, rows: str, source: st
 
 
 def _sequences(
-    scratch: _Scratch, view: FeatureView, rows: str, source: str, limit: str, zone: str | None
+    scratch: Scratch, view: FeatureView, rows: str, source: str, limit: str, zone: str | None
 ) -> dict[str, sequences.Lists]:
     """Find the steps of a view's sequences, by name."""
     features = [feature for feature in view.features if isinstance(feature, Sequence)]
@@ -282,7 +287,7 @@ def _sequences(
         versions = _has_versions(connection, source)
         query = sequences.ordered_sql(view, feature, entities, source, limit, versions=versions)
         ordered = scratch.table(f"{view.name}_{feature.name}", query, f"{what}, {feature.name}")
-        with _explained(f"{what}, {feature.name}"):
+        with explained(f"{what}, {feature.name}"):
             newest = sequences.newest_sql(view, feature.window, rows, entities, ordered, zone)
             lists[feature.name] = sequences.Lists.find(connection, feature, ordered, newest, count)
         scratch.drop(ordered)
@@ -302,14 +307,14 @@ def _peers(connection: DuckDBPyConnection, joined: str, latest: str) -> bool:
     return bool(row and row[0])
 
 
-def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[str, str]:
+def _lookup(scratch: Scratch, lookup: Lookup, rows: str, table: str) -> dict[str, str]:
     """Join one static table; return the table of each of its features."""
     what, keys = f"lookup {lookup.name!r}", sql.commas(map(quote, lookup.key))
     if "available_at" in scratch.connection.sql(f"select * from {table}").columns:
         raise DefinitionError(
             f"{what}: rows of {lookup.source!r} become known over time, it would show later ones; use a FeatureView"
         )
-    with _explained(what):
+    with explained(what):
         twice = scratch.connection.execute(
             f"select {keys}, count(*) from {table} where ({keys}) is not null group by all having count(*) > 1 "
             f"order by all limit 1"
@@ -331,12 +336,12 @@ def _lookup(scratch: _Scratch, lookup: Lookup, rows: str, table: str) -> dict[st
 
 def _check(connection: DuckDBPyConnection, expressions: Mapping[str, str], relations: str) -> None:
     """Check each expression on its own, so that an error names its feature."""
-    with _explained("the columns"):
+    with explained("the columns"):
         columns = connection.sql(f"select * from {relations}").columns
     for name, expression in expressions.items():
         require_row_level(connection, name, expression, columns)
     for name, kind in zip(expressions, types_of(connection, [*expressions.values()], relations), strict=True):
-        with _explained(name):
+        with explained(name):
             if isinstance(kind, Exception):
                 raise kind
 
@@ -363,24 +368,6 @@ def _cell(name: str, kind: str) -> str:
     if kind == "BLOB" or _ARRAY.fullmatch(kind):
         return column
     raise DefinitionError(f"feature {name!r} is a {kind}; make it a number (such as epoch(...)) or a text")
-
-
-@contextmanager
-def _explained(what: str) -> Iterator[None]:
-    """Turn DuckDB's errors about a definition into one line with the definition's name."""
-    import duckdb
-
-    try:
-        yield
-    except (duckdb.BinderException, duckdb.ParserException, duckdb.CatalogException) as error:
-        raise DefinitionError(f"{what}: {_complaint(error)}") from None
-    except (duckdb.OutOfRangeException, duckdb.ConversionException, duckdb.InvalidInputException) as error:
-        hint = "mend the expression, or give an aggregate of large numbers fewer `decimals`"
-        raise DefinitionError(f"{what}: {_complaint(error)}; {hint}") from None
-
-
-def _complaint(error: Exception) -> str:
-    return " ".join(str(error).split("\n\n")[0].split())
 
 
 def _utc(time: datetime) -> str:

@@ -128,6 +128,22 @@ def test_the_spread_of_nearly_equal_large_values_is_neither_negative_nor_nan(sto
     assert found["std_1d"].to_pylist() == [0.0, pytest.approx((22.5 / 89) ** 0.5, rel=1e-12)]
 
 
+def test_totals_beyond_64_bits_are_exact(store: Any) -> None:
+    store.spine([{"key": 1, "who": "a", "event_time": store.at(200)}])
+    units = [-(10**11) - 7 * n for n in range(121)]  # of a millionth: 10^17, and 10^34 squared
+    store.events([{"who": "a", "value": float(unit), "available_at": store.at(n)} for n, unit in enumerate(units)])
+    found = store.features(
+        view(*(Aggregate(name=f, function=f, column="value", windows=("3h",)) for f in ("sum", "mean", "std")))
+    )
+    inside = [unit * 10**6 for unit in units[21:]]
+    total, squares, count = sum(inside), sum(unit**2 for unit in inside), len(inside)
+    assert total < -(2**63)
+    assert found["sum_3h"].to_pylist() == [total / 1e6]
+    assert found["mean_3h"].to_pylist() == [total / (count * 1e6)]
+    spread = (count * squares - total**2) / (count * (count - 1))
+    assert found["std_3h"].to_pylist() == [pytest.approx(spread**0.5 / 1e6, rel=1e-15)]
+
+
 def test_a_value_that_is_not_finite_is_missing(store: Any) -> None:
     store.spine([{"key": 1, "who": "a", "event_time": store.at(100)}])
     values = (float("nan"), float("inf"), 4.0)
