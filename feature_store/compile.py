@@ -156,23 +156,31 @@ def known_sql(view: FeatureView, source: str, as_of: str, columns: Iterable[str]
     return f"select {cells} from {source} where {' and '.join(conditions)}"
 
 
+def has_ends(view: FeatureView, *, versions: bool) -> bool:
+    """Whether rows leave windows in another order than they became known: events by their own time, and versions."""
+    return versions or view.windows_by == "event_time"
+
+
 def events_sql(view: FeatureView, entities: str, source: str, as_of: str, *, versions: bool = False) -> str:
     """Select the visible rows of some entities: `ENTITY`, `KNOWN_AT`, and the integers of each term.
 
     A version counts in a window from when it was known until a newer one was, or until the window has left the row
-    behind. So it adds to the totals of those known, and later, once, to the totals of those that have ended; a source
-    of `versions` has the time of that for each window, named by the window.
+    behind; by event times a row does from when it was known and had happened. So it adds to the totals of those known,
+    and later, once, to the totals of those that have ended: where rows have ends, they are named by the windows.
     """
     cells = [f"({term.value})::bigint as {term.cell}" for term in terms(view).values()]
-    visible = known_sql(view, source, as_of, cells, versions=versions)
-    times = [f"{SINCE if versions else 'available_at'}::timestamp as {KNOWN_AT}"]
-    if versions:
-        times += [
-            f"greatest({SINCE}, least({UNTIL}, available_at + {interval(window)}))::timestamp as {own(window)}"
-            for window in windows_of(view)
-        ]
+    since, own_time = SINCE if versions else "available_at", view.windows_by == "event_time"
+    start = f"greatest({since}, event_time)" if own_time else since
+    times = [f"{start}::timestamp as {KNOWN_AT}"]
+    if has_ends(view, versions=versions):
+        for window in windows_of(view):
+            end = f"{view.windows_by} + {interval(window)}"
+            end = f"least({UNTIL}, {end})" if versions else end
+            times.append(f"greatest({start}, {end})::timestamp as {own(window)}")
+    visible = known_sql(view, source, as_of, [*(["event_time"] if own_time else []), *cells], versions=versions)
     listed = commas([ENTITY, *times, *(term.cell for term in terms(view).values())])
-    return f"select {listed} from ({visible}) join {entities} using ({commas(map(quote, view.entity))})"
+    dated = " where event_time is not null" if own_time else ""
+    return f"select {listed} from ({visible}) join {entities} using ({commas(map(quote, view.entity))}){dated}"
 
 
 def moments_sql(view: FeatureView, spine: str, zone: str | None) -> str:

@@ -80,7 +80,8 @@ class Age(Described):
 class Aggregate(Described):
     """A summary of the rows that became known in each of several windows before the prediction.
 
-    A row counts in window w if prediction_time - w < available_at <= prediction_time. `count` counts the rows where
+    A row counts in window w if prediction_time - w < available_at <= prediction_time; where the view's `windows_by` is
+    event_time, if it is known and prediction_time - w < event_time <= prediction_time. `count` counts the rows where
     `column` is not missing (all rows if there is no `column`); `sum`, `mean` and `std` (of a sample) are computed over
     its values; `rate` is the share of true values. Sums use values rounded to `decimals` digits, as integers: they are
     exact and independent of the order of rows. Without rows in the window, count and sum are 0 and the others missing.
@@ -161,8 +162,27 @@ class FeatureView(Definition):
     entity: tuple[Name, ...] = Field((), description="columns that join spine and source; if empty, every row counts")
     where: str | None = Field(None, description="SQL condition on the source's rows")
     ttl: Duration | None = Field(None, description="`max_age` of the features that state none")
+    windows_by: Literal["available_at", "event_time"] = Field(
+        "available_at", description="the time that puts a known row into a window: when it became known, or happened"
+    )
     features: tuple[Feature, ...] = Field(min_length=1)
     description: str = ""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: Callable[[FeatureView], dict[str, object]]) -> dict[str, object]:
+        """Omit the default of `windows_by`, as before the field existed, so that stored models keep their digest."""
+        default = self.windows_by == "available_at"
+        return {name: value for name, value in written(self).items() if not (name == "windows_by" and default)}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FeatureView:
+        others = [feature.name for feature in self.features if not isinstance(feature, Aggregate)]
+        if self.windows_by == "event_time" and others:
+            raise ValueError(
+                f"{self.name}: with windows_by event_time a view has aggregates alone; put {others[0]} into a view of "
+                "its own"
+            )
+        return self
 
 
 class Lookup(Definition):

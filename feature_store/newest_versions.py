@@ -24,12 +24,13 @@ if TYPE_CHECKING:
 
 
 def require_no_calendar(view: FeatureView, zone: str | None) -> None:
-    """Refuse windows whose beginning no row can know: that of days by the clock of a zone, in a source of versions."""
+    """Refuse windows of days by the clock of a zone, where rows have ends: no row can know when such a day begins."""
     days = [f.name for f in view.features if isinstance(f, Aggregate) and not all(w[-1] in "mh" for w in f.windows)]
     if zone is not None and days:
+        why = "by event_time" if view.windows_by == "event_time" else f"over source {view.source!r} with corrected rows"
         raise DefinitionError(
-            f"view {view.name!r}: {days[0]} has windows of days by a calendar, over source {view.source!r} whose rows "
-            "are corrected; write the windows in hours, or leave out the spine's calendar"
+            f"view {view.name!r}: {days[0]} has windows of days by a calendar, {why}; write the windows in hours, or "
+            "leave out the spine's calendar"
         )
 
 

@@ -150,9 +150,9 @@ def _spine(scratch: Scratch, feature_set: FeatureSet, relation: str) -> str:
 def _within_reach(connection: DuckDBPyConnection, view: FeatureView, rows: str, source: str, zone: str | None) -> str:
     """The source's rows that can count for the earliest prediction, so that scoring a day does not sum a year."""
     (reach,) = connection.execute(sql.reach_sql(view, rows, zone)).fetchone() or (None,)
-    if reach is None or "available_at" not in connection.sql(f"select * from {source}").columns:
+    if reach is None or view.windows_by not in connection.sql(f"select * from {source}").columns:
         return source
-    return f"(select * from {source} where available_at > timestamp '{reach}')"
+    return f"(select * from {source} where {view.windows_by} > timestamp '{reach}')"
 
 
 def _of_someone(view: FeatureView, rows: str, source: str) -> tuple[FeatureView, str, str]:
@@ -184,8 +184,9 @@ def _view(scratch: Scratch, view: FeatureView, rows: str, source: str, limit: st
     versions = _has_versions(connection, source)
     if any(isinstance(feature, Latest | Aggregate | Age) for feature in view.features):
         entities = scratch.table(f"{view.name}_whose", sequences.entities_sql(view, rows), what)
-    if versions:
+    if sql.has_ends(view, versions=versions):
         newest_versions.require_no_calendar(view, zone)
+    if versions:
         tables |= _newest_versions(scratch, view, rows, entities, source, limit)
     if any(isinstance(feature, Aggregate if versions else Latest | Aggregate | Age) for feature in view.features):
         joined = _at_predictions(scratch, view, rows, entities, source, limit, zone, versions=versions)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_store.compile import ENTITY, KNOWN_AT, N, Term, commas, events_sql, own, terms, windows_of
+from feature_store.compile import ENTITY, KNOWN_AT, N, Term, commas, events_sql, has_ends, own, terms, windows_of
 from feature_store.sql_text import quote
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Growth:
 
     Args:
         sizes: of each total, how many parts of 32 bits it has; 1 for a total that 64 bits hold.
-        ended: of a source of versions, by window, the totals of those that have left it.
+        ended: where rows have ends, by window, the totals of those that have left it.
     """
 
     view: FeatureView
@@ -117,7 +117,7 @@ class Growth:
         of_whom = table[_name(ENTITY)].to_numpy()
         ended = {
             window: Totals.of(of_whom, _times(table[_name(own(window))]), values)
-            for window in (windows_of(view) if versions else ())
+            for window in (windows_of(view) if has_ends(view, versions=versions) else ())
         }
         return cls(view, Totals.of(of_whom, _times(table[_name(KNOWN_AT)]), values), ended, sizes)
 

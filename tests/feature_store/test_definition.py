@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import pytest
 from pydantic import ValidationError
@@ -11,14 +12,17 @@ from feature_store import Aggregate, DefinitionError, Expression, FeatureSet, Fe
 from feature_store import compile as sql
 from feature_store.views.flights import FEATURES
 
+TIMES: tuple[Literal["available_at", "event_time"], ...] = ("available_at", "event_time")
+
 
 def statements(features: FeatureSet) -> list[str]:
     """Every statement that does not depend on types found in the data."""
     found = [sql.spine_sql(features.spine, "rows"), sql.row_sql(features.spine.features, "spine", ["key"])]
     for view in features.views:
-        for numbered in (True, False):
-            found.append(sql.view_sql(view, "spine", view.source, "timestamp '2020-01-01'", numbered=numbered))
         found += [
+            sql.events_sql(view, "entities", view.source, "timestamp '2020-01-01'"),
+            sql.moments_sql(view, "spine", None),
+            sql.view_sql(view, "spine", "totals"),
             sql.latest_sql(view, "joined", view.source, "timestamp '2020-01-01'"),
             sql.one_of_peers_sql(view, "latest"),
         ]
@@ -31,6 +35,21 @@ def test_a_stored_definition_comes_back_and_makes_the_same_statements() -> None:
     assert back == FEATURES
     assert statements(back) == statements(FEATURES)
     assert back.names() == FEATURES.names()
+
+
+def test_what_windows_go_by_is_stored_only_where_it_is_not_the_default() -> None:
+    """Otherwise every stored model would have another digest."""
+    count = Aggregate(name="n", function="count", windows=("7d",))
+    by = {each: FeatureView(name="v", source="s", windows_by=each, features=(count,)) for each in TIMES}
+    assert "windows_by" not in by["available_at"].model_dump()
+    assert by["event_time"].model_dump()["windows_by"] == "event_time"
+    assert FeatureView.model_validate(by["event_time"].model_dump()) == by["event_time"]
+
+
+def test_windows_by_event_times_are_of_aggregates_alone() -> None:
+    others = (Aggregate(name="n", function="count", windows=("7d",)), Latest(name="last", column="value"))
+    with pytest.raises(ValidationError, match="v: with windows_by event_time a view has aggregates alone; put last"):
+        FeatureView(name="v", source="s", windows_by="event_time", features=others)
 
 
 def test_every_reference_feature_says_what_it_is_and_what_missing_means() -> None:

@@ -62,6 +62,16 @@ FEATURES = FeatureSet(
                 Age(name="place_age"),
             ),
         ),
+        FeatureView(
+            name="of_times",
+            source="events",
+            entity=("who",),
+            windows_by="event_time",
+            features=(
+                *(Aggregate(name=f"times_{f}", function=f, column="value", windows=("30m", "2h")) for f in FUNCTIONS),
+                Aggregate(name="times_rows", function="count", windows=WINDOWS),
+            ),
+        ),
     ),
 )
 
@@ -84,6 +94,8 @@ MISREADINGS = (
     "a thing is known when it happens",
     "a window holds its first moment",
     "a window ends before the prediction",
+    "a window by event times goes by when things became known",
+    "a window by event times holds what is yet to happen",
     "what is just as old as it may be is fresh",
     "the view's time to live is ignored",
     "a feature's max_age is ignored",
@@ -122,14 +134,14 @@ def meant(
         spans = [span for feature in view.features for span in _reaches(feature, view)]
         finite = [span for span in spans if span]
         first = max(predictions) - max(finite) if last else min(predictions) - min(finite)
-        known = [event for event in known if None in spans or event["available_at"] > first]
+        known = [event for event in known if None in spans or event[view.windows_by] > first]
     nobody = None in [spine[name] for name in view.entity] and misread != "nobody is somebody"
     values: dict[str, Any] = {}
     for feature in view.features:
         if isinstance(feature, Aggregate):
             for name, window in feature.columns().items():
                 values[name] = (
-                    None if nobody else _aggregate(feature, _within(known, predicted, window, misread), misread)
+                    None if nobody else _aggregate(feature, _within(view, known, predicted, window, misread), misread)
                 )
         else:
             values[feature.name] = None if nobody else _newest(feature, view, known, predicted, misread)
@@ -169,12 +181,17 @@ def _known(
     ]
 
 
-def _within(known: Sequence[Row], predicted: datetime, window: str, misread: str) -> list[Row]:
-    rows = [event for event in known if event["available_at"] > predicted - _span(window)]
+def _within(view: FeatureView, known: Sequence[Row], predicted: datetime, window: str, misread: str) -> list[Row]:
+    by = view.windows_by
+    if misread == "a window by event times goes by when things became known":
+        by = "available_at"
+    rows = [event for event in known if event[by] > predicted - _span(window)]
     if misread == "a window holds its first moment":
-        rows = [event for event in known if event["available_at"] >= predicted - _span(window)]
+        rows = [event for event in known if event[by] >= predicted - _span(window)]
     if misread == "a window ends before the prediction":
-        rows = [event for event in rows if event["available_at"] < predicted]
+        rows = [event for event in rows if event[by] < predicted]
+    if misread != "a window by event times holds what is yet to happen":
+        rows = [event for event in rows if event[by] <= predicted]
     return rows
 
 

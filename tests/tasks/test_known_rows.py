@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
@@ -23,8 +23,8 @@ from refit.schemas.feature_definitions import Definitions
 from tasks.featurize.known_rows import ARRIVED, Changing
 from tasks.featurize.labels import CANDIDATES, LABEL, LABEL_KNOWN_AT, label_rows
 from tasks.featurize.warehouse import Warehouse
+from tests.tasks.histories import START, Row, history, hours
 
-START = datetime(2024, 5, 1)  # noqa: DTZ001 (stored times are UTC without a zone)
 WINDOWS = ("3h", "1d")
 FEATURES = FeatureSet(
     spine=Spine(
@@ -61,9 +61,18 @@ FEATURES = FeatureSet(
                 Latest(name="all_last", column="value", max_age="1d"),
             ),
         ),
+        FeatureView(
+            name="of_times",
+            source="sales",
+            entity=("who",),
+            windows_by="event_time",
+            features=(
+                Aggregate(name="times_count", function="count", column="value", windows=WINDOWS),
+                Aggregate(name="times_sum", function="sum", column="value", windows=WINDOWS),
+            ),
+        ),
     ),
 )
-Row = Mapping[str, Any]
 COLUMNS = {"id": "integer", "seq": "integer", "at": "timestamp", "ready": "timestamp", "who": "text", "value": "number"}
 COLUMNS |= {"fine": "boolean", "gone": "boolean", "came": "timestamp"}
 
@@ -82,39 +91,6 @@ SOURCE = Source(
     where="fine",
     columns={"id": "id", "who": "who", "value": "value", "seq": "seq"},
 )
-
-
-def hours(number: float) -> timedelta:
-    return timedelta(hours=number)
-
-
-def history(chance: random.Random, rows: int, *, late_only: bool = False) -> list[Row]:
-    """Rows of few moments, most with several versions that arrive in any order, at one time, or never are available."""
-    versions = []
-    for number in range(rows):
-        event = START + hours(chance.randrange(0, 30))
-        who = chance.choice("aab")
-        for seq in range(1 if late_only else chance.choice((1, 2, 2, 3, 4))):
-            if chance.random() < 0.2:
-                event += hours(chance.choice((-3, 2)))
-            ready = event + hours(chance.choice((0, 0, 0, 2)))
-            versions.append(
-                {
-                    "id": number,
-                    "seq": seq,
-                    "at": event,
-                    "ready": None if chance.random() < 0.05 else ready,
-                    "who": who if chance.random() < 0.9 else "b",
-                    "value": chance.choice((None, 1.0, 2.0, 3.5, 4.25)),
-                    "fine": chance.random() < 0.9,
-                    "gone": seq > 0 and chance.random() < 0.15,
-                    "came": None
-                    if seq == 0 and chance.random() < 0.6
-                    else event + hours(chance.choice((0, 1, 2, 5, 26))),
-                }
-            )
-    chance.shuffle(versions)
-    return versions
 
 
 # --- the plain reading ------------------------------------------------------------------------------------------------
@@ -176,6 +152,8 @@ def features_at(versions: Sequence[Row], who: str, at: datetime, as_of: datetime
         result |= {f"count_{window}": n, f"sum_{window}": sum(seen), f"mean_{window}": mean}
         spread = sum((value - (mean or 0)) ** 2 for value in seen)
         result[f"std_{window}"] = pytest.approx((spread / (n - 1)) ** 0.5) if n > 1 else None
+        happened = [each for each in mine if at - hours(length) < each.row["at"] <= at]
+        result |= {f"times_count_{window}": len(values(happened)), f"times_sum_{window}": sum(values(happened))}
     result["last"] = newest(mine)
     result["last_fresh"] = newest(within(mine, 3))
     result["age"] = (at - max(each.first for each in mine)) / hours(1) if mine else None
@@ -271,20 +249,27 @@ def test_features_of_late_rows_are_those_that_had_arrived(connection: duckdb.Duc
         assert {name: row[name] for name in expected} == expected, ask
 
 
-def test_windows_of_days_by_a_calendar_over_corrected_rows_are_refused(connection: duckdb.DuckDBPyConnection) -> None:
-    warehouse = warehouse_of(connection, START + hours(300), sales=(history(random.Random(1), 14), CORRECTIONS))
-    relation = warehouse.relation("sales", SOURCES)
+@pytest.mark.parametrize(
+    ("changes", "view", "complaint"),
+    [
+        (
+            CORRECTIONS,
+            0,
+            "view 'of_who': count has windows of days by a calendar, over source 'sales' with corrected rows",
+        ),
+        ("append", 2, "view 'of_times': times_count has windows of days by a calendar, by event_time"),
+    ],
+    ids=["corrected rows", "event times"],
+)
+def test_windows_of_days_by_a_calendar_are_refused_where_rows_have_ends(
+    connection: duckdb.DuckDBPyConnection, changes: object, view: int, complaint: str
+) -> None:
+    warehouse = warehouse_of(connection, START + hours(300), sales=(history(random.Random(1), 14), changes))
     by_clock = FEATURES.spine.model_copy(update={"calendar": "'Europe/Berlin'"})
-    with pytest.raises(
-        DefinitionError, match="view 'of_who': count has windows of days by a calendar, over source 'sales'"
-    ):
-        compute(
-            connection,
-            FEATURES.model_copy(update={"spine": by_clock}),
-            asks_of_two()[1],
-            {"sales": relation},
-            warehouse.as_of,
-        )
+    one = FEATURES.model_copy(update={"spine": by_clock, "views": (FEATURES.views[view],)})
+    relation = warehouse.relation("sales", SOURCES)
+    with pytest.raises(DefinitionError, match=complaint):
+        compute(connection, one, asks_of_two()[1], {"sales": relation}, warehouse.as_of)
 
 
 @pytest.mark.parametrize("seed", range(8))
