@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from refit.config import SourceParams
 from refit.errors import RefitError, UserError, first_line
@@ -73,7 +74,9 @@ class DeltaTable:
         except deltalake.exceptions.DeltaError:  # that version was cleaned up
             return None
         now = _files(table)
-        return now - before if before <= now else None
+        added = now - before
+        there = {fragment.path for fragment in table.to_pyarrow_dataset().get_fragments()}
+        return added if before <= now and added <= there else None
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -86,9 +89,10 @@ def _position(table: Delta) -> str:
 
 
 def _files(table: Delta) -> set[str]:
+    """The files of a version by the names that they have; the log has them as URLs."""
     import pyarrow as pa
 
-    return {str(path) for path in pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()}
+    return {unquote(str(path)) for path in pa.table(table.get_add_actions(flatten=True))["path"].to_pylist()}
 
 
 def _delta_rows(table: Delta, added: set[str] | None) -> Iterable[pa.RecordBatch]:
