@@ -156,12 +156,12 @@ def score_rows(report: ScoreReport) -> list[tuple[str, str]]:
         ("rows", " · ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.rows)),
         ("logged", f"{report.logged.new:,} new · {report.logged.known:,} already in the prediction log"),
         _prediction_row(report),
-        ("predictions", report.out),
     ]
     if (intervals := report.intervals) and intervals.mean_width is not None:
-        lines.insert(-1, ("intervals", f"{100 * intervals.level:.4g} %, mean width {intervals.mean_width:.4g}"))
+        lines.append(("intervals", f"{100 * intervals.level:.4g} %, mean width {intervals.mean_width:.4g}"))
     if report.threshold is not None:
-        lines.insert(-1, ("threshold", f"{report.threshold:.4f}: from there on `predicted_label` is 1"))
+        lines.append(("threshold", f"{report.threshold:.4f}: from there on `predicted_label` is 1"))
+    lines += [("predictions", report.out), *(("delivered to", place) for place in report.sinks)]
     lines += [("quarantine", report.quarantine)] if report.quarantine else []
     return [*lines, *(("note", note) for note in report.notes), ("seconds", f"{report.seconds:.1f}")]
 

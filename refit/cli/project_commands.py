@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from refit.cli.options import HERE, AsJson, Debug, Project
+from refit.errors import UserError
 from refit.runtime.terminal import print_json
 
 app = typer.Typer()
@@ -45,6 +46,10 @@ def init(
         Path | None, typer.Option("--csv", help="your own table; without it, a small example is made")
     ] = None,
     parquet: Annotated[Path | None, typer.Option("--parquet", help="the same, as Parquet")] = None,
+    sql: Annotated[
+        str | None, typer.Option("--sql", help="the environment variable with a database's URL, for --query")
+    ] = None,
+    query: Annotated[str | None, typer.Option("--query", help="the SELECT whose rows are the table")] = None,
     time: Annotated[str | None, typer.Option("--time", help="its column that tells when a row happened")] = None,
     label: Annotated[str | None, typer.Option("--label", help="its column to predict")] = None,
     key: Annotated[list[str] | None, typer.Option("--key", help="columns that name a row; repeatable")] = None,
@@ -73,15 +78,27 @@ def init(
     debug: Debug = False,
 ) -> None:
     """Make a new project that runs at once."""
-    from refit.new_project import example_copy, project_folder, repository
+    from refit.new_project import example_copy, project_folder, query_reading, repository
     from refit.new_project.table_reading import Hints
 
     ahead = project_folder.steps_ahead(horizons) if horizons else ()
     hints = Hints(encoding, tuple(time_format or ()), positive, split, tuple(missing or ()), timezone)
+    given = query_reading.query_of(sql, query)
+    if given and (csv or parquet or from_example):
+        raise UserError("--sql is a table of its own; leave --csv, --parquet and --from-example out")
     with (
+        query_reading.rows_of(given) if given else nullcontext(parquet) as rows,
         example_copy.copied(from_example, folder) if from_example else nullcontext(),
         repository.made(folder, wanted=git),
     ):
         project_folder.create(
-            folder, csv=csv, parquet=parquet, time=time, label=label, key=tuple(key or ()), horizons=ahead, hints=hints
+            folder,
+            csv=csv,
+            parquet=rows,
+            time=time,
+            label=label,
+            key=tuple(key or ()),
+            horizons=ahead,
+            hints=hints,
+            query=given,
         )

@@ -28,6 +28,7 @@ from refit.config.registry import RegistryParams
 from refit.config.resources import ResourcesParams
 from refit.config.retention import RetentionParams
 from refit.config.section import Section, nearest
+from refit.config.sinks import SinkParams
 from refit.config.train import TrainParams, file_of
 from refit.config.validate import ValidateParams
 from refit.errors import UserError
@@ -78,6 +79,7 @@ class Params(Section):
     cost: CostParams = Field(CostParams(), description="prices, to express trainings and predictions in money")
     retention: RetentionParams = Field(RetentionParams(), description="what `refit gc` may delete")
     resources: ResourcesParams = Field(ResourcesParams(), description="what a stage may use of the machine")
+    sinks: tuple[SinkParams, ...] = Field((), description="where predictions go, besides the files of this project")
     notify: tuple[NotifyParams, ...] = Field((), description="who hears of promotions, refusals, drift and failures")
 
     @model_validator(mode="after")

@@ -15,16 +15,16 @@ from refit.runtime.terminal import say
 from refit.schemas.feature_table import Giveaway
 
 
-def print_result(folder: Path, table: str, reading: TableReading, label_leaks: Sequence[Giveaway]) -> None:
+def print_result(folder: Path, place: str, reading: TableReading, label_leaks: Sequence[Giveaway]) -> None:
     say(f"{folder}: a project that predicts `{reading.label.name}` ({describe_task(reading)})")
-    for label, text in (*_describe_table(table, reading), *_warnings(reading, label_leaks)):
+    for label, text in (*_describe_table(place, reading), *_warnings(reading, label_leaks)):
         say(f"  {label:<7} {text}")
     say(f"  next    cd {shlex.quote(str(folder))} && refit run")
 
 
-def _describe_table(table: str, reading: TableReading) -> Iterator[tuple[str, str]]:
+def _describe_table(place: str, reading: TableReading) -> Iterator[tuple[str, str]]:
     """Describe the inferred roles and the unused columns, as names and texts."""
-    yield "rows", describe_rows(reading, f"raw/{table}")
+    yield "rows", describe_rows(reading, place)
     if comma := [column for column in reading.columns if column.comma]:
         yield "numbers", f"{_names(comma)}: written with a decimal comma"
     if codes := [column for column in reading.columns if column.code]:

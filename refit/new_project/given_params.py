@@ -41,7 +41,9 @@ def raw_paths(params: Params) -> tuple[str, ...]:
 def _tops(params: Params) -> Iterator[str]:
     for source in params.ingest.sources.values():
         path = PurePosixPath(source.path)
-        if source.kind != "files" or not source.path or "$" in source.path or path.is_absolute() or ".." in path.parts:
+        if source.kind != "files" or "$" in source.path or "://" in source.path:
+            continue
+        if not source.path or path.is_absolute() or ".." in path.parts:
             continue
         fixed = tuple(takewhile(lambda part: not re.search(r"[*?\[]", part), path.parts))
         if fixed:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import filecmp
 import os
-import random
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,11 @@ from refit.files.artifacts import FEATURE_MODELS, atomic
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.new_project import ci_files
 from refit.new_project.description import describe_rows, describe_task, print_result
+from refit.new_project.example_rows import subscriptions
 from refit.new_project.first_look import look
 from refit.new_project.given_params import describe_completed, raw_paths
 from refit.new_project.new_params import params_of
+from refit.new_project.query_reading import Query
 from refit.new_project.table_reading import Hints, TableReading, read_table
 from refit.runtime import dvc_runner, provenance
 from refit.runtime.stage_code import SECTIONS
@@ -51,6 +51,7 @@ def create(
     key: tuple[str, ...],
     horizons: tuple[int, ...] = (),
     hints: Hints = Hints(),  # noqa: B008 - frozen
+    query: Query | None = None,
 ) -> None:
     """Create a project in `folder` whose first run succeeds; leave nothing behind if it would not.
 
@@ -58,6 +59,7 @@ def create(
 
     Args:
         horizons: the steps ahead to forecast the label; `key` then names the columns that identify a series.
+        query: what the rows of `parquet` are of, which then becomes the source.
 
     Raises:
         UserError: the folder holds a project already, a role is ambiguous, or a first run would refuse the table.
@@ -81,11 +83,12 @@ def create(
         table = EXAMPLE
     _require_room(folder, table, own)
     with _all_or_nothing(folder):
-        with atomic(folder / "raw" / table) as scratch:
-            if own is not None:
-                shutil.copyfile(own, scratch)
-            else:
-                scratch.write_text("\n".join(_subscriptions()) + "\n")
+        if query is None:
+            with atomic(folder / "raw" / table) as scratch:
+                if own is not None:
+                    shutil.copyfile(own, scratch)
+                else:
+                    scratch.write_text("\n".join(subscriptions()) + "\n")
         if own is None:
             zone = Hints(zone=hints.zone)
             reading = read_table(
@@ -93,21 +96,25 @@ def create(
             )
         name = _project_name(folder)
         before = _project_entries(folder)
-        params, label_leaks = look(folder, params_of(name, reading), table)
+        params = params_of(name, reading)
+        params, label_leaks = look(folder, query.source_of(params) if query else params, table)
         # Delete what `look` created: `raw/` may change before the first run, as in any project.
         _delete_new(folder, before | set((folder / "raw").rglob("*")))
+        place = query.place if query else f"raw/{table}"
         _write(folder / "params.yaml", _commented(params, reading, generated=own is None))
         _write(folder / schema.FILE, schema.written())
-        _write_stages(folder, ("raw",))
+        _write_stages(folder, raw_paths(parse(params)))
         _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
         if provenance.repository(folder) in (None, folder.resolve()):
             ci_files.write(folder)
         if not (folder / "README.md").exists():
-            _write(folder / "README.md", _readme(name, table, reading, generated=own is None))
+            _write(folder / "README.md", _readme(name, place, reading, generated=own is None))
         _write_gitignore(folder / ".gitignore", _OWN_DATA if own is not None else _GENERATED)
         dvc_runner.initialise(folder)
         prepare(folder)
-    print_result(folder, table, reading, label_leaks)
+        if query:
+            (folder / "raw").rmdir()
+    print_result(folder, place, reading, label_leaks)
 
 
 def _own_table(csv: Path | None, parquet: Path | None, hints: Hints) -> Path | None:
@@ -312,7 +319,7 @@ def _project_name(folder: Path) -> str:
 _DVC_HEAD = "# The six stages: `refit run` runs them inside DVC; `dvc repro` and `dvc exp run` run the same commands.\n"
 
 _COMMENTS: Mapping[str, str] = {
-    "ingest": "Where rows come from. Every file that matches `path` is read; add the next one and run again.",
+    "ingest": "Where rows come from: every file that matches `path`, or the rows of `query`. New ones: run again.",
     "validate": "What a batch must fulfil, under Great Expectations' own names; rows that do not go to quarantine.",
     "featurize": "What is learned from: the columns of `cases` as they are. Features over time: docs/features.md.",
     "train": "What is tried: any scikit-learn-compatible estimator by import path. Scored on the validation window.",
@@ -354,12 +361,18 @@ _OF_RAW = {
 }
 
 
-def _readme(name: str, table: str, reading: TableReading, *, generated: bool) -> str:
-    origin = "a generated table, only there to have something that runs" if generated else f"`raw/{table}`"
+_MORE_FILES = "put the next file next to it in `raw/` and `refit run`."
+_MORE_ROWS = "`refit run` reads the query again; with a `watermark` only what is new in it (Refit's docs/sources.md)."
+
+
+def _readme(name: str, place: str, reading: TableReading, *, generated: bool) -> str:
+    origin = "a generated table, only there to have something that runs" if generated else f"`{place}`"
+    in_files = place.startswith("raw/")
+    raw = f"\n- {_OF_RAW[generated]}" if in_files else ""
     return f"""# {name}
 
 Predicts `{reading.label.name}` ({describe_task(reading)}) from {origin}.
-Rows: {describe_rows(reading, f"raw/{table}")}.
+Rows: {describe_rows(reading, place)}.
 
     refit run        # six stages, then a summary; again: unchanged
     refit show       # which version is champion, and why
@@ -368,8 +381,7 @@ Rows: {describe_rows(reading, f"raw/{table}")}.
     git add -A && git commit -m "New project"    # `refit up` and `dvc exp` use committed code
     refit up         # by itself from now on: prefect.yaml says what and when; Ctrl-C ends it
 
-- More data: put the next file next to it in `raw/` and `refit run`.
-- {_OF_RAW[generated]}
+- More data: {_MORE_FILES if in_files else _MORE_ROWS}{raw}
 - Other learners, another gate: edit `params.yaml`; unknown keys are errors that name the nearest known one.
 - `dvc repro`, `dvc exp run -S train.seed=1` and `dvc metrics show` work here too; they promote nothing.
 """
@@ -378,22 +390,3 @@ Rows: {describe_rows(reading, f"raw/{table}")}.
 def _write(path: Path, text: str) -> None:
     with atomic(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
-
-
-def _subscriptions() -> Iterator[str]:
-    """Generate ten months of synthetic renewals in which price, support calls and few logins cause churn."""
-    chance = random.Random(20130101)
-    yield "subscription,renewal,plan,country,tenure_months,monthly_price,support_calls,logins,churned"
-    day, number = date(2024, 1, 1), 0
-    while day < date(2024, 11, 1):
-        for _ in range(chance.randint(22, 34)):
-            number += 1
-            plan = chance.choice(("basic", "basic", "plus", "pro"))
-            country = chance.choice(("DE", "FR", "PL", "US", "US"))
-            tenure = int(chance.expovariate(1 / 14)) + 1
-            price = round({"basic": 9.0, "plus": 19.0, "pro": 49.0}[plan] * chance.uniform(0.8, 1.2), 2)
-            calls, logins = int(chance.expovariate(1 / 1.2)), int(chance.expovariate(1 / 12))
-            odds = -1.3 + 0.45 * calls - 0.06 * logins - 0.03 * tenure + 0.02 * price + chance.gauss(0, 0.6)
-            churned = "yes" if odds > 0 else "no"
-            yield f"S{number:05d},{day},{plan},{country},{tenure},{price},{calls},{logins},{churned}"
-        day += timedelta(days=1)

@@ -34,7 +34,7 @@ PLUMBING = (
         f"refit/config/{module}.py"
         for module in (
             *("__init__", "cost", "drift", "evaluate", "featurize", "ingest", "project", "queries"),
-            *("notify", "register", "registry", "resources", "retention", "section", "validate"),
+            *("notify", "register", "registry", "resources", "retention", "section", "sinks", "validate"),
         )
     ),
     "refit/errors.py",

@@ -49,3 +49,4 @@ class ScoreReport(Part):
     quarantine: str | None  # the file of refused rows
     notes: tuple[str, ...]
     seconds: float
+    sinks: tuple[str, ...] = ()  # where else the predictions are

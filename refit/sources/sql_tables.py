@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refit.config import SourceParams
 from refit.config.queries import check_moving_words
-from refit.errors import RefitError, UserError, first_line
-from refit.extras import not_installed
+from refit.errors import RefitError, UserError
+from refit.sources import database_urls
 from refit.sources.source_files import ROWS, numbered
 from refit.sources.tables import Change, CheckHeader, Overlap, batch_of
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import Connection, Engine
 
-_TIMEOUT = {"postgresql": {"connect_timeout": 10}, "mysql": {"connect_timeout": 10}, "mariadb": {"connect_timeout": 10}}
 _SNAPSHOT = {"postgresql": "REPEATABLE READ", "mysql": "REPEATABLE READ", "mariadb": "REPEATABLE READ"}
 _TEMPORAL = re.compile(r"^\d{4}-\d{2}-\d{2}")
 Mark = int | str | date | datetime  # a value of the watermark as the database gives it; SQLite has texts for times
@@ -101,6 +101,13 @@ class SqlTable:
             self._close()
         if line == 1 and before is None:
             raise UserError(f"the query gives no rows; at least one was expected ({self._where}.query)")
+
+    def rows(self) -> Iterator[tuple[list[str], list[Any]]]:
+        """All rows in chunks, in no order, with the names of their columns."""
+        with self._errors(), self._connect() as connection:
+            result = self._execute(connection, f"select * {self._from}")
+            while rows := result.fetchmany(ROWS):
+                yield list(result.keys()), rows
 
     def _chunks(
         self, connection: Connection, before: _Position | None, check_header: CheckHeader
@@ -192,9 +199,9 @@ class SqlTable:
             from sqlalchemy import create_engine
             from sqlalchemy.pool import NullPool
 
-            url = _url(self._source, self._where)
+            url = database_urls.parsed(str(self._source.url), f"{self._where}.url")
             self._engine = create_engine(
-                url, poolclass=NullPool, connect_args=_TIMEOUT.get(url.get_backend_name(), {}), hide_parameters=True
+                url, poolclass=NullPool, connect_args=database_urls.timeouts(url), hide_parameters=True
             )
         return self._engine
 
@@ -206,68 +213,40 @@ class SqlTable:
     @contextmanager
     def _errors(self) -> Iterator[None]:
         """Turn errors of the database and its driver into one line without secrets."""
-        from sqlalchemy.exc import SQLAlchemyError
-
+        url, advice = str(self._source.url), f"correct {self._where}.query in params.yaml"
         try:
-            yield
-        except (RefitError, GeneratorExit):
-            raise
-        except (SQLAlchemyError, ImportError, OSError) as error:
+            with database_urls.errors(url, f"{self._where}.url", advice):
+                yield
+        except RefitError:
             self._close()
-            raise _failed(error, self._source, self._where) from None
+            raise
 
 
-def _url(source: SourceParams, where: str) -> Any:
-    """The URL of a database; its plain form for PostgreSQL takes the driver that Refit brings."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
+def written_as_texts(variable: str, query: str, path: Path) -> None:
+    """Write all rows of a query to a Parquet file, as the texts that ingestion casts.
 
-    name = str(source.url)[2:-1]
-    value = os.environ.get(name)
-    if not value:
-        raise UserError(
-            f"the environment variable {name} is not set; it holds the URL of a database, such as "
-            f"postgresql://USER:PASSWORD@HOST/DATABASE ({where}.url)"
-        )
-    try:
-        url = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", value))
-        url.get_dialect()
-        return url
-    except ImportError as error:
-        raise not_installed(error, f"{where}.url") or _no_driver(url.drivername, error, where) from None
-    except (ArgumentError, ValueError, LookupError) as error:  # the text of an ArgumentError has the password
-        known = f" ({first_line(error)})" if type(error).__name__ == "NoSuchModuleError" else ""
-        raise UserError(
-            f"the environment variable {name} holds no URL of a database that can be read{known}; it is "
-            f"DIALECT://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for @, %3A for : and %2F for / in the password "
-            f"({where}.url)"
-        ) from None
+    Args:
+        variable: the environment variable that holds the database's URL.
 
+    Raises:
+        UserError: the database or the query fails, or gives no rows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
 
-def _no_driver(drivername: str, error: ImportError, where: str) -> UserError:
-    return UserError(
-        f"a database of {drivername} needs {error.name}, which is not installed; install that package next to Refit "
-        f"({where}.url)"
+    where = "--query"
+    source = SourceParams(
+        kind="database", url=f"${{{variable}}}", query=query, columns={"any": "text"}, key=("any",), event_time=None
     )
-
-
-def _failed(error: Exception, source: SourceParams, where: str) -> UserError:
-    """What failed, without the password, which the message of a driver may hold."""
-    if isinstance(error, ImportError):
-        return not_installed(error, f"{where}.url") or _no_driver("this URL", error, where)
-    url = _url(source, where)
-    said = first_line(getattr(error, "orig", None) or error)
-    for secret in filter(None, (url.render_as_string(hide_password=False), url.password, *_texts(url.query))):
-        said = said.replace(str(secret), "***")
-    is_lost = type(error).__name__ in ("OperationalError", "InterfaceError", "OSError", "TimeoutError")
-    advice = (
-        f"check that the server is reachable, user and password, and correct {str(source.url)[2:-1]}"
-        if is_lost
-        else f"correct {where}.query in params.yaml"
-    )
-    return UserError(f"the database of {where} ({url.get_backend_name()}) failed: {said[:300]}; {advice}")
-
-
-def _texts(query: Mapping[str, Any]) -> list[str]:
-    values = [each if isinstance(each, str) else " ".join(each) for each in query.values()]
-    return [each for each in values if len(each) >= 6]
+    table, rows = SqlTable(source, where), 0
+    with contextlib.ExitStack() as stack:
+        writer = None
+        for names, chunk in table.rows():
+            texts = source.model_copy(update={"columns": dict.fromkeys(names, "text")})
+            batch = batch_of(names, chunk, texts)
+            if writer is None:
+                writer = stack.enter_context(pyarrow.parquet.ParquetWriter(path, batch.schema))
+            writer.write_table(pa.Table.from_batches([batch]))
+            rows += batch.num_rows
+    if not rows:
+        raise UserError(f"the query gives no rows; at least one was expected ({where})")

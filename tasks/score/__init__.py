@@ -29,6 +29,7 @@ from refit.storage.batches import manifests
 from refit.storage.quarantine import Refusal
 from tasks import featurize
 from tasks.featurize.warehouse import Warehouse, open_warehouse, sql_time
+from tasks.score import sinks
 from tasks.score.champion_model import Champion, load_champion
 from tasks.score.data_as_of import NOW, validated_data_at
 from tasks.score.missing import NAMED, lost_zeros, new_horizons, newly_missing
@@ -91,7 +92,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
     target = out or context.path(SCORES / f"{requested.name}-v{champion.version.version}.parquet")
     adoption.adopt(context)
     logged = prediction_log.append(context, champion.version.version, table)
-    _write(target, _output_table(champion, table, requested.lines, intervals, forecast_columns))
+    _write(target, output := _output_table(champion, table, requested.lines, intervals, forecast_columns))
     refused = _write_refusals(target, requested)
     scored = table.num_rows
     predictions = of_column(table[prediction_log.PREDICTION])
@@ -120,6 +121,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
             *new_horizons(champion, features),
         ),
         seconds=round(time.monotonic() - started, 3),
+        sinks=sinks.deliver(context.project, context.params.sinks, requested.name, output),
     )
 
 

@@ -55,7 +55,9 @@ def read_rows(context: Context, name: str, path: Path) -> InputRows:
     """
     import pyarrow as pa
 
-    declared = context.params.ingest.sources[name].model_copy(update={"kind": "files", "sha256": None})
+    declared = context.params.ingest.sources[name]
+    hive = tuple(each for each in declared.hive_columns if any(part.startswith(f"{each}=") for part in path.parts))
+    declared = declared.model_copy(update={"kind": "files", "sha256": None, "hive_columns": hive})
     file = sources.given(context.sources_root, path, declared, f"ingest.sources.{name}")
     outcomes = _outcomes(context.params.featurize.label, name, declared)
     source = _as_present(declared, sources.column_names(file, declared), outcomes)

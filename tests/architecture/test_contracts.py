@@ -64,7 +64,7 @@ def test_dvc_knows_the_stages_that_params_and_code_know(root: Path) -> None:
     assert all(pipeline[stage]["cmd"] == f"refit stage {stage}" for stage in STAGES)
     assert all((root / f"tasks/{stage}/__init__.py").is_file() for stage in STAGES)
     sections = {field.alias or name for name, field in Params.model_fields.items()}
-    assert sections == {*SECTIONS, "notify"}, "a run has settings of every section, but not of who hears of it"
+    assert sections == {*SECTIONS, "notify", "sinks"}, "a run has settings of every section, but not of who is told"
 
 
 def test_each_stage_depends_on_all_of_its_code_and_on_the_pinned_libraries(root: Path) -> None:

@@ -102,7 +102,7 @@ def test_a_default_changed_in_code_makes_the_stages_stale_that_it_decides_and_no
 def test_every_default_is_digested_for_some_stage_or_decides_no_stage() -> None:
     sections = {field.alias or name for name, field in Params.model_fields.items()}
     digested = {name.split(".")[0] for names in SECTIONS.values() for name in names}
-    assert sections - digested == {"drift", "retention", "resources", "notify"}
+    assert sections - digested == {"drift", "retention", "resources", "notify", "sinks"}
     for section in sections:
         assert defaults(section), section
 

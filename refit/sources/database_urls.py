@@ -1,0 +1,89 @@
+"""URLs of databases, which only the environment holds, and errors of databases without what is secret in them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from refit.errors import RefitError, UserError, first_line
+from refit.extras import not_installed
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+_TIMEOUTS = ("postgresql", "mysql", "mariadb")  # whose drivers take one under the same name
+_LOST = ("OperationalError", "InterfaceError", "OSError", "TimeoutError")
+
+
+def parsed(variable: str, where: str) -> URL:
+    """The URL in the environment variable `${NAME}`; PostgreSQL's plain form takes the driver that Refit brings.
+
+    Raises:
+        UserError: the variable is not set, is no URL, or its driver is not installed.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    name = variable[2:-1]
+    value = os.environ.get(name)
+    if not value:
+        raise UserError(
+            f"the environment variable {name} is not set; it holds the URL of a database, such as "
+            f"postgresql://USER:PASSWORD@HOST/DATABASE ({where})"
+        )
+    try:
+        url = make_url(re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", value))
+        url.get_dialect().import_dbapi()
+        return url
+    except ImportError as error:
+        raise not_installed(error, where) or _no_driver(url.drivername, error, where) from None
+    except (ArgumentError, ValueError, LookupError) as error:  # the text of an ArgumentError has the password
+        known = f" ({first_line(error)})" if type(error).__name__ == "NoSuchModuleError" else ""
+        raise UserError(
+            f"the environment variable {name} holds no URL of a database that can be read{known}; it is "
+            f"DIALECT://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for @, %3A for : and %2F for / in the password "
+            f"({where})"
+        ) from None
+
+
+def timeouts(url: URL) -> dict[str, int]:
+    """How long a connection may take, as the driver wants to be told."""
+    return {"connect_timeout": 10} if url.get_backend_name() in _TIMEOUTS else {}
+
+
+@contextmanager
+def errors(variable: str, where: str, advice: str) -> Iterator[None]:
+    """Turn errors of a database and its driver into one line without secrets.
+
+    Args:
+        advice: what to do where the database answered, and refused.
+    """
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except RefitError:
+        raise
+    except (SQLAlchemyError, ImportError, OSError) as error:
+        url = parsed(variable, where)
+        said = first_line(getattr(error, "orig", None) or error)
+        for secret in filter(None, (url.render_as_string(hide_password=False), url.password, *_texts(url.query))):
+            said = said.replace(str(secret), "***")
+        if type(error).__name__ in _LOST:
+            advice = f"check that the server is reachable, user and password, and correct {variable[2:-1]}"
+        raise UserError(f"the {url.get_backend_name()} database of {where} failed: {said[:300]}; {advice}") from None
+
+
+def _no_driver(drivername: str, error: ImportError, where: str) -> UserError:
+    return UserError(
+        f"a database of {drivername} needs {error.name}, which is not installed; install that package next to Refit "
+        f"({where})"
+    )
+
+
+def _texts(query: Mapping[str, Any]) -> list[str]:
+    values = [each if isinstance(each, str) else " ".join(each) for each in query.values()]
+    return [each for each in values if len(each) >= 6]
