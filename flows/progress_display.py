@@ -62,8 +62,17 @@ class LogScreen:
             self._logger.info("%s", one_line(what))
             self._last, self._shown = what, self._clock()
         elif total and self._clock() - self._shown >= SHOW_SECONDS:
-            self._logger.info("%s: %s of %s", one_line(what), f"{done:,.6g}", f"{total:,.6g}")
+            self._logger.info("%s: %s of %s", one_line(what), _amount(done), _amount(total))
             self._shown = self._clock()
+
+
+def _amount(value: float) -> str:
+    """A number of rows, or of epochs, which may be a part of one.
+
+    >>> _amount(1_234_567), _amount(2.666667), _amount(3.0)
+    ('1,234,567', '2.7', '3')
+    """
+    return f"{value:,.1f}".removesuffix(".0")
 
 
 class LineScreen(LogScreen):

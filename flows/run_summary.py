@@ -38,6 +38,7 @@ class LearnerSummary(Part):
     trials: int = 0  # of the search for its arguments
     pruned: int = 0  # of these, ended early because they were behind
     search_seconds: float = 0.0  # of all trials
+    not_chosen: str | None = None  # why it cannot be the candidate, however good it is
 
 
 class ServingTimes(Part):

@@ -81,6 +81,7 @@ def summarise(run: Session) -> RunSummary:
                 trials=len(trials := learner.tuning.trials if learner.tuning else ()),
                 pruned=sum(trial.state == "pruned" for trial in trials),
                 search_seconds=round(sum(trial.seconds for trial in trials), 3),
+                not_chosen=learner.not_chosen,
             )
             for learner in training.learners
         ),
@@ -235,6 +236,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("features", f"{summary.features} · labelled rows: {windows}"),
         ("learners", " · ".join(_format_learner(learner, summary) for learner in summary.learners)),
         *([("search", searches)] if (searches := _format_searches(summary)) else []),
+        *(("not chosen", f"{each.name}: {each.not_chosen}") for each in summary.learners if each.not_chosen),
         ("cost", format_cost(summary.cost.training, summary.cost.per_1000, summary.cost.currency)),
         ("predictions", _format_times(summary.timings)),
         *([("intervals", _format_coverage(summary.intervals))] if summary.intervals else []),
@@ -295,17 +297,18 @@ def _format_reduction(summary: RunSummary) -> str:
 
 def print_summary(summary: RunSummary, console: Terminal) -> None:
     """Print the summary: rows read, learners, the champion, and the next commands."""
+    rows = summary_rows(summary)
     console.print()
     head = Table(show_header=False, box=None, pad_edge=False)
     head.add_column(style="bold")
     head.add_column(overflow="fold")
-    for what, value in summary_rows(summary)[: 5 + len(summary.stand_in)]:
+    for what, value in rows[: 5 + len(summary.stand_in)]:
         head.add_row(what, value)
     console.print(head)
     console.print()
     console.print(_learners(summary))
-    if searches := _format_searches(summary):
-        console.print(line(("Search", "bold"), f" {searches}"))
+    for title, text in (row for row in rows if row[0] in ("search", "not chosen")):
+        console.print(line((title.capitalize(), "bold"), f" {text}"))
     console.print()
     test = summary.windows.test
     window = f"test window {test.start:%Y-%m-%d} to {test.end:%Y-%m-%d}, {test.rows:,} rows"
@@ -313,10 +316,8 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     console.print(_scores(summary.evaluation))
     if summary.intervals:
         console.print(_format_coverage(summary.intervals))
-    if summary.opponents:
-        console.print(line(("Naive opponents", "bold"), f" {format_opponents(summary)}"))
-    if summary.behaviour:
-        console.print(line(("Behaviour", "bold"), f" {format_behaviour(summary)}"))
+    for title, text in (row for row in rows if row[0] in ("naive opponents", "behaviour")):
+        console.print(line((title.capitalize(), "bold"), f" {text}"))
     console.print()
     decision, model = summary.decision, summary.model
     verdict = (f"{model.name} version {model.version} is champion", "green")
@@ -327,10 +328,8 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     decided = "promote" if decision.promote else "do not promote"
     console.print(line(("Gate", "bold"), f" ({decision.mode}): {decided}"))
     reasons = Table.grid(padding=(0, 1))
-    for reason in decision.reasons:
-        reasons.add_row(" •", reason)
-    for note in decision.notes:
-        reasons.add_row(" •", note, style="dim")
+    for text, style in (*((each, "") for each in decision.reasons), *((each, "dim") for each in decision.notes)):
+        reasons.add_row(" •", text, style=style)
     console.print(reasons)
     console.print(line(("Model", "bold"), " ", verdict))
     cost = summary.cost

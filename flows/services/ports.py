@@ -23,7 +23,7 @@ from flows.services.processes import (
     wait_until_it_answers,
 )
 from flows.services.service_state import MLFLOW, PREFECT, address, api
-from refit.errors import Terminated
+from refit.errors import RefitError, Terminated
 from refit.files.artifacts import STATE
 from refit.runtime.terminal import say
 
@@ -104,7 +104,15 @@ def server_for_runs(project: Path) -> Iterator[None]:
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
     if PREFECT_API_URL.value():
-        yield
+        try:
+            yield
+        except RuntimeError as error:
+            if "Failed to reach API" not in str(error):  # Prefect has no class of its own for it
+                raise
+            raise RefitError(
+                f"Prefect's server does not answer: {str(error).rstrip('/')} (PREFECT_API_URL); start it, or unset "
+                "PREFECT_API_URL: then a run starts one of its own"
+            ) from error
         return
     with ExitStack() as stack:
         secret = credentials.new()  # for this process only

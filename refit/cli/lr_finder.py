@@ -26,6 +26,7 @@ def find(
     from tasks.stages import run_remembered
 
     with show_progress(Terminal(stderr=True)), session(project, replace(options, trigger=Trigger("lr-find"))) as run:
+        lr_finder.check(run.context().params, learner, lowest=lowest, highest=highest, steps=steps)  # before the stages
         for stage in EARLIER_STAGES:
             with run.stage(stage):
                 run.ended(stage, run_remembered(stage, run.context()), 0.0)

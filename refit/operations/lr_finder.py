@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from refit.config import nearest
+from refit.config import Params, nearest
 from refit.errors import UserError
 from refit.files.artifacts import FEATURE_SET, REPORTS, atomic
 from refit.learners import make
@@ -23,7 +23,7 @@ from tasks.train.start import parent_of, start_of
 if TYPE_CHECKING:
     from refit.learners.networks.network import Network
 
-__all__ = ["RangeTest", "run"]
+__all__ = ["RangeTest", "check", "run"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,18 @@ class RangeTest:
         return float(f"{self.lowest / 10:.0e}")
 
 
+def check(params: Params, name: str, *, lowest: float, highest: float, steps: int) -> None:
+    """Raise UserError if there is no such learner or the bounds are not in order."""
+    if not 0 < lowest < highest or steps < 10:
+        raise UserError(
+            f"0 < --lowest < --highest and --steps of at least 10 are needed; found {lowest}, {highest}, {steps}"
+        )
+    if name not in (enabled := [learner.name for learner in params.train.learners if learner.enabled]):
+        raise UserError(
+            f"no learner {name!r} is enabled in train.learners{nearest(name, enabled)}; enabled: {', '.join(enabled)}"
+        )
+
+
 def run(context: Context, name: str, *, lowest: float, highest: float, steps: int) -> RangeTest:
     """Test one learner and draw the loss against the rate into `reports/lr_find_NAME.svg`.
 
@@ -57,10 +69,7 @@ def run(context: Context, name: str, *, lowest: float, highest: float, steps: in
         UserError: there is no such learner, it is no network, or the bounds are not in order.
         RefitError: there is no feature table yet.
     """
-    if not 0 < lowest < highest or steps < 10:
-        raise UserError(
-            f"0 < --lowest < --highest and --steps of at least 10 are needed; found {lowest}, {highest}, {steps}"
-        )
+    check(context.params, name, lowest=lowest, highest=highest, steps=steps)
     features = FeatureTable.read(context.path(FEATURE_SET))
     learner = _network(context, features, name)
     train = labelled_rows(context, features, learner.spec.problem).named("train")
@@ -80,9 +89,6 @@ def run(context: Context, name: str, *, lowest: float, highest: float, steps: in
 def _network(context: Context, features: FeatureTable, name: str) -> Network:
     start = parent_of(context, start_of(context), features)
     specs = {spec.name: spec for spec in specs_of(context.params, features, context.project, start)}
-    if name not in specs:
-        enabled = ", ".join(specs)
-        raise UserError(f"no learner {name!r} is enabled in train.learners{nearest(name, specs)}; enabled: {enabled}")
     learner: Any = make(replace(specs[name], average=1))
     if not hasattr(learner, "range_test"):
         raise UserError(f"learner {name!r} is a {specs[name].kind}, and no network whose learning rate could be found")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def styled() -> Iterator[None]:
     """The style within which figures are made and drawn, by one thread at a time: matplotlib's settings are global."""
     from matplotlib import rc_context
 
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it warns that its first start is slow
     with _LOCK, rc_context(STYLE):
         yield
 

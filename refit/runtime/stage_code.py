@@ -128,7 +128,7 @@ def own_code(project: Path, names: Iterable[str]) -> list[Path]:
         names: files, `file.py:Class`, modules, or import paths of classes; names outside the project are ignored.
     """
     files: set[Path] = set()
-    waiting = [path for name in names for path in _own(project, file_of(name) or name)]
+    waiting = [path for name in names if name for path in _own(project, file_of(name) or name)]
     while waiting:
         if (path := waiting.pop()) not in files:
             files.add(path)

@@ -159,6 +159,9 @@ def from_scratch(
     """
     rows = development(train, validation, context.params, specs[0].problem)
     interval_margins.check(rows, context.params)
+    for spec in specs:
+        if spec.source and (why := project_files.unsafe_reason(spec)):
+            context.progress(f"warning: {spec.name} is compared and never chosen: {why}")
     trials = [_run_trial(spec, rows, context, size_curves=size_curves) for spec in specs]
     best = choose(trials, context.params.train.metric)
     refitted, count = _refit(best, rows, context.progress)

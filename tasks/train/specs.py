@@ -81,7 +81,10 @@ def make_all(specs: list[Spec], params: Params) -> None:
         where = f"params.yaml: train.learners[{index_of[spec.name]}]"
         try:
             learner = make(spec, where=where)
-            declared = members_of(learner)[0].declaration
+            first = members_of(learner)[0]
+            declared = first.declaration
+            if require_device := getattr(first, "require_device", None):  # of networks
+                require_device()
             if params.train.intervals and params.train.intervals.by == "quantiles":
                 make(quantile_of(spec, params.train.intervals.level, where=where), where=where)
         except UserError as error:

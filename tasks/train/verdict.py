@@ -55,7 +55,8 @@ def verdict(
         advice = f"{_regularise(regularisers or {})}, or make it smaller"
         return f"overfit: {numbers}; {advice}{_more_rows(metric, val_gain, size_curve)}"
     if last_iteration_best:
-        return f"underfit: {numbers}, and the last iteration was the best; allow more iterations"
+        pass_ = "epoch" if regularisers else "iteration"  # networks alone have them
+        return f"underfit: {numbers}, and the last {pass_} was the best; allow more {pass_}s"
     return f"balanced: {numbers}{_more_rows(metric, val_gain, size_curve)}"
 
 
@@ -86,9 +87,9 @@ def _more_rows(metric: str, validation_gain: float, size_curve: Sequence[SizeSco
     before, whole = size_curve[-2], size_curve[-1]
     brought = metric_named(metric).gain(whole.validation, before.validation)
     if brought > GROWING * validation_gain:
-        return f"; more rows would help, the last {whole.rows - before.rows:,} brought {brought:+.3f}"
+        return f"; more rows would help, with the last {whole.rows - before.rows:,} it is {brought:.3f} better"
     if brought < -GROWING * validation_gain:
-        return f"; older rows hurt, without them it is {-brought:+.3f}: shorten featurize.windows.training"
+        return f"; older rows hurt, without them it is {-brought:.3f} better: shorten featurize.windows.training"
     return "; more rows would bring little"
 
 

@@ -53,6 +53,17 @@ def test_a_search_says_how_many_trials_were_given_up(project: Path) -> None:
     assert ("search", "gru 14 trials, 5 given up early, 12.3 s") in summary_rows(summary)
 
 
+def test_a_learner_that_cannot_be_chosen_is_named_with_the_reason(project: Path) -> None:
+    summary = summary_of(project)
+    assert "not chosen" not in dict(summary_rows(summary))
+    own = summary.learners[-1].model_copy(update={"name": "own", "not_chosen": "name it: registry.trusted_types"})
+    summary = summary.model_copy(update={"learners": (*summary.learners, own)})
+    console = Terminal(file=io.StringIO(), width=80)
+    print_summary(summary, console)
+    assert "Not chosen own: name it: registry.trusted_types" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert ("not chosen", "own: name it: registry.trusted_types") in summary_rows(summary)
+
+
 def test_rows_in_quarantine_come_with_the_command_that_says_why(project: Path) -> None:
     summary = summary_of(project)
     assert "refit quarantine list" not in dict(summary_rows(summary))["rows"]

@@ -25,7 +25,7 @@ from refit.learners.networks.surroundings import EpochReport
 from refit.learners.networks.transfer import freeze
 from refit.runtime.context import Progress, silent
 
-__all__ = ["BatchLoss", "Task", "checked_loss", "loss_of_batch", "outputs_of", "train"]
+__all__ = ["BatchLoss", "Task", "checked_loss", "loss_of_batch", "outputs_of", "rows_in_words", "train"]
 
 HALF_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 SHOW_ROWS = 5  # of a batch whose loss is not finite
@@ -253,18 +253,25 @@ class LossWatch:
         values = torch.stack(losses).tolist() if len(losses) > 1 else [float(loss) for loss in losses]
         for value, (_, rows, step) in zip(values, self._pending, strict=True):
             if not isfinite(value):
-                first, rest = rows[:SHOW_ROWS].cpu(), len(rows) - SHOW_ROWS
-                shown = (first if self._task.origins is None else self._task.origins[first]).tolist()
-                more = f" and {rest} more" if rest > 0 else ""
+                rows = rows.cpu() if self._task.origins is None else self._task.origins[rows.cpu()]
                 raise UserError(
                     f"learner {self._task.name!r}: the loss is {value} in epoch {self._epoch + 1}, batch {step + 1} "
-                    f"(training rows {', '.join(map(str, shown))}{more}, counted from 0); lower learning_rate, set "
-                    "clip_norm, or look at these rows"
+                    f"({rows_in_words(rows)}); lower learning_rate, set clip_norm, or look at these rows"
                 )
             self.first = value if self._rows == 0 else self.first
             self._total += value * len(rows)
             self._rows += len(rows)
         self._pending.clear()
+
+
+def rows_in_words(rows: Tensor) -> str:
+    """The first rows of a batch by their numbers.
+
+    >>> rows_in_words(torch.tensor([7, 2])), rows_in_words(torch.arange(9))
+    ('training rows 7, 2, counted from 0', 'training rows 0, 1, 2, 3, 4 and 4 more, counted from 0')
+    """
+    more = f" and {len(rows) - SHOW_ROWS} more" if len(rows) > SHOW_ROWS else ""
+    return f"training rows {', '.join(map(str, rows[:SHOW_ROWS].tolist()))}{more}, counted from 0"
 
 
 def _report(task: Task, state: State, loss: float, learning_rate: float, seconds: float) -> None:

@@ -250,6 +250,10 @@ class Network(PreparedLearner):
         centre, scale = self._scale.tolist()
         return finite(np.asarray(centre + scale * torch.cat(parts).numpy(), np.float64), self.spec, self._where)
 
+    def require_device(self) -> None:
+        """Raise UserError if the params name a GPU and this machine has none; a fitted network predicts without."""
+        self._device()
+
     def _device(self) -> torch.device:
         return training_device(self.spec, self.params, self._where)
 

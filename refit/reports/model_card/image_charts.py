@@ -18,6 +18,7 @@ from refit.schemas.evaluation import Evaluation
 from refit.storage.arrays import images
 
 SHOWN = 8  # images of each kind
+NAME = 14  # characters of a class, so that it fits over its image with its probability
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ def shown(problem: Problem, pixels: NDArray[np.uint8], label: Any, predicted: An
     if problem.classes:
         best = int(np.argmax(predicted))
         name = problem.classes[int(label)]
-        return ShownImage(pixels, name, f"{problem.classes[best]} ({predicted[best]:.0%})", best == int(label))
+        prediction = f"{short_name(problem.classes[best], NAME)} ({predicted[best]:.0%})"
+        return ShownImage(pixels, short_name(name, NAME), prediction, best == int(label))
     if problem.parts:
         return ShownImage(pixels, "loss", f"{predicted:.4g}", True)
     if problem.task == "binary":
@@ -84,7 +86,7 @@ def shown(problem: Problem, pixels: NDArray[np.uint8], label: Any, predicted: An
 def draw(best: Sequence[ShownImage], worst: Sequence[ShownImage], name: str) -> Any:
     """A figure with a row of images each."""
     title = f"{name}: the smallest errors, and the largest"
-    figure, axes = new_grid(title, (9.6, 3.4), 2, SHOWN)
+    figure, axes = new_grid(title, (9.6, 3.6), 2, SHOWN)
     for line, row in zip(axes, (best, worst), strict=True):
         for index, axis in enumerate(line):
             axis.set_axis_off()
@@ -94,6 +96,6 @@ def draw(best: Sequence[ShownImage], worst: Sequence[ShownImage], name: str) -> 
             grey = image.pixels.shape[2] == 1
             axis.imshow(image.pixels[:, :, 0] if grey else image.pixels, cmap="gray", vmin=0, vmax=255)
             colour = GOOD if image.right else BAD
-            texts = f"{short_name(image.label, 9)} → {short_name(image.prediction, 12)}"
+            texts = f"{image.label}\n→ {image.prediction}"
             axis.set_title(texts, color=colour, fontsize=7.5, fontweight="normal", loc="center")
     return figure

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from flows.services.ports import server_for_runs
 from flows.services.processes import LOOPBACK, Started, end, listen, listen_from, start, wait_until_it_answers
 from refit.errors import RefitError
 
@@ -122,3 +123,18 @@ def test_a_server_that_answers_but_cannot_prove_that_it_was_started_is_not_taken
         assert not stranger.answers()
     finally:
         end(stranger)
+
+
+def test_a_prefect_server_that_does_not_answer_is_no_fault_of_refit(tmp_path: Path) -> None:
+    from prefect import flow
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with socket.create_server((LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+    url = f"http://{LOOPBACK}:{port}/api"
+    with (
+        temporary_settings({PREFECT_API_URL: url}),
+        pytest.raises(RefitError, match=rf"does not answer: .*:{port}/api \(PREFECT_API_URL\); start it, or unset"),
+        server_for_runs(tmp_path),
+    ):
+        flow(lambda: None, name="nothing")()

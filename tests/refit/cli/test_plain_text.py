@@ -234,7 +234,7 @@ def test_a_log_says_now_and_then_how_far_a_long_step_is() -> None:
     screen("note: it goes on", 0)
     assert lines.getvalue().splitlines() == [
         "fitting cnn, epochs",
-        "fitting cnn, epochs: 3.25 of 8",
+        "fitting cnn, epochs: 3.2 of 8",
         "note: it goes on",
     ]
 

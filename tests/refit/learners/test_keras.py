@@ -274,7 +274,7 @@ def test_another_text_of_the_file_is_another_model(train_rows: Any) -> None:
         (spec_of(end="linear"), r"outputs are no probabilities, from .*; end it with activation='sigmoid'"),
         (
             spec_of(source=SOURCE.replace("0.01", "1e30"), epochs=9),
-            r"the loss is nan in epoch \d, batch \d+; lower the",
+            r"the loss is nan in epoch \d, batch \d+ \(training rows (\d+, )+\d+ and \d+ more, counted from 0\); lower",
         ),
     ],
 )

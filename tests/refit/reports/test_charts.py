@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
+from refit.problems import problem_of
 from refit.reports.drawing import COLOURS, HALF, dots, drawn, legend, list_down, new_figure, styled, tip
+from refit.reports.model_card import image_charts
 from refit.reports.model_card.charts import charts_of
 from refit.reports.palette import DARK, LIGHT, PRINT
 from refit.reports.svg import standalone
@@ -136,3 +139,11 @@ def test_every_file_of_a_package_is_installed_and_templates_are_code_of_the_stag
     }
     assert others == installed
     assert "refit/reports/templates" in stage_code("evaluate")
+
+
+def test_a_long_name_of_a_class_leaves_room_for_its_probability() -> None:
+    problem, pixels = problem_of("multiclass", ("golden retriever", "cat")), np.zeros((4, 4, 1), np.uint8)
+    image = image_charts.shown(problem, pixels, 1, np.array([0.875, 0.125]))
+    with styled():
+        grid = image_charts.draw([image], [image], "picture")
+    assert "cat\n→ golden retrie… (88%)" in {axis.get_title() for axis in grid.axes}

@@ -139,6 +139,14 @@ def test_a_projects_own_files_count_with_all_of_the_project_that_they_import(tmp
     assert len(own_code(tmp_path, ["own.sub.deep.Class"])) == 4, "a class by its import path, and its packages"
 
 
+def test_an_empty_name_is_no_file_next_to_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "churn").mkdir()
+    (tmp_path / "churn.py").write_text("")
+    assert own_code(tmp_path / "churn", [""]) == []
+    monkeypatch.chdir(tmp_path / "churn")
+    assert own_code(Path(), [""]) == [], "as in `refit init .`"
+
+
 def test_a_learner_within_a_learner_counts_where_it_is_the_projects_own(refit: Path, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     for name in ("mine.py", "off.py", "own/models.py"):

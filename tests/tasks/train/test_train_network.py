@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+import yaml
 
+from flows.run_options import RunOptions
+from refit.cli.lr_finder import find
 from refit.config import parse
 from refit.errors import UserError
 from refit.files import artifacts
 from refit.learners.networks.surroundings import checkpoints_in
+from refit.new_project.project_folder import pipeline
 from refit.operations import lr_finder
+from refit.runtime import dvc_runner
 from refit.runtime.context import Context
 from tasks import train
 from tests.tasks.train.test_start import PARAMS, SOURCE, with_parent
@@ -45,6 +51,24 @@ def test_a_killed_training_goes_on_and_repeats_no_fit(
     assert sum("fitting network, epochs" in what for what in again) == 1
     assert sum("network goes on from its checkpoint" in what for what in again) > 1
     assert not (killed.folder / artifacts.CHECKPOINTS).exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_missed_before_anything_is_fitted(project: Any) -> None:
+    said: list[str] = []
+    on_a_gpu = {**NETWORK, "params": {"device": "cuda"}}
+    with pytest.raises(UserError, match=r"no GPU that torch can use.*train.learners\[1\].params.device"):
+        project.run(said, train__learners=[{"name": "base_rate", "kind": "baseline"}, on_a_gpu])
+    assert not any(line.startswith("fitting") for line in said)
+
+
+def test_a_misspelt_learner_is_named_before_the_stages_run(tmp_path: Path, new_project: Callable[[Path], Any]) -> None:
+    project = new_project(tmp_path / "p")
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(project.params(train__learners=[NETWORK])))
+    (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline(())}))
+    dvc_runner.initialise(project.folder)
+    with pytest.raises(UserError, match=r"no learner 'netwrok' .* did you mean 'network'\?"):  # not: no file *.csv
+        find(project.folder, RunOptions(), "netwrok", lowest=0.001, highest=1.0, steps=20)
 
 
 def test_a_learning_rate_is_found_below_where_the_loss_diverges(project: Any) -> None:

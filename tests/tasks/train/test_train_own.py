@@ -26,11 +26,16 @@ def learner_file(root: Path, project: Any) -> Path:
 
 def test_the_steps_of_the_docs_lead_to_a_candidate_that_keeps_its_code(project: Any, learner_file: Path) -> None:
     own_one = [{"name": "base", "kind": "baseline"}, {"name": "shares", "kind": KIND}]
-    compared = project.run(train__learners=own_one)
+    said: list[str] = []
+    compared = project.run(said, train__learners=own_one)
     assert compared["learner"] == "base"
+    warned = next(line for line in said if line.startswith("warning: shares is compared and never chosen"))
+    assert said.index(warned) < said.index("fitting base"), "before hours of training"
     assert "registry.trusted_types: ['my_learner.py:ShareOf']" in compared["learners"][1]["not_chosen"]
 
-    first = project.run(train__learners=own_one, registry={"trusted_types": [KIND]})
+    said.clear()
+    first = project.run(said, train__learners=own_one, registry={"trusted_types": [KIND]})
+    assert not any("never chosen" in line for line in said)
     assert first["learner"] == "shares"
     assert (project.candidate / "code/my_learner.py").read_text() == learner_file.read_text()
     assert project.run(train__learners=own_one, registry={"trusted_types": [KIND]})["inputs"] == first["inputs"]

@@ -41,8 +41,8 @@ def test_a_learner_still_improving_needs_more_iterations() -> None:
     ("sizes", "said"),
     [
         (FLAT, "more rows would bring little"),
-        (RISING, "more rows would help, the last 900 brought +0.100"),
-        (FALLING, "older rows hurt, without them it is +0.050: shorten featurize.windows.training"),
+        (RISING, "more rows would help, with the last 900 it is 0.100 better"),
+        (FALLING, "older rows hurt, without them it is 0.050 better: shorten featurize.windows.training"),
     ],
 )
 def test_the_size_curve_says_whether_more_rows_would_help(sizes: tuple[SizeScores, ...], said: str) -> None:

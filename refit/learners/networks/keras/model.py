@@ -37,6 +37,7 @@ from refit.learners.networks.inputs import Inputs, Preparation
 from refit.learners.networks.keras.backend import import_keras
 from refit.learners.networks.keras.function import bound, params_of
 from refit.learners.networks.keras.inputs import NUMBERS, Feed, Shapes
+from refit.learners.networks.loop import rows_in_words
 from refit.learners.networks.params import ArchitectureParams
 from refit.learners.networks.prepared import TWIN_ROWS, FitInput, PreparedLearner, predict_alike
 from refit.learners.networks.surroundings import EpochReport, surroundings
@@ -203,8 +204,9 @@ class KerasModel(PreparedLearner):
                     loss = math.nan
                 if not math.isfinite(loss):
                     raise UserError(
-                        f"learner {self.spec.name!r}: the loss is {loss} in epoch {epoch}, batch {step + 1}; lower the "
-                        "learning rate of its optimizer, set its clipnorm, or look at the rows"
+                        f"learner {self.spec.name!r}: the loss is {loss} in epoch {epoch}, batch {step + 1} "
+                        f"({rows_in_words(batch)}); lower the learning rate of its optimizer, set its clipnorm, or "
+                        "look at these rows"
                     )
                 total += loss * len(batch)
             return total / len(rows)
