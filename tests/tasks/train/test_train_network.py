@@ -64,7 +64,9 @@ def test_a_gpu_that_is_not_there_is_missed_before_anything_is_fitted(project: An
 
 def test_a_misspelt_learner_is_named_before_the_stages_run(tmp_path: Path, new_project: Callable[[Path], Any]) -> None:
     project = new_project(tmp_path / "p")
-    (project.folder / "params.yaml").write_text(yaml.safe_dump(project.params(train__learners=[NETWORK])))
+    params = project.params(train__learners=[NETWORK], train__seed=0, registry={"trusted_types": []})
+    params |= {section: {} for section in ("validate", "evaluate", "register", "cost")}
+    (project.folder / "params.yaml").write_text(yaml.safe_dump(params))
     (project.folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": pipeline(())}))
     dvc_runner.initialise(project.folder)
     with pytest.raises(UserError, match=r"no learner 'netwrok' .* did you mean 'network'\?"):  # not: no file *.csv
