@@ -27,6 +27,7 @@ def write(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema, repo
         for table in _row_groups(batches, schema):
             writer.write_table(table, row_group_size=ROW_GROUP)
             rows += table.num_rows
+            del table  # or it would stay until the next one is there
             report(rows)
 
 
