@@ -1,12 +1,21 @@
-"""The lines of a run's summary on what the candidate was compared with, and on its behavioural tests."""
+"""The lines of a run's summary on what the candidate found, what it was compared with, and its behavioural tests."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from flows.run_summary import RunSummary
-from refit.problems import metric_named
+from refit.problems import kind_of, metric_named
+from refit.reports.model_card.by_task import view_of
+from refit.schemas.evaluation import Evaluation
 from refit.schemas.measured import Measured
+
+
+def findings(evaluation: Evaluation) -> tuple[str, ...]:
+    """Return what the candidate found, such as segments, in the sentences of its model card; none if labels tell it."""
+    kind = kind_of(evaluation.task)
+    needs_label = kind.labelled and not kind.optional_label
+    return () if needs_label else tuple(view_of(evaluation.task).summary(evaluation))
 
 
 def format_opponents(summary: RunSummary) -> str:
@@ -32,3 +41,18 @@ def metric_label(name: str, measured: Mapping[str, Measured]) -> str:
         return "accuracy at each model's threshold"
     words = {"accuracy_at_half": "accuracy at .5"}.get(name, name)
     return f"{words} in %" if metric_named(name).percent else words
+
+
+def format_interval(measured: Measured | None, scale: float = 1, digits: int = 4) -> str:
+    """Format a value and the larger half of its interval, which is asymmetric where the metric's range cuts it off.
+
+    >>> format_interval(Measured(value=0.893, lower=0.883, upper=0.902), 100, 1)
+    '89.3 ± 1.0'
+    """
+    if measured is None or measured.value is None:
+        return "–"
+    value = f"{scale * measured.value:.{digits}f}"
+    if measured.lower is None or measured.upper is None:
+        return value
+    reach = max(measured.value - measured.lower, measured.upper - measured.value)
+    return f"{value} ± {scale * reach:.{digits}f}"

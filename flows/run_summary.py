@@ -93,6 +93,7 @@ class RunSummary(Part):
     intervals: IntervalSummary | None
     opponents: tuple[EvaluatedOpponent, ...] = omitted(())  # naive ones, by the gate's metric
     behaviour: tuple[BehaviourResult, ...] = omitted(())  # of behavioural tests
+    findings: tuple[str, ...] = omitted(())  # of the candidate, in sentences, in problems that need no label
     decision: Decision
     model: RegisteredAs
     report: str

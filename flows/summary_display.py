@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from flows.evaluation_lines import format_behaviour, format_opponents, metric_label
+from flows.evaluation_lines import findings, format_behaviour, format_interval, format_opponents, metric_label
 from flows.notifications import publish_wait
 from flows.progress_display import STATE_STYLE
 from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, RunSummary, ServingTimes
@@ -99,6 +99,7 @@ def summarise(run: Session) -> RunSummary:
         intervals=_interval_summary(evaluation),
         opponents=evaluation.opponents,
         behaviour=evaluation.behaviour,
+        findings=findings(evaluation),
         decision=Decision.read(project / DECISION),
         model=RegisteredAs(
             name=receipt.model,
@@ -156,7 +157,7 @@ def score_rows(report: ScoreReport) -> list[tuple[str, str]]:
         ("as of", utc_text(report.as_of)),
         ("rows", " · ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in report.rows)),
         ("logged", f"{report.logged.new:,} new · {report.logged.known:,} already in the prediction log"),
-        _prediction_row(report),
+        *_prediction_rows(report),
     ]
     if (intervals := report.intervals) and intervals.mean_width is not None:
         lines.append(("intervals", f"{100 * intervals.level:.4g} %, mean width {intervals.mean_width:.4g}"))
@@ -167,13 +168,12 @@ def score_rows(report: ScoreReport) -> list[tuple[str, str]]:
     return [*lines, *(("note", note) for note in report.notes), ("seconds", f"{report.seconds:.1f}")]
 
 
-def _prediction_row(report: ScoreReport) -> tuple[str, str]:
-    """Return the mean prediction, or the classes that were predicted most often."""
+def _prediction_rows(report: ScoreReport) -> list[tuple[str, str]]:
+    """Return the mean prediction, or the classes that were predicted most often; none if predictions are texts."""
     if report.called:
         largest = sorted(report.called.items(), key=lambda each: -each[1])
-        return "called", " · ".join(f"{name} {rows:,}" for name, rows in largest[:SHOWN_CLASSES])
-    mean = report.mean_prediction
-    return "mean prediction", "–" if mean is None else f"{mean:.4f}"
+        return [("called", " · ".join(f"{name} {rows:,}" for name, rows in largest[:SHOWN_CLASSES]))]
+    return [] if report.mean_prediction is None else [("mean prediction", f"{report.mean_prediction:.4f}")]
 
 
 def publish_drift(decision: DriftDecision, project: Path) -> DriftDecision:
@@ -240,9 +240,10 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("cost", format_cost(summary.cost.training, summary.cost.per_1000, summary.cost.currency)),
         ("predictions", _format_times(summary.timings)),
         *([("intervals", _format_coverage(summary.intervals))] if summary.intervals else []),
-        *([("error reduction", _format_reduction(summary))] if summary.error_reduction else []),
+        *([("error reduction", reduced)] if (reduced := _format_reduction(summary)) else []),
         *([("naive opponents", format_opponents(summary))] if summary.opponents else []),
         *([("behaviour", format_behaviour(summary))] if summary.behaviour else []),
+        *(("found", sentence) for sentence in summary.findings),
         ("decision", ("promote: " if decision.promote else "keep: ") + "; ".join(decision.reasons)),
         *(("note", note) for note in decision.notes),
         ("model", f"{model.name} version {model.version}, alias {model.alias}"),
@@ -284,15 +285,15 @@ def _format_times(times: ServingTimes) -> str:
 
 def _format_coverage(intervals: IntervalSummary) -> str:
     """Format the level, the coverage and the mean width of prediction intervals."""
-    coverage = _format_interval(intervals.coverage, 100, 1)
+    coverage = format_interval(intervals.coverage, 100, 1)
     width = "–" if intervals.width.value is None else f"{intervals.width.value:.4g}"
     return f"{100 * intervals.level:.4g} % intervals held {coverage} % of the labels; mean width {width}"
 
 
 def _format_reduction(summary: RunSummary) -> str:
-    """Format the candidate's error reduction against the champion on the test rows."""
+    """Format the candidate's error reduction against the champion on the test rows; empty if there is none."""
     share = summary.error_reduction.value if summary.error_reduction else None
-    return "–" if share is None else f"{100 * share:+.1f} % vs champion, in {summary.decision.metric}"
+    return "" if share is None else f"{100 * share:+.1f} % vs champion, in {summary.decision.metric}"
 
 
 def print_summary(summary: RunSummary, console: Terminal) -> None:
@@ -314,6 +315,8 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     window = f"test window {test.start:%Y-%m-%d} to {test.end:%Y-%m-%d}, {test.rows:,} rows"
     console.print(f"{window}; ± is the 95 % interval", style="italic")
     console.print(_scores(summary.evaluation))
+    for sentence in summary.findings:
+        console.print(sentence)
     if summary.intervals:
         console.print(_format_coverage(summary.intervals))
     for title, text in (row for row in rows if row[0] in ("naive opponents", "behaviour")):
@@ -335,8 +338,8 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     cost = summary.cost
     console.print(line(("Cost", "bold"), f"  {format_cost(cost.training, cost.per_1000, cost.currency)}"))
     console.print(line(("Latency", "bold"), f" {_format_times(summary.timings)}"))
-    if summary.error_reduction:
-        console.print(line(("Error reduction", "bold"), f" {_format_reduction(summary)}"))
+    if reduced := _format_reduction(summary):
+        console.print(line(("Error reduction", "bold"), f" {reduced}"))
     console.print()
     console.print(_stages(summary))
     console.print()
@@ -370,24 +373,9 @@ def _scores(compared: Mapping[str, Mapping[str, Measured]]) -> Table:
     table = Table("test metric", *columns, box=None, pad_edge=False)
     for name in (name for name, measured in compared["candidate"].items() if measured.value is not None):
         scale, digits = (100, 2) if metric_named(name).percent else (1, 4)
-        values = (_format_interval(compared[model].get(name), scale, digits) for model in columns)
+        values = (format_interval(compared[model].get(name), scale, digits) for model in columns)
         table.add_row(metric_label(name, compared["candidate"]), *values)
     return table
-
-
-def _format_interval(measured: Measured | None, scale: float = 1, digits: int = 4) -> str:
-    """Format a value and the larger half of its interval, which is asymmetric where the metric's range cuts it off.
-
-    >>> _format_interval(Measured(value=0.893, lower=0.883, upper=0.902), 100, 1)
-    '89.3 ± 1.0'
-    """
-    if measured is None or measured.value is None:
-        return "–"
-    value = f"{scale * measured.value:.{digits}f}"
-    if measured.lower is None or measured.upper is None:
-        return value
-    reach = max(measured.value - measured.lower, measured.upper - measured.value)
-    return f"{value} ± {scale * reach:.{digits}f}"
 
 
 def _stages(summary: RunSummary) -> Table:

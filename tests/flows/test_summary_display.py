@@ -67,6 +67,9 @@ def test_a_learner_that_cannot_be_chosen_is_named_with_the_reason(project: Path)
 def test_rows_in_quarantine_come_with_the_command_that_says_why(project: Path) -> None:
     summary = summary_of(project)
     assert "refit quarantine list" not in dict(summary_rows(summary))["rows"]
+    assert not summary.findings, "labels tell what this model is worth"
+    nothing = Measured(value=None, lower=None, upper=None)
+    assert "error reduction" not in dict(summary_rows(summary.model_copy(update={"error_reduction": nothing})))
     rows = summary.rows.model_copy(update={"quarantined": 4})
     shown = dict(summary_rows(summary.model_copy(update={"rows": rows})))["rows"]
     assert "4 quarantined" in shown

@@ -71,6 +71,10 @@ def test_the_card_describes_the_segments_in_words_and_draws_them(life: dict[str,
     assert "mostly place &#39;right&#39;" in card
     shares = {each["name"]: each["share"]["value"] for each in life["evaluation"]["segments"]}
     assert shares == pytest.approx({"segment 1": 0.5, "segment 2": 0.3, "segment 3": 0.2}, abs=0.1)
+    first, *segments = life["first"]["findings"]  # the summary of the run says them, too
+    assert first.startswith("It divides the rows into 3 segments, stable")
+    assert len(segments) == 3
+    assert "mostly place 'right'" in " ".join(segments)
 
 
 def test_the_next_training_keeps_the_names_and_the_card_shows_how_shares_moved(life: dict[str, Any]) -> None:
