@@ -157,7 +157,7 @@ def _snapshot(table: Iceberg) -> str:
 
 
 def _only_appended(table: Iceberg, position: str) -> bool:
-    """Whether nothing but appends, and compactions that change no row, came since a position."""
+    """Whether nothing but appends came since a position; a compaction may have taken their files away."""
     from pyiceberg.table.snapshots import Operation
 
     name, _, since = position.rpartition("@")
@@ -165,7 +165,7 @@ def _only_appended(table: Iceberg, position: str) -> bool:
         return False
     snapshot = table.current_snapshot()
     while snapshot and str(snapshot.snapshot_id) != since:
-        if snapshot.summary is None or snapshot.summary.operation not in (Operation.APPEND, Operation.REPLACE):
+        if snapshot.summary is None or snapshot.summary.operation != Operation.APPEND:
             return False
         snapshot = table.snapshot_by_id(snapshot.parent_snapshot_id) if snapshot.parent_snapshot_id else None
     return snapshot is not None

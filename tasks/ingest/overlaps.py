@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
 import pyarrow.parquet
 
 from feature_store.sql_text import literal, quote
@@ -28,11 +29,11 @@ def adds_up(
     stored: Sequence[Manifest],
     overlap: Overlap,
 ) -> bool:
-    """Whether nothing changed in a table but what it gave: `cast_rows` has all stored rows above the overlap's bound.
+    """Whether nothing changed in a table but what it gave, the table `cast_rows`.
 
-    Below it, the table has as many rows as before. Where rows are corrected in place, it has fewer by those whose new
-    version was given. If not, rows have vanished, came later than the lookback allows, or were stored from elsewhere:
-    reading the whole table tells which.
+    That has all stored rows above the overlap's bound, or without a watermark. Up to the bound, the table has as many
+    rows as before. Where rows are corrected in place, it has fewer by those whose new version was given. If not, rows
+    have vanished, came later than the lookback allows, or were stored from elsewhere: reading the whole table tells.
     """
     names = cells(source)
     ids = row_text([names[name] for name in source.key])
@@ -58,18 +59,19 @@ def _load(
     above = _value(overlap.above, kind)
     bound = f"{literal(str(above))}::{sql_type(kind)}"
     columns = list(dict.fromkeys([*source.key, overlap.column, *([version] if version else [])]))
-    only_new = None if version else [(overlap.column, ">", above)]
+    marks = pc.field(overlap.column)
+    only_again = None if version else marks.is_null() | (marks > above)
     order = quote(version) if version else "null"
     connection.execute(
         f"create or replace temp table every_mark as select null::uhugeint as id, null::boolean as again, "
         f"null::{sql_type(source.columns[version]) if version else 'varchar'} as version where false"
     )
     for part in stored:
-        table = pyarrow.parquet.read_table(project / part.path, columns=columns, filters=only_new)
+        table = pyarrow.parquet.read_table(project / part.path, columns=columns, filters=only_again)
         connection.register("part", table)
         connection.execute(
             f"insert into every_mark select md5_number({row_text(source.key)}), "
-            f"{quote(overlap.column)} > {bound}, {order} from part where {quote(overlap.column)} is not null"
+            f"coalesce({quote(overlap.column)} > {bound}, true), {order} from part"
         )
         connection.unregister("part")
     connection.execute(

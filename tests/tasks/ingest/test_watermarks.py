@@ -125,6 +125,8 @@ def test_rows_without_a_watermark_are_read_each_time_and_counted_once(shop: Any)
     shop.add(34, 39, 0, "2013-02-08 12:00Z")
     shop.ingest()
     assert ids(shop) == [*range(40), 60]
+    shop.sql("delete from trips where id = 60")
+    assert "1 missing" in shop.fails(UserError)
 
 
 def test_a_row_alone_that_does_not_cast_is_set_aside_and_stops_nothing(shop: Any) -> None:
