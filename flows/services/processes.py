@@ -106,7 +106,7 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def wait_until_it_answers(started: Started, *, seconds: float = 120) -> None:
+def wait_until_it_answers(started: Started, *, seconds: float = 300) -> None:
     """Wait until the process answers on its port.
 
     Raises:
@@ -119,7 +119,10 @@ def wait_until_it_answers(started: Started, *, seconds: float = 120) -> None:
         if started.answers(timeout_seconds=2):
             return
         time.sleep(0.2)
-    raise RefitError(f"{started.name} did not answer within {seconds:.0f} s; see {started.log}")
+    raise RefitError(
+        f"{started.name} did not answer within {seconds:.0f} s, as on a machine with too much to do; run again once it "
+        f"has less; its log may say more: {started.log}"
+    )
 
 
 def end(started: Started, *, grace_seconds: float = 20) -> bool:

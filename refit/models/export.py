@@ -113,8 +113,9 @@ def loaded(
 
 
 def signature_path(folder: Path) -> Path:
-    """The path of the signature of an exported folder."""
-    return folder.with_name(folder.name + SIGNATURE)
+    """The path of the signature of an exported folder, which may be `.`."""
+    whole = folder if folder.name else folder.resolve()
+    return whole.with_name(whole.name + SIGNATURE)
 
 
 def _version(context: Context, store: Store, number: str | None) -> Version:

@@ -206,13 +206,17 @@ def test_an_exported_folder_is_loaded_only_by_its_digest_or_its_signature(signed
         refit.load(tmp_path)
 
 
-def test_a_signature_from_before_is_replaced_whole(signed: Any, tmp_path: Path) -> None:
+def test_a_signature_from_before_is_replaced_whole(
+    signed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "out.sig").write_text("of an earlier export")
     os.link(tmp_path / "out.sig", tmp_path / "earlier")
     done = export.export(signed.context, None, tmp_path / "out")
     assert (tmp_path / "earlier").read_text() == "of an earlier export"
     assert done.signature == str(tmp_path / "out.sig")
     refit.load(tmp_path / "out", public_key=signed.folder / "keys/public.pem")
+    monkeypatch.chdir(tmp_path / "out")
+    refit.load(Path(), public_key=signed.folder / "keys/public.pem")
 
 
 @pytest.mark.parametrize(
