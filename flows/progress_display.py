@@ -94,6 +94,25 @@ class StateColumn(ProgressColumn):
         return line((f"{state:<10}", STATE_STYLE.get(state, "bold")))
 
 
+class BothScreens:
+    """Shows everything on two screens."""
+
+    def __init__(self, first: Screen, second: Screen) -> None:
+        self._both = first, second
+
+    def begin(self, stage: str) -> None:
+        for each in self._both:
+            each.begin(stage)
+
+    def end(self, stage: str, outcome: str, seconds: float) -> None:
+        for each in self._both:
+            each.end(stage, outcome, seconds)
+
+    def __call__(self, what: str, done: float = 0, total: float | None = None) -> None:
+        for each in self._both:
+            each(what, done, total)
+
+
 class LiveScreen:
     """Shows six lines on a terminal, with a bar where the amount of work is known."""
 
@@ -125,17 +144,26 @@ SCREEN: ContextVar[Screen | None] = ContextVar("SCREEN", default=None)
 
 
 def screen() -> Screen:
-    """Return the screen of this run, or Prefect's log of the flow run if there is none."""
-    current = SCREEN.get()
-    if current is not None:
-        return current
+    """Return the screen of this run, which Prefect's log of the flow run repeats; that log alone if there is none."""
     from prefect import get_run_logger
     from prefect.exceptions import MissingContextError
 
+    current = SCREEN.get()
     try:
-        return LogScreen(get_run_logger())
+        logger = get_run_logger()
     except MissingContextError:
-        return LogScreen(logging.getLogger("refit"))
+        return current or LogScreen(logging.getLogger("refit"))
+    return LogScreen(logger) if current is None else BothScreens(current, LogScreen(_only_to_prefect()))
+
+
+def _only_to_prefect() -> logging.LoggerAdapter[logging.Logger]:
+    """Return a logger for the page of this flow run: on a terminal, the screen shows the same."""
+    from prefect import runtime
+    from prefect.logging.handlers import APILogHandler
+
+    logger = logging.Logger("refit", logging.INFO)
+    logger.addHandler(APILogHandler())
+    return logging.LoggerAdapter(logger, {"flow_run_id": runtime.flow_run.id})  # threads of a stage have no run context
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from rich.table import Table
 from flows.evaluation_lines import findings, format_behaviour, format_interval, format_opponents, metric_label
 from flows.notifications import publish_wait
 from flows.progress_display import STATE_STYLE
+from flows.run_artifact import publish_decision
 from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, RunSummary, ServingTimes
 from flows.session import Session
 from refit.config import STAGES
@@ -121,19 +122,13 @@ def _interval_summary(evaluation: Evaluation) -> IntervalSummary | None:
 
 
 def publish(run: Session) -> RunSummary:
-    """Return the summary, and show it in Prefect's UI as a table with a link to the MLflow run."""
-    from prefect.artifacts import create_markdown_artifact
-
+    """Return the summary, and show it in Prefect's UI: as a table, and its decision with links."""
     summary = summarise(run)
     model = summary.model
     _publish_table("refit-summary", summary_rows(summary), f"{model.name}: what this run did")
     if model.awaits_approval:
         publish_wait(summary, run.project)
-    create_markdown_artifact(
-        key="refit-mlflow",
-        markdown=f"MLflow run `{summary.mlflow_run_id}` · model `{model.name}` version {model.version} ({model.alias}) "
-        f"· report {as_markdown(run.project / MODEL_CARD)}",
-    )
+    publish_decision(summary, run.project)
     return summary
 
 

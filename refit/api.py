@@ -149,21 +149,10 @@ def compare(first: str, second: str, project: str | Path = ".") -> Result[Versio
     Raises:
         refit.errors.UserError: there is no such version.
     """
-    from flows.session import context_of
-    from refit.models.comparison import compared
-    from refit.runtime.terminal import say
+    from refit.cli import comparison as comparing
 
-    comparison = compared(context_of(_project(project)), str(first), str(second))
-
-    def lines() -> None:
-        say(f"{'':<24} {'version ' + comparison.versions[0]:>16} {'version ' + comparison.versions[1]:>16}")
-        say(f"{'learner':<24} {comparison.learners[0]:>16} {comparison.learners[1]:>16}")
-        for name, values in comparison.metrics.items():
-            say(f"{name:<24} " + " ".join(f"{'' if each is None else f'{each:.4f}':>16}" for each in values))
-        if not comparison.same_test:
-            say("They were judged on different test rows: the figures are not of the same rows.")
-
-    return Result(comparison, _printed(lines))
+    comparison = comparing.compare(_project(project), str(first), str(second))
+    return Result(comparison, _printed(lambda: comparing.print_comparison(comparison)))
 
 
 def _project(folder: str | Path) -> Path:

@@ -58,6 +58,12 @@ def ensure_experiment(store: Store, name: str) -> str:
         return str(experiment.experiment_id)
 
 
+def find_experiment(store: Store, name: str) -> str | None:
+    """The id of the experiment `name`; None if there is none. Changes nothing."""
+    experiment = client(store).get_experiment_by_name(name) if store.exists else None
+    return str(experiment.experiment_id) if experiment else None
+
+
 def find_run(store: Store, experiment: str, identity: Mapping[str, str]) -> Any:
     """The oldest run of an experiment that carries all tags of `identity`; None if there is none."""
     conditions = " and ".join(f"tags.`{key}` = '{value}'" for key, value in sorted(identity.items()))

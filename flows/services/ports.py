@@ -1,4 +1,4 @@
-"""The servers of MLflow and Prefect on loopback, and both UIs for `refit ui`."""
+"""The servers of MLflow and Prefect on loopback, and the pages of both for `refit ui`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
-from flows.services import credentials
+from flows.services import credentials, prefect_database
 from flows.services.processes import (
     LOOPBACK,
     Started,
@@ -22,7 +22,7 @@ from flows.services.processes import (
     start,
     wait_until_it_answers,
 )
-from flows.services.service_state import MLFLOW, PREFECT, address, api
+from flows.services.service_state import MLFLOW, PREFECT, PREFECT_PAGES, address, api, running_services
 from refit.errors import RefitError, Terminated
 from refit.files.artifacts import STATE
 from refit.runtime.terminal import say
@@ -37,6 +37,11 @@ ENVIRONMENT = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
 _TEMPORARY = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_UI_ENABLED": "0"}  # no schedules, no pages
+_ONLY_PAGES = {  # without a worker, scheduled runs would only be late
+    "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+}
+HOME = "refit/"  # on MLflow's server
 _TITLES = {
     PREFECT: ("Prefect", "flow runs, deployments, events"),
     MLFLOW: ("MLflow", "runs, metrics, models and their aliases"),
@@ -44,26 +49,42 @@ _TITLES = {
 
 
 def serve_uis(project: Path, *, prefect_port: int | None = None, mlflow_port: int | None = None) -> None:
-    """Start both UIs on the ports, or the first free ones; print their addresses, and stop them on Ctrl-C.
+    """Serve the home page and both UIs on the ports, or the first free ones, until Ctrl-C; print their addresses.
+
+    What `refit up` runs already is used as it is, and goes on.
 
     Raises:
         RefitError: a server ended before it answered; the message names its log.
     """
-    started_at, servers = time.monotonic(), list[Started]()
+    started_at, own = time.monotonic(), list[Started]()
     is_new = not credentials.is_made(project)
+    servers = {name: server for name, server in running_services(project).items() if server.guarded}
     try:
         for name, port in ((PREFECT, prefect_port), (MLFLOW, mlflow_port)):
-            with listen_on(name, port) if port else listen_from(FIRST_PORT[name]) as listening:
-                servers.append(start_server(project, name, listening, STATE / f"{name}-server.log"))
-        for server in servers:
+            if name not in servers:
+                with listen_on(name, port) if port else listen_from(FIRST_PORT[name]) as listening:
+                    server = start_server(
+                        project, name, listening, STATE / f"{name}-server.log", environment=_pages_of(servers)
+                    )
+                servers[name] = server
+                own.append(server)
+        for server in own:
             wait_until_it_answers(server)
-            say(format_server(server))
+        say(format_home(servers[MLFLOW]))
+        for name in (PREFECT, MLFLOW):
+            say(format_server(servers[name]))
         print_secret(project, is_new=is_new)
-        say(f"Ready in {time.monotonic() - started_at:.0f} s. Ctrl-C ends both.")
+        ends = "Ctrl-C ends " + ("both" if len(own) > 1 else own[0].name if own else "this command alone")
+        say(f"Ready in {time.monotonic() - started_at:.0f} s. {ends}.")
         until_interrupted(lambda: None)
     finally:
-        for server in servers:
+        for server in own:
             end(server)
+
+
+def _pages_of(servers: Mapping[str, Started]) -> dict[str, str]:
+    """Return the environment of a server that is to show pages: where those of Prefect are, for links to them."""
+    return {PREFECT_PAGES: address(servers[PREFECT])} if PREFECT in servers else _ONLY_PAGES
 
 
 def start_server(
@@ -81,6 +102,9 @@ def start_server(
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": ",".join(origins),  # pages of other sites may not call it
         "PREFECT_UI_API_URL": f"{origins[0]}/api",  # otherwise its pages would call PREFECT_API_URL
     }
+    if name == PREFECT:
+        prefect_database.provide(project)
+        addresses |= prefect_database.settings(project)
     return start(
         name,
         python("flows.services.server_process", name, *options),
@@ -115,6 +139,7 @@ def server_for_runs(project: Path) -> Iterator[None]:
             ) from error
         return
     with ExitStack() as stack:
+        existed = (project / prefect_database.DATABASE).exists()
         secret = credentials.new()  # for this process only
         stdin, lifeline = os.pipe()
         stack.callback(os.close, lifeline)
@@ -125,6 +150,7 @@ def server_for_runs(project: Path) -> Iterator[None]:
         os.close(stdin)
         stack.callback(end, server, grace_seconds=5)
         wait_until_it_answers(server)
+        prefect_database.keep_if_new(project, existed=existed)
         with temporary_settings({PREFECT_API_URL: api(server), PREFECT_API_AUTH_STRING: secret}):
             try:
                 yield
@@ -152,6 +178,11 @@ def print_secret(project: Path, *, is_new: bool) -> None:
         say(f"It lies in {path}, and is not shown again.")
     else:
         say(f"The browser asks for what lies in {path} (MLflow: for its two halves).")
+
+
+def format_home(mlflow: Started) -> str:
+    """Format the address of the home page, which lies on MLflow's server, as one line for people."""
+    return f"{'Home':<8} {address(mlflow)}/{HOME}   champion, reports, history, versions side by side"
 
 
 def format_server(server: Started) -> str:

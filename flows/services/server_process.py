@@ -79,13 +79,14 @@ def _prefect(secret: str) -> tuple[ASGIApp, Callable[[], Awaitable[None]]]:
 
 
 def _mlflow(secret: str) -> tuple[ASGIApp, Callable[[], Awaitable[None]]]:
-    """Return what `mlflow server` serves. It has no single-user secret, so the guard requires it."""
+    """Return what `mlflow server` serves, and the home page. It has no single-user secret: the guard requires it."""
+    from flows.services.home import with_home
     from flows.session import context_of
     from refit.runtime.registry_store import opened
     from registry.mlflow_server import web_app
 
     with opened(context_of(Path.cwd())) as store:
-        return web_app(store), _no_background
+        return with_home(web_app(store), Path.cwd()), _no_background
 
 
 def _ignore_value(*_: object) -> None:

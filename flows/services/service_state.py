@@ -17,6 +17,7 @@ from refit.files.artifacts import STATE, read_json, write_json
 
 UP = STATE / "up.json"
 PREFECT, MLFLOW, WORKER = "prefect", "mlflow", "worker"
+PREFECT_PAGES = "PREFECT_UI_URL"  # environment variable: where Prefect's pages are, as Prefect itself calls it
 
 
 def read_record(project: Path) -> dict[str, Started]:
@@ -70,7 +71,11 @@ def api(server: Started) -> str:
 
 def client_environment(project: Path, server: Started) -> dict[str, str]:
     """Return the environment variables by which a process uses the project's Prefect server."""
-    return {"PREFECT_API_URL": api(server), "PREFECT_API_AUTH_STRING": auth_string(project)}
+    return {
+        "PREFECT_API_URL": api(server),
+        "PREFECT_API_AUTH_STRING": auth_string(project),
+        PREFECT_PAGES: address(server),
+    }
 
 
 def use_own_server(project: Path) -> None:

@@ -13,13 +13,23 @@ from pathlib import Path
 
 from flows import deployments, notifications
 from flows.services import credentials
-from flows.services.ports import ENVIRONMENT, FIRST_PORT, format_server, print_secret, start_server, until_interrupted
+from flows.services.ports import (
+    ENVIRONMENT,
+    FIRST_PORT,
+    format_home,
+    format_server,
+    print_secret,
+    start_server,
+    until_interrupted,
+)
 from flows.services.processes import Started, end, listen_from, listen_on, start, wait_until_it_answers
 from flows.services.service_state import (
     MLFLOW,
     PREFECT,
+    PREFECT_PAGES,
     UP,
     WORKER,
+    address,
     api,
     client_environment,
     read_record,
@@ -33,7 +43,6 @@ from refit.files.yaml_files import read_yaml
 from refit.runtime import environments, run_file
 from refit.runtime.terminal import say
 from refit.schemas.snapshot import Snapshot
-from registry.urls import sqlite_url
 
 _WORKER_ENVIRONMENT = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # 10 s by default: a long wait after an event
 
@@ -96,7 +105,8 @@ def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str
                 missing[name] = stack.enter_context(listening)
         for name, listening in missing.items():
             log = STATE / f"{name}.log"
-            services[name] = start_server(project, name, listening, log, environment=_own_database(project))
+            environment = {PREFECT_PAGES: address(services[PREFECT])} if name == MLFLOW else {}
+            services[name] = start_server(project, name, listening, log, environment=environment)
             write_record(project, services)
     wait_until_it_answers(services[PREFECT])
     environment = client_environment(project, services[PREFECT])
@@ -150,11 +160,6 @@ def _start_worker(project: Path, environment: Mapping[str, str]) -> Started:
     return start(WORKER, command, folder=project, log=project / STATE / "worker.log", environment=environment)
 
 
-def _own_database(project: Path) -> dict[str, str]:
-    """Return the setting of a database per project: deployments of two projects have the same names."""
-    return {"PREFECT_API_DATABASE_CONNECTION_URL": sqlite_url(project / STATE / "prefect.db", "aiosqlite")}
-
-
 def _raise_if_down(project: Path) -> None:
     """End a waiting `up` after `refit down` in another terminal."""
     if not (project / UP).is_file():
@@ -162,6 +167,7 @@ def _raise_if_down(project: Path) -> None:
 
 
 def _print_state(project: Path, services: Mapping[str, Started], before: Mapping[str, Started], seconds: float) -> None:
+    say(format_home(services[MLFLOW]))
     for name in (PREFECT, MLFLOW):
         say(f"{format_server(services[name])}{'   (was up)' if name in before else ''}")
     worker = services[WORKER]

@@ -43,6 +43,27 @@ def history(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fal
 
 
 @app.command()
+def compare(
+    first: Annotated[str, typer.Argument(help="model version")],
+    second: Annotated[str, typer.Argument(help="model version to compare it with")],
+    out: Annotated[Path | None, typer.Option("--out", help="also write it as a page, .html")] = None,
+    project: Project = HERE,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
+    """Two versions side by side: metrics, params, features, data and code."""
+    from refit.cli import comparison
+
+    compared = comparison.compare(project_at(project), first, second, out)
+    if as_json:
+        print_json(compared.to_json())
+        return
+    comparison.print_comparison(compared)
+    if out is not None:
+        say(f"the page is {out}")
+
+
+@app.command()
 def explain(
     version: Annotated[str | None, typer.Argument(help="model version: why it is, or is not, champion")] = None,
     row: Annotated[

@@ -216,10 +216,15 @@ def _description(training: Training, decision: Decision, links: Mapping[str, str
         + ("" if score is None else f" ({score:.4g})")
         + f"; fitted on {training.refit_rows:,} rows, judged on {decision.test.rows:,} rows"
         + f" from {decision.test.start:%Y-%m-%d} on.",
-        *(f"{name}: {link}" for name, link in links.items() if link),
+        *([" · ".join(shown)] if (shown := [_link(name, link) for name, link in links.items() if link]) else []),
         *(["Model card: `model_card.html` among the artifacts"] if card else []),
     ]
     return "\n\n".join(lines)
+
+
+def _link(name: str, address: str) -> str:
+    """A link in Markdown; a file's address as it is, as no browser follows a link from a server's page to a file."""
+    return f"[{name}]({address})" if address.startswith("http") else f"{name}: `{address}`"
 
 
 def cross_validation_identity(report: CrossValidation) -> dict[str, str]:

@@ -293,7 +293,7 @@ def pipeline(raw: tuple[str, ...], *, models: bool = False) -> YamlTree:
         "train": ["models/candidate", "models/training.json"],
         "evaluate": [
             f"reports/{name}"
-            for name in ("evaluation.json", "decision.json", "model_card.html", "predictions.parquet", "figures")
+            for name in ("evaluation.json", "decision.json", "model_card.html", "predictions.parquet", "plots")
         ],
         "register": [{"models/receipt.json": {"persist": True}}],
     }
@@ -307,7 +307,7 @@ def pipeline(raw: tuple[str, ...], *, models: bool = False) -> YamlTree:
             "params": [*SECTIONS[stage], {"run.yaml": run}],
             "outs": outs[stage],
         }
-    stages["evaluate"] |= {"metrics": ["reports/metrics.json"], "plots": ["reports/plots"]}
+    stages["evaluate"] |= {"metrics": ["reports/metrics.json"], "plots": ["reports/figures"]}
     return stages
 
 

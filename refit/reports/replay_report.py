@@ -54,13 +54,14 @@ def render(result: ReplayResult) -> str:
         "replay_report.html.j2",
         result=result,
         metric=metric,
-        verdict=_verdict(result),
+        verdict=verdict(result),
         meaning=_meaning(result),
         charts=charts,
     )
 
 
-def _verdict(result: ReplayResult) -> str:
+def verdict(result: ReplayResult) -> str:
+    """The result in one sentence."""
     within = "" if result.budget is None else f" with at most {result.budget} retrainings"
     if result.best is None:
         return f"No policy had a score{within}."

@@ -62,6 +62,7 @@ WALKS: dict[tuple[str, ...], list[list[str]]] = {
     ("deploy",): [["--pool", HOSTILE], ["--pool", "team", "--pull", HOSTILE], ["--pool", "a", "--repository", HOSTILE]],
     ("show",): [[]],
     ("history",): [[]],
+    ("compare",): [["1", "1"], ["1", HOSTILE]],
     ("explain",): [["1"], [HOSTILE], ["--row", HOSTILE]],
     ("lineage",): [["1"], [HOSTILE], ["--data", HOSTILE]],
     ("promote",): [[HOSTILE], ["1", "--why", HOSTILE]],

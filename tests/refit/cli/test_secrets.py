@@ -145,6 +145,7 @@ def test_no_command_prints_or_stores_the_password_of_the_tracking_uri(
         arguments = {
             ("stage",): ["register"],
             ("score",): ["2024-10"],
+            ("compare",): ["1", "1"],
             ("explain",): ["1"],
             ("lineage",): ["1"],
             ("export",): ["1", "--to", "out"],

@@ -1,0 +1,205 @@
+"""Gathers what the home page says of a project: champion, last decision, drift, reports, data, servers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from flows.services.service_state import PREFECT, PREFECT_PAGES, address, running_services
+from flows.session import context_of
+from refit.errors import RefitError, UserError
+from refit.files.artifacts import DATA_DOCS, MODEL_CARD, RECEIPT, VALIDATED
+from refit.operations.replay.history import FOLDER as REPLAY
+from refit.plain_text import one_line
+from refit.reports import replay_report, templates
+from refit.reports.drift import drift_report, report_words
+from refit.reports.home_page import Card, Kind, Link, Overview, Tile, score
+from refit.runtime import environments, registry_store
+from refit.runtime.context import Context
+from refit.schemas.drift_decision import DriftDecision
+from refit.schemas.receipt import Receipt
+from refit.schemas.replay_result import ReplayResult
+from refit.schemas.validated import Validated
+from refit.storage import drift_decisions
+from registry import tracking
+from registry.ledger import MOVES, Entry
+from tasks import register
+from tasks.register import ChampionSummary
+
+__all__ = ["overview"]
+
+T = TypeVar("T")
+
+_JUDGEMENTS = (*MOVES, "refuse", "await")
+_DRIFT: dict[str, Kind] = {"ok": "good", "warn": "warn", "retrain": "bad"}
+
+
+def overview(project: Path) -> Overview:
+    """Return what the home page shows of a project; what cannot be read becomes a warning on it."""
+    context = context_of(project)
+    gatherer = _Gatherer(context)
+    entries, champion = gatherer.entries(), gatherer.champion()
+    headline, kind, sentences = _headline(champion, gatherer.problem)
+    return Overview(
+        model=context.params.project.name,
+        environment=environments.current(),
+        headline=headline,
+        kind=kind,
+        sentences=sentences,
+        tiles=tuple(gatherer.tiles(champion, entries)),
+        cards=tuple(gatherer.cards(champion)),
+        entries=tuple(entries),
+        warnings=tuple(gatherer.warnings),
+    )
+
+
+def _headline(champion: ChampionSummary | None, problem: str) -> tuple[str, Kind, tuple[str, ...]]:
+    if champion is None:
+        return "There is no champion", "plain", (problem,)
+    learner = f" ({champion.learner})" if champion.learner else ""
+    since = f" since {templates.moment(champion.since)}" if champion.since else ""
+    why = "; ".join(champion.why)
+    waits = [each.sentence for each in champion.waiting]
+    return f"Version {champion.version}{learner} is champion{since}", "warn" if waits else "good", (why, *waits)
+
+
+@dataclass
+class _Gatherer:
+    """Reads each part by itself: one that cannot be read does not hide the others."""
+
+    context: Context
+    problem: str = ""  # why there is no champion
+
+    def __post_init__(self) -> None:
+        self.warnings = list[str]()
+        self._drift = self._newest_drift()
+
+    def entries(self) -> list[Entry]:
+        try:
+            _, chain = register.ledger_state(self.context)
+            self.warnings += [f"The ledger is broken: {chain.problem}"] if chain.problem else []
+            return register.history(self.context)
+        except RefitError as error:
+            self.warnings.append(error.sentence)
+            return []
+
+    def champion(self) -> ChampionSummary | None:
+        try:
+            return register.champion_summary(self.context)
+        except RefitError as error:
+            if not isinstance(error, UserError):
+                self.warnings.append(error.sentence)
+            self.problem = error.sentence
+            return None
+
+    def tiles(self, champion: ChampionSummary | None, entries: list[Entry]) -> Iterator[Tile]:
+        """Yield the facts of the headline."""
+        metric = self.context.params.evaluate.gate.metric
+        if champion is not None:
+            numbers = {name: value for name, value in (champion.metrics or {}).items() if isinstance(value, float)}
+            yield score(numbers, metric)
+        judged = next((each for each in reversed(entries) if each.action in _JUDGEMENTS), None)
+        if judged is None:
+            yield Tile("last decision", "none yet", "`refit run` trains and judges a model")
+        else:
+            kinds: dict[str, Kind] = {"refuse": "bad", "await": "warn"}
+            word = {"refuse": "refused", "await": "waits", "rollback": "rolled back"}.get(judged.action, "promoted")
+            note = f"version {judged.to_version}, {templates.moment(judged.at)}"
+            yield Tile("last decision", word, note, kinds.get(judged.action, "good"))
+        if self._drift is None:
+            yield Tile("drift", "not checked", "`refit drift` compares the newest rows with the reference")
+        else:
+            note, kind = f"as of {templates.moment(self._drift.as_of)}", _DRIFT[self._drift.verdict]
+            yield Tile("drift", report_words.verdict_word(self._drift), note, kind)
+        if champion is not None and champion.seen_until:
+            yield Tile("learned from", f"{champion.seen_until[:10]}", "data before this day")
+
+    def cards(self, champion: ChampionSummary | None) -> Iterator[Card]:
+        """Yield a card for each page that there is, or that a command would write."""
+        yield self._model_card(champion)
+        yield self._drift_report()
+        yield self._replay()
+        yield self._data_docs()
+        yield self._mlflow(champion)
+        yield self._prefect()
+
+    def _model_card(self, champion: ChampionSummary | None) -> Card:
+        links = [Link("champion", f"versions/{quote(champion.version)}/card")] if champion else []
+        if not self.context.path(MODEL_CARD).is_file():
+            return Card("Model card", "What the champion can do, and how the gate judged it.", tuple(links))
+        receipt = self._read(lambda: Receipt.read(self.context.path(RECEIPT)))
+        sentence = "Of the last evaluation in this folder."
+        if receipt is not None:
+            decided = "promote" if receipt.decision.promote else "refuse"
+            reasons = one_line("; ".join(receipt.decision.reasons))
+            sentence = f"The last run here made version {receipt.version}. Gate: {decided}. {reasons}"
+        return Card("Model card", sentence, (Link("last run", "card"), *links))
+
+    def _drift_report(self) -> Card:
+        if self._drift is None:
+            return Card("Drift", "Not checked yet: `refit drift` writes the report.")
+        here = self.context.path(drift_report.REPORT).is_file()
+        sentence = f"{report_words.verdict(self._drift)} {one_line('; '.join(self._drift.reasons[:2]))}"
+        return Card("Drift", sentence, (Link("report", "drift"),) if here else (), _DRIFT[self._drift.verdict])
+
+    def _replay(self) -> Card:
+        if not self.context.path(REPLAY / replay_report.REPORT).is_file():
+            return Card(
+                "Replay", "Which policy of retraining suits this problem? `refit replay` tries them on the past."
+            )
+        result = self._read(lambda: ReplayResult.read(self.context.path(REPLAY / replay_report.RESULT)))
+        sentence = "" if result is None else f"{result.start} to {result.end}: {replay_report.verdict(result)}"
+        return Card("Replay", sentence, (Link("report", "replay"),))
+
+    def _data_docs(self) -> Card:
+        if not self.context.path(DATA_DOCS / "index.html").is_file():
+            return Card("Data Docs", "What was checked of each batch. `refit run` writes them.")
+        validated = self._read(lambda: Validated.read(self.context.path(VALIDATED)))
+        kind: Kind = "plain"
+        sentence = "What was checked of each batch."
+        if validated is not None:
+            rows = validated.rows
+            kind = "warn" if rows.quarantined else "good"
+            sentence = f"{len(validated.batches):,} batches: {rows.accepted:,} rows accepted, "
+            sentence += f"{rows.quarantined:,} quarantined, {rows.pending:,} pending."
+        return Card("Data Docs", sentence, (Link("pages", "data-docs/index.html"),), kind)
+
+    def _mlflow(self, champion: ChampionSummary | None) -> Card:
+        model = self.context.params.project.name
+        experiment = self._experiment()
+        links = [Link("runs", f"/#/experiments/{quote(experiment)}")] if experiment else [Link("runs", "/")]
+        links.append(Link("versions", f"/#/models/{quote(model)}"))
+        if experiment and champion and champion.run_id:
+            links.append(Link("champion's run", f"/#/experiments/{quote(experiment)}/runs/{quote(champion.run_id)}"))
+        return Card("MLflow", "Each training with its learners, trials, curves and metrics; versions.", tuple(links))
+
+    def _prefect(self) -> Card:
+        server = running_services(self.context.project).get(PREFECT)
+        pages = address(server) if server else os.environ.get(PREFECT_PAGES, "").rstrip("/")
+        if not pages:
+            return Card("Prefect", "Flow runs, deployments and events: no server of this project is up (`refit up`).")
+        links = [Link(words, f"{pages}/{path}") for words, path in (("runs", "runs"), ("deployments", "deployments"))]
+        return Card("Prefect", "What ran when, why, and how it ended; schedules and events.", tuple(links))
+
+    def _experiment(self) -> str | None:
+        try:
+            with registry_store.opened(self.context) as store:
+                return tracking.find_experiment(store, self.context.params.project.name)
+        except RefitError as error:
+            self.warnings.append(error.sentence)
+            return None
+
+    def _newest_drift(self) -> DriftDecision | None:
+        made = self._read(lambda: drift_decisions.read_all(self.context)) or []
+        return made[-1] if made else None
+
+    def _read(self, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except RefitError as error:
+            self.warnings.append(error.sentence)
+            return None

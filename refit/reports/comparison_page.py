@@ -1,0 +1,106 @@
+"""Renders two versions of a model side by side, from what `refit.models.comparison` read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from refit.problems import metric_words
+from refit.reports import templates
+from refit.schemas.measured import Measured
+
+if TYPE_CHECKING:
+    from refit.models.comparison import ComparedVersion, VersionComparison
+
+__all__ = ["code", "gain", "number", "render", "sentences"]
+
+
+def render(comparison: VersionComparison, links: dict[str, str] | None = None) -> str:
+    """Render the page, without scripts, with every value escaped.
+
+    Args:
+        links: words and addresses of other pages, where the page is served with them.
+    """
+    rows = [
+        (metric_words(name), number(pair[0]), number(pair[1]), gain(comparison, name))
+        for name, pair in comparison.metrics.items()
+    ]
+    return templates.render(
+        "comparison.html.j2",
+        comparison=comparison,
+        metrics=rows,
+        gain_head="gain" if comparison.gains else "difference" if comparison.same_test else "",
+        sentences=list(sentences(comparison)),
+        codes=[code(of) for of in comparison.of],
+        links=links or {},
+    )
+
+
+def number(measured: Measured | None) -> str:
+    """Format a metric with its interval.
+
+    >>> number(Measured(value=0.75, lower=0.7, upper=0.8)), number(None)
+    ('0.7500 (0.7000 to 0.8000)', '–')
+    """
+    if measured is None or measured.value is None:
+        return "–"
+    between = (
+        "" if measured.lower is None or measured.upper is None else f" ({measured.lower:.4f} to {measured.upper:.4f})"
+    )
+    return f"{measured.value:.4f}{between}"
+
+
+def gain(comparison: VersionComparison, name: str) -> str:
+    """Format how the second version differs by a metric: as the gate measured it, else the plain difference.
+
+    Empty if the two were judged on different rows.
+    """
+    if (measured := comparison.gains.get(name)) is not None:
+        return _signed(measured)
+    first, second = comparison.metrics[name]
+    if comparison.gains or not comparison.same_test or first is None or second is None:
+        return ""
+    if first.value is None or second.value is None:
+        return ""
+    return f"{second.value - first.value:+.4f}"
+
+
+def sentences(comparison: VersionComparison) -> Iterator[str]:
+    """Say how the two compare, and what is not compared."""
+    second = comparison.versions[1]
+    if (gate := comparison.gate) is not None and gate.estimate is not None and gate.lower is not None:
+        judged = comparison.judged
+        yield (
+            f"When version {judged} was the candidate, the gate measured a gain of {gate.estimate:+.4f} over version "
+            f"{gate.version}, at least {gate.lower:+.4f}; it had to exceed {gate.must_exceed:+.4f}."
+        )
+    if comparison.gains:
+        yield (
+            f"A gain is positive where version {second} is better; in brackets its {comparison.confidence or 0:.0%} "
+            "interval, on the same test rows."
+        )
+    elif comparison.same_test:
+        yield "Both were judged on the same test rows; the gate did not compare the two: a difference has no interval."
+    else:
+        yield "They were judged on different test rows: their figures are not of the same rows."
+    if comparison.shared_features is not None:
+        how = "in part defined otherwise or not shared (below)" if comparison.features else "defined alike"
+        yield f"They have {comparison.shared_features:,} features in common, {how}."
+    if not comparison.params:
+        yield "Their params are the same."
+    yield from (f"Not compared: {note}." for note in comparison.notes)
+
+
+def code(of: ComparedVersion) -> str:
+    """Format the code that a version was made with."""
+    if of.git_commit is None:
+        return "not in git"
+    return of.git_commit[:12] + (" with uncommitted changes" if of.uncommitted else "")
+
+
+def _signed(measured: Measured) -> str:
+    if measured.value is None:
+        return "–"
+    if measured.lower is None or measured.upper is None:
+        return f"{measured.value:+z.4f}"
+    return f"{measured.value:+z.4f} ({measured.lower:+z.4f} to {measured.upper:+z.4f})"

@@ -1,0 +1,113 @@
+"""The home page says what is so, leads to pages that open, and runs nothing that comes from data."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+
+from flows.services.home import with_home
+from flows.services.overview import overview
+from refit.reports import home_page
+from refit.reports.home_page import Card, Link, Overview, Tile
+from registry.ledger import Entry
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+def browser(project: Path) -> TestClient:
+    """A client of the pages, in front of a stand-in for MLflow's own."""
+    return TestClient(with_home(PlainTextResponse("MLflow"), project))
+
+
+def pages_of(client: TestClient) -> dict[str, Any]:
+    """Every page that the home page leads to on this server, and those that these lead to, by address."""
+    waiting, answers = ["/refit/"], dict[str, Any]()
+    while waiting:
+        if (address := waiting.pop()) in answers:
+            continue
+        answers[address] = answer = client.get(address)
+        if "data-docs/" not in address and "/card" not in address and "compare" not in address:
+            for link in re.findall(r'href="([^"#][^"]*)"', answer.text):
+                waiting.append(str(answer.url.join(unescape(link)).raw_path, "ascii"))
+    return answers
+
+
+def test_the_home_page_names_the_champion_and_each_of_its_links_opens(project: Path) -> None:
+    pages = pages_of(browser(project))
+    home = pages["/refit/"].text
+    assert re.search(r"Version 1 \(\w+\) is champion since 20", home)
+    assert "promoted" in home
+    assert "not checked" in home, "of drift"
+    assert {address: page.status_code for address, page in pages.items() if page.status_code != 200} == {}
+    wanted = {"/refit/card", "/refit/history", "/refit/versions/1/card", "/refit/data-docs/index.html"}
+    assert wanted <= pages.keys()
+    for address, page in pages.items():
+        if address.startswith("/refit/"):
+            policy = page.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;"), address
+            assert ("sandbox" in policy) == (address not in ("/refit/", "/refit/history")), address
+            assert not re.search(r"(src|href)=[\"'](https?:)?//", page.text), address
+
+
+def test_versions_are_compared_on_a_page_and_an_unknown_one_is_one_line(project: Path) -> None:
+    client = browser(project)
+    page = client.get("/refit/compare?first=1&second=1")
+    assert page.status_code == 200
+    assert "Version 1 and version 1" in page.text
+    unknown = client.get("/refit/compare", params={"first": "1", "second": HOSTILE})
+    assert (unknown.status_code, unknown.headers["content-type"]) == (404, "text/plain; charset=utf-8")
+    assert unknown.headers["x-content-type-options"] == "nosniff"
+    assert client.get("/refit/versions/9/card").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["../../params.yaml", "%2e%2e/%2e%2e/params.yaml", "..%2fmodel_card.html", "no.html"])
+def test_data_docs_serve_their_own_pages_only(project: Path, path: str) -> None:
+    assert browser(project).get(f"/refit/data-docs/{path}").status_code == 404
+
+
+def test_everything_else_is_mlflows(project: Path) -> None:
+    client = browser(project)
+    assert [client.get(path).text for path in ("/", "/api/2.0/mlflow/runs/get", "/refitted")] == ["MLflow"] * 3
+
+
+def test_a_project_without_a_champion_is_told_what_to_do(project: Path) -> None:
+    for name in (".refit", "models", "reports"):
+        shutil.rmtree(project / name)
+    page = browser(project).get("/refit/")
+    assert page.status_code == 200
+    assert "There is no champion" in page.text
+    assert "`refit run` trains and judges" in page.text
+
+
+def test_a_report_that_cannot_be_read_is_a_warning_and_hides_nothing_else(project: Path) -> None:
+    (project / "data/validated.json").write_text("{}")
+    shown = overview(project)
+    assert any("validated.json is damaged" in each for each in shown.warnings)
+    assert "is champion" in shown.headline
+
+
+def test_texts_of_data_people_and_files_are_printed_as_themselves() -> None:
+    entry = Entry("k", "2024-03-04T00:00:00Z", HOSTILE, HOSTILE, "refuse", "toy", "1", "2", (HOSTILE,))
+    page = home_page.render(
+        Overview(
+            model=HOSTILE,
+            environment=HOSTILE,
+            headline=HOSTILE,
+            kind="good",
+            sentences=(HOSTILE,),
+            tiles=(Tile(HOSTILE, HOSTILE, HOSTILE),),
+            cards=(Card(HOSTILE, HOSTILE, (Link(HOSTILE, '"><script>'),)),),
+            entries=(entry,),
+            warnings=(HOSTILE,),
+        )
+    )
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 12
+    assert "refused" in page
