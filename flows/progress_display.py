@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from typing import Protocol
 
 from rich.console import RenderableType
@@ -153,17 +153,27 @@ def screen() -> Screen:
         logger = get_run_logger()
     except MissingContextError:
         return current or LogScreen(logging.getLogger("refit"))
-    return LogScreen(logger) if current is None else BothScreens(current, LogScreen(_only_to_prefect()))
+    if current is None:
+        return LogScreen(logger)
+    repeated = logging.Logger("refit", logging.INFO)
+    repeated.addHandler(ToPrefect())
+    return BothScreens(current, LogScreen(repeated))
 
 
-def _only_to_prefect() -> logging.LoggerAdapter[logging.Logger]:
-    """Return a logger for the page of this flow run: on a terminal, the screen shows the same."""
-    from prefect import runtime
-    from prefect.logging.handlers import APILogHandler
+class ToPrefect(logging.Handler):
+    """Sends records to the page of this flow run only: on a terminal, the screen shows the same.
 
-    logger = logging.Logger("refit", logging.INFO)
-    logger.addHandler(APILogHandler())
-    return logging.LoggerAdapter(logger, {"flow_run_id": runtime.flow_run.id})  # threads of a stage have no run context
+    Threads of a stage have neither the flow run nor the settings of its server: all records are sent as from here.
+    """
+
+    def __init__(self) -> None:
+        from prefect.logging.handlers import APILogHandler
+
+        super().__init__()
+        self._sender, self._context = APILogHandler(), copy_context()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._context.copy().run(self._sender.emit, record)
 
 
 @contextmanager

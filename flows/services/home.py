@@ -23,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from flows.services.overview import overview
+from flows.services.overview import mlflow_page, overview
 from flows.session import context_of
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import DATA_DOCS, MODEL_CARD
@@ -96,7 +96,8 @@ def _pages(project: Path) -> Starlette:
         context, run_id = context_of(project), request.path_params["run"]
         with registry_store.opened(context) as store:
             experiment = tracking.find_experiment(store, context.params.project.name)
-        return RedirectResponse(f"/#/experiments/{experiment}/runs/{quote(run_id)}" if experiment else "/")
+        page = f"experiments/{experiment}/runs/{quote(run_id, safe='')}" if experiment else "experiments"
+        return RedirectResponse(mlflow_page(page))
 
     def file(path: Path) -> Callable[[Request], Response]:
         return lambda request: report(project / path)

@@ -30,7 +30,7 @@ from registry.ledger import MOVES, Entry
 from tasks import register
 from tasks.register import ChampionSummary
 
-__all__ = ["overview"]
+__all__ = ["mlflow_page", "overview"]
 
 T = TypeVar("T")
 
@@ -57,6 +57,11 @@ def overview(project: Path) -> Overview:
     )
 
 
+def mlflow_page(path: str) -> str:
+    """Return the address of a page of MLflow on this server, in its menus for model training instead of GenAI."""
+    return f"/#/{path}?workflowType=machine_learning"
+
+
 def _headline(champion: ChampionSummary | None, problem: str) -> tuple[str, Kind, tuple[str, ...]]:
     if champion is None:
         return "There is no champion", "plain", (problem,)
@@ -65,6 +70,10 @@ def _headline(champion: ChampionSummary | None, problem: str) -> tuple[str, Kind
     why = "; ".join(champion.why)
     waits = [each.sentence for each in champion.waiting]
     return f"Version {champion.version}{learner} is champion{since}", "warn" if waits else "good", (why, *waits)
+
+
+def _batches(count: int) -> str:
+    return "1 batch" if count == 1 else f"{count:,} batches"
 
 
 @dataclass
@@ -116,7 +125,7 @@ class _Gatherer:
             note, kind = f"as of {templates.moment(self._drift.as_of)}", _DRIFT[self._drift.verdict]
             yield Tile("drift", report_words.verdict_word(self._drift), note, kind)
         if champion is not None and champion.seen_until:
-            yield Tile("learned from", f"{champion.seen_until[:10]}", "data before this day")
+            yield Tile("learned from data before", champion.seen_until[:10], "UTC")
 
     def cards(self, champion: ChampionSummary | None) -> Iterator[Card]:
         """Yield a card for each page that there is, or that a command would write."""
@@ -134,9 +143,10 @@ class _Gatherer:
         receipt = self._read(lambda: Receipt.read(self.context.path(RECEIPT)))
         sentence = "Of the last evaluation in this folder."
         if receipt is not None:
-            decided = "promote" if receipt.decision.promote else "refuse"
-            reasons = one_line("; ".join(receipt.decision.reasons))
-            sentence = f"The last run here made version {receipt.version}. Gate: {decided}. {reasons}"
+            sentence = f"The last run here made version {receipt.version}, which the gate would promote."
+            if not receipt.decision.promote:
+                reasons = one_line("; ".join(receipt.decision.reasons))
+                sentence = f"The last run here made version {receipt.version}, which the gate refused: {reasons}"
         return Card("Model card", sentence, (Link("last run", "card"), *links))
 
     def _drift_report(self) -> Card:
@@ -164,17 +174,17 @@ class _Gatherer:
         if validated is not None:
             rows = validated.rows
             kind = "warn" if rows.quarantined else "good"
-            sentence = f"{len(validated.batches):,} batches: {rows.accepted:,} rows accepted, "
+            sentence = f"{_batches(len(validated.batches))}: {rows.accepted:,} rows accepted, "
             sentence += f"{rows.quarantined:,} quarantined, {rows.pending:,} pending."
         return Card("Data Docs", sentence, (Link("pages", "data-docs/index.html"),), kind)
 
     def _mlflow(self, champion: ChampionSummary | None) -> Card:
-        model = self.context.params.project.name
-        experiment = self._experiment()
-        links = [Link("runs", f"/#/experiments/{quote(experiment)}")] if experiment else [Link("runs", "/")]
-        links.append(Link("versions", f"/#/models/{quote(model)}"))
+        model, experiment = self.context.params.project.name, self._experiment()
+        links = [Link("runs", mlflow_page(f"experiments/{quote(experiment)}" if experiment else "experiments"))]
+        links.append(Link("versions", mlflow_page(f"models/{quote(model)}")))
         if experiment and champion and champion.run_id:
-            links.append(Link("champion's run", f"/#/experiments/{quote(experiment)}/runs/{quote(champion.run_id)}"))
+            run = mlflow_page(f"experiments/{quote(experiment)}/runs/{quote(champion.run_id)}")
+            links.append(Link("champion's run", run))
         return Card("MLflow", "Each training with its learners, trials, curves and metrics; versions.", tuple(links))
 
     def _prefect(self) -> Card:

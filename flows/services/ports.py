@@ -23,7 +23,7 @@ from flows.services.processes import (
     wait_until_it_answers,
 )
 from flows.services.service_state import MLFLOW, PREFECT, PREFECT_PAGES, address, api, running_services
-from refit.errors import RefitError, Terminated
+from refit.errors import RefitError, Terminated, UserError
 from refit.files.artifacts import STATE
 from refit.runtime.terminal import say
 
@@ -54,6 +54,7 @@ def serve_uis(project: Path, *, prefect_port: int | None = None, mlflow_port: in
     What `refit up` runs already is used as it is, and goes on.
 
     Raises:
+        UserError: a port is in use, or that server runs on another one.
         RefitError: a server ended before it answered; the message names its log.
     """
     started_at, own = time.monotonic(), list[Started]()
@@ -61,13 +62,11 @@ def serve_uis(project: Path, *, prefect_port: int | None = None, mlflow_port: in
     servers = {name: server for name, server in running_services(project).items() if server.guarded}
     try:
         for name, port in ((PREFECT, prefect_port), (MLFLOW, mlflow_port)):
-            if name not in servers:
-                with listen_on(name, port) if port else listen_from(FIRST_PORT[name]) as listening:
-                    server = start_server(
-                        project, name, listening, STATE / f"{name}-server.log", environment=_pages_of(servers)
-                    )
-                servers[name] = server
-                own.append(server)
+            if (listening := listening_for(name, port, servers.get(name))) is not None:
+                log = STATE / f"{name}-server.log"
+                with listening:
+                    servers[name] = start_server(project, name, listening, log, environment=_pages_of(servers))
+                own.append(servers[name])
         for server in own:
             wait_until_it_answers(server)
         say(format_home(servers[MLFLOW]))
@@ -80,6 +79,23 @@ def serve_uis(project: Path, *, prefect_port: int | None = None, mlflow_port: in
     finally:
         for server in own:
             end(server)
+
+
+def listening_for(
+    name: str, requested: int | None, current: Started | None, earlier: Started | None = None
+) -> socket.socket | None:
+    """Listen on the requested port, or on the first free one from its last; return None if the server is up.
+
+    Raises:
+        UserError: the requested port is in use, or the server is up on another one.
+    """
+    if current and current.port:
+        if requested not in (None, current.port):
+            raise UserError(f"{name} is up on port {current.port}, not on {requested}; `refit down` first")
+        return None
+    if requested is None:
+        return listen_from((earlier and earlier.port) or FIRST_PORT[name])
+    return listen_on(name, requested)
 
 
 def _pages_of(servers: Mapping[str, Started]) -> dict[str, str]:

@@ -15,14 +15,14 @@ from flows import deployments, notifications
 from flows.services import credentials
 from flows.services.ports import (
     ENVIRONMENT,
-    FIRST_PORT,
     format_home,
     format_server,
+    listening_for,
     print_secret,
     start_server,
     until_interrupted,
 )
-from flows.services.processes import Started, end, listen_from, listen_on, start, wait_until_it_answers
+from flows.services.processes import Started, end, start, wait_until_it_answers
 from flows.services.service_state import (
     MLFLOW,
     PREFECT,
@@ -101,7 +101,7 @@ def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str
         end(services.pop(name))  # an earlier version of Refit started it: it answers every client
     with ExitStack() as stack:
         for name, port in ports.items():
-            if (listening := _port(name, port, services.get(name), earlier.get(name))) is not None:
+            if (listening := listening_for(name, port, services.get(name), earlier.get(name))) is not None:
                 missing[name] = stack.enter_context(listening)
         for name, listening in missing.items():
             log = STATE / f"{name}.log"
@@ -141,17 +141,6 @@ def _require_same_environment(worker: Started) -> None:
 def _must_restart_worker(before: Started, now: Started) -> bool:
     """Return whether the server's port, or whether it requires a secret, has changed since the worker was started."""
     return (before.port, before.guarded) != (now.port, now.guarded)
-
-
-def _port(name: str, requested: int | None, current: Started | None, earlier: Started | None) -> socket.socket | None:
-    """Listen on the requested port, or on the first free one from its last; return None if the server is up."""
-    if current and current.port:
-        if requested not in (None, current.port):
-            raise UserError(f"{name} is up on port {current.port}, not on {requested}; `refit down` first")
-        return None
-    if requested is None:
-        return listen_from((earlier and earlier.port) or FIRST_PORT[name])
-    return listen_on(name, requested)
 
 
 def _start_worker(project: Path, environment: Mapping[str, str]) -> Started:

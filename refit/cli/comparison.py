@@ -11,13 +11,15 @@ from flows.session import context_of
 from refit.files.artifacts import atomic
 from refit.models.comparison import ComparedVersion, VersionComparison, compared
 from refit.reports import comparison_page
+from refit.reports.templates import moment
 from refit.runtime.terminal import Terminal, say
+from refit.schemas.measured import Measured
 
 MOST_LINES = 40  # of params, and of features, that the terminal shows
 _FACTS: Mapping[str, Callable[[ComparedVersion], str | None]] = {
     "learner": lambda of: of.learner,
-    "as of": lambda of: of.as_of,
-    "data before": lambda of: of.seen_until,
+    "as of": lambda of: of.as_of and moment(of.as_of),
+    "data before": lambda of: of.seen_until and moment(of.seen_until),
     "snapshot": lambda of: of.snapshot and of.snapshot[:12],
     "batches, rows": lambda of: None if of.rows is None else f"{of.batches:,}, {of.rows:,}",
     "fitted on rows": lambda of: None if of.fitted_rows is None else f"{of.fitted_rows:,}",
@@ -50,7 +52,7 @@ def print_comparison(comparison: VersionComparison) -> None:
     for name, values in _facts(comparison.of):
         table.add_row(name, *values)
     for name, pair in comparison.metrics.items():
-        table.add_row(name, *map(comparison_page.number, pair), comparison_page.gain(comparison, name))
+        table.add_row(name, *map(_number, pair), comparison_page.gain(comparison, name))
     console.print(table)
     for sentence in comparison_page.sentences(comparison):
         say(sentence)
@@ -69,6 +71,10 @@ def print_comparison(comparison: VersionComparison) -> None:
 def cut_off(text: str) -> str:
     """The text, cut off where it is long."""
     return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _number(measured: Measured | None) -> str:
+    return "–" if measured is None or measured.value is None else f"{measured.value:.4f}"
 
 
 def _facts(both: tuple[ComparedVersion, ComparedVersion]) -> list[tuple[str, list[str]]]:

@@ -15,7 +15,7 @@ app = typer.Typer()
 
 @app.command()
 def ui(project: Project = HERE, prefect_port: Port = None, mlflow_port: Port = None, debug: Debug = False) -> None:
-    """Start the MLflow and Prefect UIs on loopback, until Ctrl-C."""
+    """Serve the home page, MLflow and Prefect on loopback, until Ctrl-C."""
     from flows.services import ports
 
     ports.serve_uis(project_at(project), prefect_port=prefect_port, mlflow_port=mlflow_port)

@@ -42,8 +42,8 @@ def until_said(process: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"it ended before it said {words!r}")
 
 
-def task_states(home: Path) -> dict[str, str]:
-    with sqlite3.connect(f"file:{home / 'prefect.db'}?mode=ro", uri=True) as connection:
+def task_states(project: Path) -> dict[str, str]:
+    with sqlite3.connect(f"file:{project / '.refit/prefect.db'}?mode=ro", uri=True) as connection:
         return dict(connection.execute("select name, state_type from task_run").fetchall())
 
 
@@ -51,8 +51,7 @@ def task_states(home: Path) -> dict[str, str]:
 def test_a_run_that_is_asked_to_end_does_so_in_one_line_and_leaves_nothing_running(
     project: Path, tmp_path: Path
 ) -> None:
-    home = tmp_path / "prefect-home"
-    process = start("run", "--set", "train.seed=31", project=project, home=home)
+    process = start("run", "--set", "train.seed=31", project=project, home=tmp_path / "prefect-home")
     until_said(process, "fitting")
     assert len(servers_of(project)) == 1
     process.send_signal(signal.SIGTERM)
@@ -61,8 +60,8 @@ def test_a_run_that_is_asked_to_end_does_so_in_one_line_and_leaves_nothing_runni
     assert said.splitlines()[-1].startswith("error: ended by SIGTERM; what was finished is kept")
     assert "Traceback" not in said
     assert servers_of(project) == []
-    assert "CRASHED" in task_states(home).values()
-    assert "RUNNING" not in task_states(home).values()
+    assert "CRASHED" in task_states(project).values()
+    assert "RUNNING" not in task_states(project).values()
 
 
 @pytest.mark.slow

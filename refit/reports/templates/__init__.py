@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -13,8 +14,9 @@ from refit.reports.palette import DARK, LIGHT, PRINT, variables
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
+    from markupsafe import Markup
 
-__all__ = ["count", "fixed", "moment", "money", "percent", "render", "templates"]
+__all__ = ["count", "fixed", "marked", "moment", "money", "percent", "render", "templates"]
 
 
 def render(page: str | Template | list[str | Template], /, **values: Any) -> str:
@@ -35,10 +37,21 @@ def templates() -> Environment:
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FileSystemLoader(Path(__file__).parent)
     )
-    environment.filters |= {"fixed": fixed, "count": count, "percent": percent, "moment": moment}
+    environment.filters |= {"fixed": fixed, "count": count, "percent": percent, "moment": moment, "marked": marked}
     themes = {"light": LIGHT, "dark": DARK, "print": PRINT}
     environment.globals["colours"] = {name: Markup(variables(colours)) for name, colours in themes.items()}
     return environment
+
+
+def marked(text: str) -> Markup:
+    """Escape a text, and show what it has between backticks as code.
+
+    >>> print(marked("`refit run` <b>"))
+    <code>refit run</code> &lt;b&gt;
+    """
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def fixed(value: float | None, digits: int = 4) -> str:
