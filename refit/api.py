@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
     from flows.run_summary import RunSummary
-    from refit.models.comparison import VersionComparison
     from refit.schemas.drift_decision import DriftDecision
     from refit.schemas.explanations import RowExplanations
     from refit.schemas.score_report import ScoreReport
+    from refit.schemas.version_comparison import VersionComparison
     from registry.ledger import Entry
     from tasks.register import ChampionSummary
 

@@ -9,11 +9,12 @@ from rich.table import Table
 
 from flows.session import context_of
 from refit.files.artifacts import atomic
-from refit.models.comparison import ComparedVersion, VersionComparison, compared
+from refit.models.comparison import compared
 from refit.reports import comparison_page
 from refit.reports.templates import moment
 from refit.runtime.terminal import Terminal, say
 from refit.schemas.measured import Measured
+from refit.schemas.version_comparison import ComparedVersion, VersionComparison
 
 MOST_LINES = 40  # of params, and of features, that the terminal shows
 _FACTS: Mapping[str, Callable[[ComparedVersion], str | None]] = {

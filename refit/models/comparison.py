@@ -15,75 +15,23 @@ from refit.models.incumbent import TEST_TAG
 from refit.models.verification import MODEL
 from refit.runtime import registry_store
 from refit.runtime.context import Context
-from refit.schemas.artifact import Artifact, Part, UtcTime
+from refit.schemas.artifact import Artifact
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.gate_decision import Decision, GainComparison
 from refit.schemas.measured import Measured
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
+from refit.schemas.version_comparison import ComparedVersion, Difference, VersionComparison
 from registry import run_files, versions
 from registry.store import RegistryError, Store
 from registry.versions import Version
 
-__all__ = ["ComparedVersion", "Difference", "VersionComparison", "compared"]
+__all__ = ["compared"]
 
 A = TypeVar("A", bound=Artifact)
 PROVENANCE = Path("provenance")
 _OF_TWO = ("gain_over_", "error_reduction")  # metrics in a version's tag that are relative to another model
-Pair = tuple[Measured | None, Measured | None]
-
-
-class ComparedVersion(Part):
-    """One of the two versions; None for what the registry does not store about it."""
-
-    version: str
-    aliases: tuple[str, ...]
-    created: str
-    learner: str | None
-    as_of: str | None
-    seen_until: str | None
-    snapshot: str | None
-    batches: int | None
-    rows: int | None  # of all batches
-    fitted_rows: int | None
-    test_start: UtcTime | None
-    test_end: UtcTime | None
-    test_rows: int | None
-    git_commit: str | None
-    uncommitted: bool  # whether code was used that was not committed
-    release: str | None  # of Refit
-    constraints: str | None  # digest of the pinned libraries
-    run_id: str | None
-
-
-class Difference(Part):
-    """Something that differs between the two versions; None where a version does not have it."""
-
-    name: str
-    values: tuple[str | None, str | None]
-
-
-class VersionComparison(Part):
-    """Two versions of a model, side by side."""
-
-    model: str
-    of: tuple[ComparedVersion, ComparedVersion]
-    metrics: Mapping[str, Pair]  # on the test rows of each
-    gains: Mapping[str, Measured]  # of the second over the first, on the same rows; empty if the gate compared others
-    confidence: float | None  # of the intervals; None if there are none
-    gate: GainComparison | None  # how the gate compared the two, whichever of them was the candidate
-    judged: str | None  # the version that was the candidate then
-    same_test: bool  # whether both were judged on the same test rows
-    params: tuple[Difference, ...]
-    features: tuple[Difference, ...]
-    shared_features: int | None  # how many both have; None if one does not say which it has
-    notes: tuple[str, ...]  # what is not compared, and why
-
-    @property
-    def versions(self) -> tuple[str, str]:
-        """Their numbers."""
-        return self.of[0].version, self.of[1].version
 
 
 def compared(context: Context, first: str, second: str) -> VersionComparison:

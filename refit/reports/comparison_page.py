@@ -10,7 +10,7 @@ from refit.reports import templates
 from refit.schemas.measured import Measured
 
 if TYPE_CHECKING:
-    from refit.models.comparison import ComparedVersion, VersionComparison
+    from refit.schemas.version_comparison import ComparedVersion, VersionComparison
 
 __all__ = ["code", "gain", "number", "render", "sentences"]
 
