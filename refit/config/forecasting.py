@@ -45,6 +45,11 @@ class ForecastParams(Section):
     season: Annotated[int, Unit("steps")] = Field(
         1, ge=1, le=100_000, description="steps after which it tends to repeat itself; 1: no season"
     )
+    lags: tuple[Annotated[int, Unit("steps"), Field(ge=2, le=100_000)], ...] | None = Field(
+        None,
+        description="shorter or longer cycles than the season: without featurize.definitions, the newest value whole "
+        "cycles before the target and the mean of a cycle are features; default: a day or a week within the season",
+    )
 
     @field_validator("series")
     @classmethod
@@ -90,6 +95,25 @@ class ForecastParams(Section):
         lengths = {name: units[unit] / number for name, units in _SEASONS.items() if unit in units}
         return {name: int(steps) for name, steps in lengths.items() if steps % 1 == 0 and steps not in (1, self.season)}
 
+    @property
+    def cycles(self) -> tuple[int, ...]:
+        """The cycles that default features follow in addition to the season, in steps.
+
+        >>> ForecastParams(of="hours", step="1h", horizons=(1,), season=168).cycles
+        (24,)
+        >>> ForecastParams(of="hours", step="1h", horizons=(1,), season=24, lags=(24, 168)).cycles
+        (168,)
+        """
+        by_calendar = (steps for steps in self.calendar_seasons.values() if steps < self.season)
+        return tuple(sorted(set(by_calendar if self.lags is None else self.lags) - {self.season}))
+
+    def cycle_times(self, *, local: bool = False) -> dict[str, str]:
+        """SQL of the newest start that lies whole cycles before the target and has passed, by its column's name."""
+        return {
+            cycle_time(steps): self.model_copy(update={"season": steps}).season_time(local=local)
+            for steps in self.cycles
+        }
+
     def season_time(self, *, local: bool = False) -> str:
         """SQL of the newest start that lies whole seasons before the target and has passed; stored with each model.
 
@@ -115,6 +139,11 @@ class ForecastParams(Section):
         """Hours from a forecast until its last outcome, with the longest possible months and years."""
         number, unit = _parts(self.step)
         return number * HOURS[unit] * self.horizons[-1]
+
+
+def cycle_time(steps: int) -> str:
+    """The column with the start that lies whole cycles of some steps before the target."""
+    return f"cycle_{steps}_time"
 
 
 def _parts(step: str) -> tuple[int, str]:

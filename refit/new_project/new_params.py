@@ -153,6 +153,7 @@ def _of_series(reading: TableReading, series: Series) -> _Sections:
         "step": series.step,
         "horizons": list(series.horizons),
         "season": series.season,
+        "lags": list(series.lags),
     }
     span = series.length * series.step_seconds
     # Steps shorter than a day are dependent within it, so days are counted.
@@ -191,25 +192,35 @@ def _of_series(reading: TableReading, series: Series) -> _Sections:
 
 
 def _forecasters(series: Series) -> list[YamlTree]:
-    """Return a seasonal baseline, and learners of the change from a level, as trees cannot extrapolate."""
-    forecast = ForecastParams(of="table", step=series.step, horizons=series.horizons, season=series.season)
+    """Return a seasonal baseline, and learners of the change from a level, as trees cannot extrapolate.
+
+    Whether changes from a mean or from the last value are learned better, the validation rows decide.
+    """
+    forecast = ForecastParams(
+        of="table", step=series.step, horizons=series.horizons, season=series.season, lags=series.lags
+    )
     level, scaled = scales(forecast)
     change = {"change": "difference"} if series.negative else {}
     relative_params = {"level": level, "scaled": scaled, **change}
     boosting = {"loss": "absolute_error", "learning_rate": 0.05, "max_iter": 300, "min_samples_leaf": 20}
-    return [
-        {"name": "season_before", "kind": "baseline"},
-        {"name": "linear", "kind": "relative", "params": {**relative_params, "kind": "sklearn.linear_model.Ridge"}},
+    relative = [
         {
-            "name": "boosting",
+            "name": name,
             "kind": "relative",
             "params": {
                 **relative_params,
+                "level": each,
                 "scaled": list(scaled),  # a copy: YAML would write an alias of the one above
                 "kind": "sklearn.ensemble.HistGradientBoostingRegressor",
-                "params": boosting,
+                "params": dict(boosting),
             },
-        },
+        }
+        for name, each in (("boosting", level), ("boosting_from_last", f"last_{forecast.steps(1)}"))
+    ]
+    return [
+        {"name": "season_before", "kind": "baseline"},
+        {"name": "linear", "kind": "relative", "params": {**relative_params, "kind": "sklearn.linear_model.Ridge"}},
+        *relative,
     ]
 
 

@@ -10,6 +10,7 @@ from feature_store.sql_text import quote
 from refit.errors import UserError
 from refit.evaluation.giveaways import COUNTS, giveaways
 from refit.new_project.column_reading import Column
+from refit.new_project.repetition import repetitions
 from refit.new_project.zone_reading import local, read_zone
 from refit.schemas.feature_table import Giveaway
 
@@ -30,6 +31,7 @@ class Series:
     step_seconds: int
     length: int  # steps from the first to the last row of all series
     season: int  # steps
+    lags: tuple[int, ...]  # other cycles, in steps
     horizons: tuple[int, ...]
     naive_error: float  # mean absolute error of the value a season before
     negative: bool  # whether any value is negative
@@ -86,6 +88,8 @@ def read_series(
     aligned, lowest = connection.execute(
         f"select bool_and({local('began', zone)} = date_trunc('month', {local('began', zone)})), min(value) from s"
     ).fetchone()
+    day = (DAY // seconds,) if seconds < DAY and DAY % seconds == 0 and season > DAY // seconds else ()
+    lags = {*day, *repetitions(connection, seconds, length)} - {season}
     inexact = seconds >= MONTH[0] and step[-1] in "oy" and not aligned
     return Series(
         columns=columns,
@@ -94,6 +98,7 @@ def read_series(
         step_seconds=seconds,
         length=length,
         season=season,
+        lags=tuple(sorted(lags)),
         horizons=horizons,
         naive_error=float(naive_error or 0.0),
         negative=(lowest or 0) < 0,

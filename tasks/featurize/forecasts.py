@@ -18,7 +18,7 @@ from feature_store.definition import (
 )
 from feature_store.sql_text import quote
 from refit.config import ForecastParams, Params, nearest
-from refit.config.forecasting import HORIZON, ZONE, series_of
+from refit.config.forecasting import HORIZON, ZONE, cycle_time, series_of
 from refit.errors import UserError
 from refit.problems.regression import SEASONAL_NAIVE
 from refit.schemas.feature_table import ForecastRows
@@ -94,7 +94,7 @@ def require_features(feature_set: FeatureSet, forecast: ForecastParams) -> None:
 
 
 def default(params: Params, forecast: ForecastParams) -> FeatureSet:
-    """Return default features of a series: newest steps, earlier seasons, their mean, and the target's calendar."""
+    """Return default features of a series: newest steps, earlier seasons and cycles, their means, the calendar."""
     label, source = params.featurize.label, params.ingest.sources[params.forecast_source]
     spine = Spine(source=params.forecast_source, key=key_column(source)[0], features=tuple(_calendar(params, forecast)))
     features = tuple(_of_series(quote(label.name), forecast, local=ZONE in source.columns))
@@ -109,19 +109,23 @@ def scales(forecast: ForecastParams) -> tuple[str, list[str]]:
 
     >>> scales(ForecastParams(of="days", step="1d", horizons=(1,), season=7))
     ('mean_7d', ['last_*', 'seasons_*', 'mean_*', 'seasonal_naive'])
+    >>> scales(ForecastParams(of="hours", step="1h", horizons=(1,), season=168))
+    ('mean_168h', ['last_*', 'seasons_*', 'cycle_*', 'mean_*', 'seasonal_naive'])
     >>> scales(ForecastParams(of="months", step="1mo", horizons=(1,)))
     ('seasonal_naive', ['last_*', 'seasonal_naive'])
     """
     made = list(_of_series("value", forecast))
     means = [each for each in made if isinstance(each, Aggregate)]
     level = next(iter(means[0].columns())) if means else SEASONAL_NAIVE
-    return level, [*(f"{each.name}_*" for each in made), SEASONAL_NAIVE]
+    patterns = dict.fromkeys(f"{each.name.partition('_')[0]}_*" for each in made)
+    return level, [*patterns, SEASONAL_NAIVE]
 
 
 def _calendar(params: Params, forecast: ForecastParams) -> Iterator[Expression]:
     zone, unit = params.project.timezone, forecast.step.lstrip("0123456789")
     local = "target_time" if zone == "UTC" else f"timezone('{zone}', timezone('UTC', target_time))"
-    for part in _CALENDAR[unit]:
+    within_hour = ("minute",) if unit == "m" and int(forecast.step[:-1]) % 60 else ()
+    for part in (*_CALENDAR[unit], *within_hour):
         yield Expression(name=f"target_{part}", sql=f"{part}({local})", description=f"{part} of the target")
 
 
@@ -133,8 +137,12 @@ def _of_series(column: str, forecast: ForecastParams, *, local: bool = False) ->
         ago = forecast.seasons if local else lambda count: forecast.steps(forecast.season * count)
         seasons = tuple(map(ago, (1, 2)))
         yield Lag(name="seasons", column=column, of="season_time", before=seasons, description="the seasons before")
+    for steps in forecast.cycles:
+        name, described = f"cycle_{forecast.steps(steps)}", "the newest value known whole cycles before the target"
+        yield Lag(name=name, column=column, of=cycle_time(steps), description=described)
     if forecast.step[-1] in "mhdw":  # months differ in length
-        windows = (forecast.steps(span), forecast.steps(4 * span))
+        lengths = dict.fromkeys((span, 4 * span, *forecast.cycles))
+        windows = tuple(map(forecast.steps, lengths))
         yield Aggregate(name="mean", function="mean", column=column, windows=windows, description="over seasons")
 
 

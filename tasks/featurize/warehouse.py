@@ -53,6 +53,7 @@ def _cuts(table: str, source: SourceParams) -> dict[str, Source]:
         columns |= {} if key in columns or source.event_time is None else {key: key_sql}
         if source.forecast:
             columns |= {"season_time": source.forecast.season_time(local=ZONE in source.columns)}
+            columns |= source.forecast.cycle_times(local=ZONE in source.columns)
         available_at = source.available_at
         return {table: Source(table=table, event_time=source.event_time, available_at=available_at, columns=columns)}
     return {

@@ -224,3 +224,21 @@ def test_a_project_of_utc_has_the_query_the_columns_and_the_definitions_that_it_
     assert params.forecast is not None
     spine = forecasts.default(params, params.forecast).spine
     assert "calendar" not in spine.model_dump()
+
+
+def test_a_day_within_a_weekly_season_is_followed_too_as_known_at_the_forecast() -> None:
+    starts = [datetime(2024, 1, 1) + timedelta(hours=n) for n in range(24 * 9)]  # noqa: DTZ001
+    place = {moment: float(n) for n, moment in enumerate(starts)}
+    for row in rows_of(made("UTC", "1h", 168, [1, 24, 25, 50]), starts):
+        days = -(-row["horizon"] // 24)
+        same_hour = row["target"] - timedelta(days=days)
+        assert row["cycle_24h"] == place.get(same_hour)
+        assert same_hour <= row["event_time"] - timedelta(hours=1), "it has passed"
+
+
+def test_half_hours_are_told_apart_by_their_minute_and_hours_have_none() -> None:
+    for step, season, there in (("30m", 336, True), ("1h", 168, False), ("60m", 168, False)):
+        params = made("UTC", step, season, [1])
+        assert params.forecast is not None
+        names = [each.name for each in forecasts.default(params, params.forecast).spine.features]
+        assert ("target_minute" in names) == there
