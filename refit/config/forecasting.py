@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from feature_store import clocks
 from feature_store.definition import interval
@@ -42,6 +42,12 @@ class ForecastParams(Section):
     horizons: tuple[Annotated[int, Unit("steps"), Field(ge=1, le=10_000)], ...] = Field(
         min_length=1, description="steps ahead"
     )
+    every: Annotated[int, Unit("steps")] = Field(
+        1, ge=1, le=100_000, description="a forecast is made at the end of each n-th step, and of the newest one"
+    )
+    learn: Annotated[int, Unit("horizons")] | None = Field(
+        None, ge=1, description="horizons of each forecast to learn from, of all in turn; all are judged; default: all"
+    )
     season: Annotated[int, Unit("steps")] = Field(
         1, ge=1, le=100_000, description="steps after which it tends to repeat itself; 1: no season"
     )
@@ -64,6 +70,26 @@ class ForecastParams(Section):
         if list(value) != sorted(set(value)):
             raise ValueError(f"horizons must ascend; write {sorted(set(value))}")
         return value
+
+    @field_validator("learn")
+    @classmethod
+    def _some(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and value > len(horizons := info.data.get("horizons", ())) > 0:
+            raise ValueError(f"there are {len(horizons)} horizons; leave it out to learn from all")
+        return value
+
+    def is_learned(self, key: str) -> str:
+        """SQL of whether a row of the training window is learned from: of each forecast `learn` horizons, far apart.
+
+        Which ones, a hash of the forecast decides, so that all horizons are learned from equally often.
+
+        Args:
+            key: SQL that is equal for all rows of a forecast.
+        """
+        if self.learn is None:
+            return "true"
+        stride, among = -(-len(self.horizons) // self.learn), ", ".join(map(str, self.horizons))
+        return f"(list_position([{among}], horizon) + md5_number_lower({key}) % {stride}) % {stride} = 0"
 
     def steps(self, count: int) -> str:
         """A number of steps in the notation of features: 24 of `15m` are `360m`."""
@@ -183,10 +209,12 @@ def _query(forecast: Mapping[str, object], series: list[str], zone: str) -> str:
     horizons, of = forecast.get("horizons"), quote(str(forecast.get("of")))
     ahead = ", ".join(map(str, horizons if isinstance(horizons, list) else ()))
     names = "".join(f"{quote(name)} as {quote(name)}, " for name in series)  # the file may have them in capitals
+    every = forecast.get("every", 1)
+    kept = _every(every, parts, zone, series) if parts and isinstance(every, int) and every > 1 else ""
     if zone == "UTC" or parts is None:
         return f"""
 select *, forecast_time + (horizon - 1) * {step} as target_time
-from (select distinct {names}event_time + {step} as forecast_time from {of}),
+from (select distinct {names}event_time + {step} as forecast_time from {of}{kept}),
   (select unnest([{ahead}]) as horizon)"""
     here, end, target = f"'{zone}'", f"event_time + {step}", f"forecast_time + (horizon - 1) * {step}"
     if parts[2] not in ("m", "h"):
@@ -194,8 +222,20 @@ from (select distinct {names}event_time + {step} as forecast_time from {of}),
         target = clocks.met("forecast_time", f"+ (horizon - 1) * {step}", ZONE)
     return f"""
 select * from (select *, {target} as target_time
-from (select distinct {names}{end} as forecast_time, {ZONE} from (select *, {here} as {ZONE} from {of})),
+from (select distinct {names}{end} as forecast_time, {ZONE} from (select *, {here} as {ZONE} from {of}){kept}),
   (select unnest([{ahead}]) as horizon)) where target_time is not null"""
+
+
+def _every(every: int, step: re.Match[str], zone: str, series: list[str]) -> str:
+    """SQL that keeps each n-th step, counted from 1970 by the clocks of the zone, and the newest one of each series."""
+    number, unit = int(step[1]), step[2]
+    time = "event_time" if unit in ("m", "h") else clocks.local("event_time", f"'{zone}'")
+    if unit in ("mo", "y"):
+        count = f"datediff('month', timestamp '1970-01-01', {time}) // {number * (12 if unit == 'y' else 1)}"
+    else:
+        count = f"floor(epoch({time}) / {round(number * HOURS[unit] * 3600)})::bigint"
+    of_each = f"partition by {', '.join(map(quote, series))} " if series else ""
+    return f" qualify {count} % {every} = 0 or event_time = max(event_time) over ({of_each})"
 
 
 def _calendar(of: str, unit: str, zone: str) -> str:

@@ -33,6 +33,8 @@ FEW_DAYS = 20  # of a test window, below which days are too few to be clusters
 TEST_ROWS = 100  # of a test window at least, if the table is long enough
 RARE = 10  # rows of the rarer of two labels in a test window at least
 MANY = 6  # seasons of a history from which cross-validation covers several, as one may differ from the others
+MOST_FORECASTS = 1_000_000  # rows; with more, forecasts are of every n-th step
+LEARNED_FORECASTS = 300_000  # of these, in as many horizons as that leaves
 LEAST_MOMENTS = 24  # times of forecasts in a test window at least
 LONG = ("w", "mo", "y")  # units of steps whose newest row may lie long before a period's end
 _SECONDS = {"day": DAY, "week": WEEK, "month": MEAN_MONTH}
@@ -154,6 +156,7 @@ def _of_series(reading: TableReading, series: Series) -> _Sections:
         "horizons": list(series.horizons),
         "season": series.season,
         "lags": list(series.lags),
+        **_thinned(series),
     }
     span = series.length * series.step_seconds
     # Steps shorter than a day are dependent within it, so days are counted.
@@ -189,6 +192,24 @@ def _of_series(reading: TableReading, series: Series) -> _Sections:
             }
         },
     )
+
+
+def _thinned(series: Series) -> dict[str, int]:
+    """Which forecasts of many are made and learned from: of each n-th step, of each time of a cycle in turn.
+
+    >>> from dataclasses import replace
+    >>> hours = Series(("id",), 1, "1h", 3600, 850, 168, (24,), tuple(range(1, 49)), 1.0, False, False)
+    >>> _thinned(hours), _thinned(replace(hours, count=414))
+    ({}, {'every': 17, 'learn': 14})
+    """
+    rows = series.count * series.length * len(series.horizons)
+    if rows <= MOST_FORECASTS:
+        return {}
+    every = math.ceil(rows / MOST_FORECASTS)
+    while any(math.gcd(every, cycle) > 1 for cycle in (series.season, *series.lags)):
+        every += 1
+    learn = max(1, LEARNED_FORECASTS * len(series.horizons) * every // rows)
+    return {"every": every, **({"learn": learn} if learn < len(series.horizons) else {})}
 
 
 def _forecasters(series: Series) -> list[YamlTree]:

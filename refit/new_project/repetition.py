@@ -48,8 +48,8 @@ def cycles(series: Sequence[Floats]) -> tuple[int, ...]:
     """The cycles that series have in common, in steps, the shortest first.
 
     They are clear maxima of the autocorrelation, which is the inverse Fourier transform of the periodogram, averaged
-    over the series, and clear in both halves: what wanders without a cycle has maxima too, by chance. A multiple of a
-    cycle counts only if it is clearer than the cycle and the multiples next to it.
+    over the series, and clear in both halves: what wanders without a cycle has maxima too, by chance. A longer
+    cycle counts only if it is clearer than the shorter ones, and than its neighbours at their distance.
 
     Args:
         series: values of each series, one a step; nan where a step is missing.
@@ -73,7 +73,8 @@ def cycles(series: Sequence[Floats]) -> tuple[int, ...]:
         if common[lag] < common[1:lag].min() + STANDS_OUT or not all(_is_clearer(common, lag, each) for each in found):
             continue
         found.append(lag)
-    return tuple(sorted(sorted(found, key=lambda lag: -common[lag])[:MOST]))
+    clearest = sorted(found, key=lambda lag: -common[lag])[:MOST]
+    return tuple(sorted({_snapped(each, [other for other in clearest if other > each]) for each in clearest}))
 
 
 def _common(series: Sequence[Floats], reach: int) -> Floats:
@@ -84,11 +85,22 @@ def _common(series: Sequence[Floats], reach: int) -> Floats:
 
 
 def _is_clearer(common: Floats, lag: int, shorter: int) -> bool:
-    """Whether a lag tells more than a shorter cycle, if it is about a multiple of that."""
-    if abs(lag - shorter * round(lag / shorter)) > lag // shorter // 2 + 1:
-        return True
+    """Whether a lag is clearer than a shorter cycle, and than the lags one such cycle before and after it."""
     beside = [common[each] for each in (lag - shorter, lag + shorter) if each < len(common)]
     return bool(common[lag] > common[shorter] + STANDS_OUT / 2 and common[lag] >= max(beside))
+
+
+def _snapped(cycle: int, longer: Sequence[int]) -> int:
+    """A cycle that goes into a longer one a whole number of times, if it nearly does: a slope moves its maximum.
+
+    >>> _snapped(23, [168]), _snapped(17, [168])
+    (24, 17)
+    """
+    for other in longer:
+        times = round(other / cycle)
+        if times > 1 and other % times == 0 and abs(other // times - cycle) <= max(1, cycle // 20):
+            return other // times
+    return cycle
 
 
 def _autocorrelation(values: Floats, reach: int) -> Floats:

@@ -45,7 +45,7 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
     rows = _with_labels(warehouse, definitions, params, _opening(warehouse, params))
     warehouse.connection.execute(
         f"create temp table {CANDIDATES} as select *, {_window(warehouse, definitions, params)} as {_WINDOW} "
-        f"from {rows} where {_WINDOW} is not null"
+        f"from {rows} where {_WINDOW} is not null and ({_WINDOW} not like 'train%' or {_learned(params)})"
     )
     optional = problem_of(params.train.task).optional_label  # then a row without a label is a row like any other
     labelled = "true" if optional else f"{_LABEL} is not null"
@@ -72,6 +72,13 @@ def label_rows(warehouse: Warehouse, definitions: Definitions, params: Params) -
         unlabelled=unlabelled,
         contradicting=_contradicting(warehouse, params, key),
     )
+
+
+def _learned(params: Params) -> str:
+    """Return SQL of whether a row of the training window is learned from: all are, but of forecasts with `learn`."""
+    if (forecast := params.forecast) is None:
+        return "true"
+    return forecast.is_learned(f"concat_ws('|', {', '.join(map(quote, [*forecast.series, 'forecast_time']))})")
 
 
 def _contradicting(warehouse: Warehouse, params: Params, key: str) -> int:

@@ -264,6 +264,22 @@ def test_each_naive_forecast_is_compared_by_horizon(done: Path) -> None:
     assert "moving average" in card
 
 
+def test_forecasts_of_every_nth_step_are_learned_in_some_horizons_and_judged_in_all(project: Path) -> None:
+    forecast = "ingest.sources.forecasts.forecast"
+    featurized(project, {f"{forecast}.every": 5, f"{forecast}.learn": 1})
+    rows = pq.read_table(project / TABLE).to_pylist()
+    began = {row["event_time"] - timedelta(days=1) for row in rows}
+    assert {(moment - datetime(1970, 1, 1)).days % 5 for moment in began} == {0}  # noqa: DTZ001
+    horizons: dict[str, dict[tuple[str, datetime], list[int]]] = {"train": {}, "validation": {}, "test": {}}
+    for row in rows:
+        horizons[row["window"]].setdefault((row["shop"], row["event_time"]), []).append(row["horizon"])
+    assert {len(each) for each in horizons["train"].values()} == {1}
+    assert {each[0] for each in horizons["train"].values()} == set(HORIZONS)
+    for window in ("validation", "test"):
+        assert max(len(each) for each in horizons[window].values()) == len(HORIZONS)
+    assert len(horizons["train"]) >= 30  # of two shops, over three months
+
+
 def test_growth_is_followed(done: Path) -> None:
     """In the last month more is sold than before: a tree that says only what it saw would stay below."""
     rows = pq.read_table(done / "reports/predictions.parquet").to_pylist()
