@@ -19,7 +19,16 @@ def print_result(folder: Path, place: str, reading: TableReading, label_leaks: S
     say(f"{folder}: a project that predicts `{reading.label.name}` ({describe_task(reading)})")
     for label, text in (*_describe_table(place, reading), *_warnings(reading, label_leaks)):
         say(f"  {label:<7} {text}")
-    say(f"  next    cd {shlex.quote(str(folder))} && refit run")
+    say(f"  next    {next_command(folder)}")
+
+
+def next_command(folder: Path) -> str:
+    """What to type next.
+
+    >>> next_command(Path("my churn")), next_command(Path("."))
+    ("cd 'my churn' && refit run", 'refit run')
+    """
+    return f"cd {shlex.quote(str(folder))} && refit run" if folder.parts else "refit run"
 
 
 def _describe_table(place: str, reading: TableReading) -> Iterator[tuple[str, str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from refit.config import Params
+from refit.new_project.description import next_command
 from refit.runtime.terminal import say
 
 __all__ = ["describe_completed", "raw_paths"]
@@ -57,4 +57,4 @@ def describe_completed(folder: Path, params: Params) -> None:
     say("  added   dvc.yaml with the six stages, prefect.yaml with the deployments, .gitignore, a DVC repository")
     for note in _notes(params):
         say(f"  note    {note}")
-    say(f"  next    cd {shlex.quote(str(folder))} && refit run")
+    say(f"  next    {next_command(folder)}")
