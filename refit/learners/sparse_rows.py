@@ -17,7 +17,7 @@ from refit.learners.encoding import Encoding
 
 __all__ = ["encoded", "too_large"]
 
-DENSE_BYTES = 2_000_000_000  # the largest dense matrix
+DENSE_BYTES = 1_000_000_000  # the largest dense matrix
 SCALED_BY = 200_000  # rows that scale, gaps and categories are learned from
 NOTE = f"{{:,}} rows are too many for a dense matrix: a sparse one, scaled by {SCALED_BY:,} evenly spaced rows"
 
