@@ -81,6 +81,11 @@ class Clusterer(OfNumbers):
         chosen = matching(patterns, self.spec.features, f"{where}.params.log")
         return np.isin(self._encoding.origins, chosen)
 
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """The features whose logarithm is clustered."""
+        return matching(self.spec.params.get(LOG) or (), self.spec.features, LOG)
+
     def fit(
         self,
         train: pa.Table,

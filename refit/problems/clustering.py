@@ -10,6 +10,8 @@ from refit.metrics import LOSS, Metric
 from refit.problems.unlabelled import OfFeatures, needs_rows, numbers_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
     from refit.metrics.formulas import OfSums
@@ -64,39 +66,63 @@ class Clustering(OfFeatures):
 
     def naive(self, labels: Labels, metric: str, rows: pa.Table | None = None) -> Naive:
         """One cluster: the mean and the covariance of all rows."""
-        import numpy as np
-
         if rows is None:
             raise needs_rows(self.name)
-        numbers = numbers_of(rows)
-        mean = np.nanmean(numbers, axis=0)
-        apart = np.where(np.isnan(numbers), 0.0, numbers - mean)  # a missing value lies at the mean
-        variances = np.maximum((apart**2).mean(axis=0), 1e-12 * np.maximum(mean**2, 1.0))
-        few = len(mean) <= MOST_COVARIANCES
-        deviations = np.sqrt(variances)
-        spread: Any = ((apart / deviations).T @ (apart / deviations) / len(apart)).tolist() if few else None
-        return {
-            "columns": list(rows.column_names),
-            "mean": mean.tolist(),
-            "deviations": deviations.tolist(),
-            "correlations": spread,
-        }
+        return _one_cluster(rows, ())
+
+    def opponent(self, learner: object, labels: Labels, metric: str, rows: pa.Table) -> Naive:
+        """One cluster of the same logarithms as the candidate's: its segments have to be better, not its scale."""
+        return _one_cluster(rows, getattr(learner, "logged", ()))
 
     def guess_for(self, table: pa.Table, naive: Naive) -> Floats:
         import numpy as np
 
         from refit.metrics.mixtures import FLOOR, Mixture
 
-        numbers = numbers_of(table.select(list(naive["columns"])))
+        rows = table.select(list(naive["columns"]))
+        numbers, stretch = _logged(rows, naive.get("logged", ()))
         mean, deviations = np.array(naive["mean"]), np.array(naive["deviations"])
         scaled = (numbers - mean) / deviations
         count = len(mean)
         spread = np.eye(count) if naive["correlations"] is None else np.array(naive["correlations"])
         one = Mixture(np.ones(1), np.zeros((1, count)), spread[None] + FLOOR * np.eye(count))
         known = ~np.isnan(numbers)
-        loss = -one.log_density(scaled) + np.where(known, np.log(deviations), 0.0).sum(axis=1)
+        loss = -one.log_density(scaled) + np.where(known, np.log(deviations), 0.0).sum(axis=1) + stretch
         distance = np.sqrt(np.where(known, scaled**2, 0.0).sum(axis=1))
         return np.column_stack([np.ones(len(loss)), loss, np.zeros(len(loss)), distance])
 
     def formula(self, metric: str) -> OfSums:
         return {each.name: self.mean_of(each.name) for each in self.metrics}[metric]
+
+
+def _one_cluster(rows: pa.Table, logged: Sequence[str]) -> Naive:
+    """The mean and the covariance of rows, of some features those of their logarithms."""
+    import numpy as np
+
+    numbers, _ = _logged(rows, logged)
+    mean = np.nanmean(numbers, axis=0)
+    apart = np.where(np.isnan(numbers), 0.0, numbers - mean)  # a missing value lies at the mean
+    variances = np.maximum((apart**2).mean(axis=0), 1e-12 * np.maximum(mean**2, 1.0))
+    few = len(mean) <= MOST_COVARIANCES
+    deviations = np.sqrt(variances)
+    spread: Any = ((apart / deviations).T @ (apart / deviations) / len(apart)).tolist() if few else None
+    return {
+        "columns": list(rows.column_names),
+        "mean": mean.tolist(),
+        "deviations": deviations.tolist(),
+        "correlations": spread,
+        **({"logged": list(logged)} if logged else {}),
+    }
+
+
+def _logged(rows: pa.Table, logged: Sequence[str]) -> tuple[Floats, Floats]:
+    """(rows, values) numbers, of some features their logarithm; and (rows,) what that takes from a log density."""
+    import numpy as np
+
+    from refit.metrics.scaling import Scaling
+
+    numbers = numbers_of(rows)
+    widths = [numbers_of(rows.select([name])).shape[1] for name in rows.column_names]
+    logs = np.repeat([name in logged for name in rows.column_names], widths)
+    scaling = Scaling(logs, np.zeros(len(logs)), np.ones(len(logs)))
+    return scaling.scaled(numbers), scaling.log_stretch(numbers)

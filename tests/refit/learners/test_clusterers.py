@@ -226,3 +226,16 @@ def test_a_fit_names_columns_of_few_values_by_which_likelihood_is_won() -> None:
         learner = make(Spec("it", "sklearn.cluster.KMeans", ("x", "flag"), metric=metric, task="clustering"))
         said = learner.fit(table, np.zeros(300, dtype=np.int64)).warnings
         assert any("columns of few values have no density: flag (2)" in each for each in said) == warned
+
+
+def test_the_naive_opponent_takes_the_logarithms_of_the_candidate() -> None:
+    """One segment of logarithms is no better than one cluster of them, however much better than one of the amounts."""
+    random = np.random.default_rng(0)
+    rows = pa.table({"x": np.exp(2 * random.normal(size=500)), "y": random.normal(size=500)})
+    learner = make(spec("sklearn.cluster.KMeans", n_clusters=1, n_init=1, log=["x"]))
+    learner.fit(rows, np.zeros(500, np.int64))
+    problem, ours = learner.spec.problem, learner.predict(rows)[:, 1]
+    naive = problem.opponent(learner, np.zeros(500), "negative_log_likelihood", rows)
+    assert problem.guess_for(rows, naive)[:, 1] == pytest.approx(ours, abs=0.01)
+    of_amounts = problem.naive(np.zeros(500), "negative_log_likelihood", rows)
+    assert problem.guess_for(rows, of_amounts)[:, 1].mean() > ours.mean() + 1
