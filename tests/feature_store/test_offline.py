@@ -88,9 +88,10 @@ def test_an_empty_spine_gives_an_empty_table_with_all_columns(store: Any) -> Non
 def test_the_edges_of_a_window_are_after_its_start_up_to_its_end(store: Any) -> None:
     store.spine([{"key": 1, "who": "a", "event_time": store.at(120)}])
     store.events(
-        [{"who": "a", "value": 1, "available_at": store.at(m), "event_time": store.at(m)} for m in (60, 61, 120, 121)]
+        [{"who": "a", "value": m, "available_at": store.at(m), "event_time": store.at(m)} for m in (60, 61, 120, 121)]
     )
-    assert store.features(EVERYTHING)["count_1h"].to_pylist() == [2]
+    [row] = store.features(EVERYTHING).to_pylist()
+    assert (row["count_1h"], row["sum_1h"]) == (2, 61 + 120)
 
 
 def test_results_do_not_depend_on_threads_time_zone_or_the_order_of_source_rows(store: Any) -> None:
