@@ -288,7 +288,8 @@ def _format_coverage(intervals: IntervalSummary) -> str:
 def _format_reduction(summary: RunSummary) -> str:
     """Format the candidate's error reduction against the champion on the test rows; empty if there is none."""
     share = summary.error_reduction.value if summary.error_reduction else None
-    return "" if share is None else f"{100 * share:+.1f} % vs champion, in {summary.decision.metric}"
+    metric = summary.decision.metric
+    return "" if share is None else f"{100 * share:+.1f} % of what the champion lacks to a perfect {metric}"
 
 
 def print_summary(summary: RunSummary, console: Terminal) -> None:

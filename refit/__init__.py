@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from refit.learners.pyfunc import TableModel
 
-_API = ("check_drift", "compare", "explain", "history", "run", "score", "show", "status")  # of `refit.api`
+_API = ("check_drift", "compare", "explain", "history", "replay", "run", "score", "show", "status")  # of `refit.api`
 __all__ = ["load", *_API]
 
 

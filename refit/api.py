@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from flows.run_summary import RunSummary
     from refit.schemas.drift_decision import DriftDecision
     from refit.schemas.explanations import RowExplanations
+    from refit.schemas.replay_result import ReplayResult
     from refit.schemas.score_report import ScoreReport
     from refit.schemas.version_comparison import VersionComparison
     from registry.ledger import Entry
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["Result", "check_drift", "compare", "explain", "history", "run", "score", "show", "status"]
+__all__ = ["Result", "check_drift", "compare", "explain", "history", "replay", "run", "score", "show", "status"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -132,6 +133,41 @@ def check_drift(project: str | Path = ".", *, as_of: str = "latest") -> Result[D
 
     decision = running.drift(_project(project), as_of=as_of, wait_seconds=0, quiet=True)
     return Result(decision, _printed(lambda: print_lines(drift_rows(decision), Terminal())))
+
+
+def replay(
+    project: str | Path = ".",
+    *,
+    start: str | None = None,
+    end: str | None = None,
+    policies: str = "never,schedule,drift,performance",
+    overrides: Mapping[str, Any] | None = None,
+) -> Result[ReplayResult]:
+    """What retraining policies would have achieved in the past, as `refit replay` says; the champion is left alone.
+
+    Args:
+        start: day on which it begins; default: half of what was ingested.
+        end: day on which it ends; default: where the data end.
+        policies: separated by commas, each with settings of `drift` after colons.
+        overrides: settings by `section.key`, for this replay only.
+    """
+    from refit.cli import replays
+    from refit.runtime.terminal import Terminal
+
+    report = replays.replay(
+        _project(project),
+        start=start,
+        end=end,
+        every=None,
+        policies=policies,
+        metric=None,
+        budget=None,
+        random=0,
+        overrides=dict(overrides or {}),
+        wait_seconds=0,
+        quiet=True,
+    )
+    return Result(report, _printed(lambda: replays.show(report, Terminal())))
 
 
 def explain(row: str, project: str | Path = ".") -> Result[RowExplanations]:

@@ -91,7 +91,7 @@ def replay(
         lock.project_lock(project / FOLDER, trigger="refit replay", wait_seconds=wait_seconds),
     ):
         result = replaying.run(Context(project=project, params=params, progress=screen()), request)
-        report = replay_report.write(project / FOLDER, result)
+        report = replay_report.write(project / FOLDER, result, params.project.zone)
         result = result.model_copy(update={"report": str(report)})
     if not quiet:
         show(result, Terminal())

@@ -75,6 +75,20 @@ class ExplainParams(Section):
     )
 
 
+class CardParams(Section):
+    """What the model card states that no measurement can: who is responsible for the model, and its purpose."""
+
+    owner: str = Field("", description="who is responsible for the model, and how to reach them")
+    intended_use: str = Field("", description="what the predictions are made for, and for whom")
+    limits: tuple[str, ...] = Field(
+        (), description="what the model must not be used for, and where it is known to fail"
+    )
+    licence: str = Field("", description="licence or terms under which the model may be used")
+    links: dict[str, Annotated[str, Field(pattern=r"^https?://[^\s\"'<>]+$")]] = Field(
+        {}, description="name -> address of a page about the model: its repository, a runbook, a dashboard"
+    )
+
+
 class EvaluateParams(Section):
     slices: tuple[str, ...] = Field((), description="columns whose values are reported on separately")
     baselines: tuple[str, ...] | None = Field(
@@ -86,6 +100,7 @@ class EvaluateParams(Section):
     cross_validation: CrossValidationParams = Field(
         CrossValidationParams(), description="outer folds of `refit cross-validate`; no run uses them"
     )
+    card: CardParams = Field(CardParams(), description="what the model card states beyond its measurements")
     behaviour: tuple[BehaviourTest, ...] = Field((), description="what a candidate must do, or the gate refuses it")
     gate: GateParams = Field(GateParams(), description="what it takes for a candidate to become champion")
 

@@ -16,8 +16,10 @@ Floats = NDArray[np.float64]
 
 MOST_POINTS = 200
 HISTOGRAM_BINS = 40
+MOST_THRESHOLDS = 60  # spread evenly over the rows, and as many over the positive rows
 
 CurvePoints = tuple[tuple[float, float], ...]
+CountsAt = tuple[float, int, int]  # a threshold, and the positive and negative rows at or above it
 
 
 class ScoreHistogram(Part):
@@ -44,6 +46,21 @@ def precision_recall(labels: NDArray[np.int64], p: Floats) -> CurvePoints:
     _, hits, counts = at_or_above(labels, p)
     some = hits > 0
     return _thinned(hits[some] / max(hits[-1], 1), hits[some] / counts[some])
+
+
+def at_thresholds(labels: NDArray[np.int64], p: Floats, own: float) -> tuple[CountsAt, ...]:
+    """How many rows of each class lie at or above thresholds of many sizes, ascending; `own` is one of them.
+
+    >>> at_thresholds(np.array([0, 1, 1]), np.array([0.2, 0.3, 0.7]), 0.5)
+    ((0.2, 2, 1), (0.3, 2, 0), (0.5, 1, 0), (0.7, 1, 0))
+    """
+    levels, hits, counts = at_or_above(labels, p)
+    shares = np.linspace(0, 1, MOST_THRESHOLDS)
+    places = {int(np.searchsorted(each, share * each[-1])) for each in (hits, counts) for share in shares}
+    thresholds = sorted({own, *(float(levels[place]) for place in places)})
+    above = np.searchsorted(-levels, [-each for each in thresholds], side="right")
+    hits, counts = np.append(0, hits), np.append(0, counts)
+    return tuple(zip(thresholds, hits[above].tolist(), (counts - hits)[above].tolist(), strict=True))
 
 
 def _thinned(x: Floats, y: Floats) -> CurvePoints:

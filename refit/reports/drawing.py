@@ -16,8 +16,9 @@ from markupsafe import Markup
 from refit.files.artifacts import atomic
 from refit.files.csv_cells import escaped
 from refit.plain_text import one_line
+from refit.reports.hover import TIP
 from refit.reports.palette import LIGHT, ROLES, SERIES
-from refit.reports.svg import TIP, make_visible, to_svg
+from refit.reports.svg import make_visible, to_svg
 
 if TYPE_CHECKING:
     from refit.schemas.evaluation import Evaluation
@@ -178,6 +179,14 @@ def spans(axes: Any, at: Iterable[float], measured: Iterable[Bounded], colour: s
 def signed_ticks(axes: Any) -> None:
     """Show the sign of each number below the x-axis."""
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:+.4g}" if value else "0")
+
+
+def name_columns(axes: Any, names: Sequence[str], most: int = 12) -> None:
+    """Name the columns of a chart from left to right; of many, some have their name below the axis."""
+    axes.set_xticks(range(len(names)), names)
+    step = max(1, -(-len(names) // most))
+    for index, label in enumerate(axes.get_xticklabels()):
+        label.set_visible(index % step == 0)
 
 
 def list_down(axes: Any, names: Sequence[str], **more: Any) -> None:

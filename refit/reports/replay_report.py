@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from refit.reports.drawing import (
     INK,
     PAPER,
     drawn,
+    name_columns,
     new_figure,
     short_name,
     styled,
@@ -36,15 +38,15 @@ LONGEST = 30  # characters of names that fit next to each other
 WIDTHS = (8, 6.5, 5, 3.5, 2, 1.4)  # later lines do not hide earlier ones where they are equal
 
 
-def write(folder: Path, result: ReplayResult) -> Path:
-    """Write the page and the numbers to a folder. Returns the path of the page."""
+def write(folder: Path, result: ReplayResult, zone: tzinfo = UTC) -> Path:
+    """Write the page, with times in a zone, and the numbers to a folder. Returns the path of the page."""
     result.write(folder / RESULT)
     with artifacts.atomic(folder / REPORT) as scratch:
-        scratch.write_text(render(result), encoding="utf-8")
+        scratch.write_text(render(result, zone), encoding="utf-8")
     return folder / REPORT
 
 
-def render(result: ReplayResult) -> str:
+def render(result: ReplayResult, zone: tzinfo = UTC) -> str:
     """Render the page, without scripts or external links, with every value escaped."""
     metric = metric_named(result.metric).words
     with styled():
@@ -52,6 +54,7 @@ def render(result: ReplayResult) -> str:
         charts = [drawn(figure, "scores", SCORES)] if figure else []
     return templates.render(
         "replay_report.html.j2",
+        zone=zone,
         result=result,
         metric=metric,
         verdict=verdict(result),
@@ -98,8 +101,7 @@ def chart(policies: Mapping[str, PolicyResult], metric: str) -> Any:
         label = short_name(name, 4 * LONGEST)
         axes.plot(range(len(scores)), scores, color=LINES[style], linewidth=WIDTHS[style], label=label)
         _mark_trainings(axes, name, each.by_window, LINES[style])
-    step = max(1, math.ceil(len(windows) / 12))
-    axes.set_xticks(range(0, len(windows), step), [str(window.day) for window in windows[::step]])
+    name_columns(axes, [str(window.day) for window in windows])
     axes.set(xlabel="window from", ylabel=metric)
     columns = 3 if max(map(len, policies)) <= LONGEST else 1
     figure.legend(loc="outside lower left", ncols=columns)

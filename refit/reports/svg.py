@@ -16,15 +16,16 @@ from typing import Any
 from xml.etree import ElementTree
 
 from refit.plain_text import visible
+from refit.reports.hover import TIP, hover_points, name_bars
 from refit.reports.palette import DARK, LIGHT, variables
 
-__all__ = ["TIP", "make_visible", "standalone", "to_svg"]
+__all__ = ["make_visible", "standalone", "to_svg"]
 
 Element = ElementTree.Element
 
-TIP = "tip:"  # the id of an artist that has a tooltip begins with this, and its text follows
 PIXELS = 4 / 3  # of a point
 NARROWEST = 0.65  # of the full width, where a page is narrow
+REACH = "5"  # points around a value from which its tooltip appears
 
 _SVG = "{http://www.w3.org/2000/svg}"
 _LINK = "{http://www.w3.org/1999/xlink}href"
@@ -47,6 +48,7 @@ def to_svg(figure: Any, name: str, description: str) -> str:
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    name_bars(figure)
     make_visible(figure)
     buffer = io.StringIO()
     with warnings.catch_warnings():
@@ -71,7 +73,18 @@ def to_svg(figure: Any, name: str, description: str) -> str:
     for group in drawing.iter(f"{_SVG}g"):
         svg.extend(_parts(group, partial(_renamed, ids, name)))
         break  # the first group is the whole figure; the date and definitions of clip paths are next to it
+    svg.extend(_tooltips(figure))
     return ElementTree.tostring(svg, encoding="unicode")
+
+
+def _tooltips(figure: Any) -> Iterator[Element]:
+    """Circles that cannot be seen, each with the value below it as a title."""
+    if points := list(hover_points(figure)):
+        group = ElementTree.Element("g", {"fill": "none", "pointer-events": "all"})
+        for each in points:
+            at = {"cx": _short(f"{each.x:.2f}"), "cy": _short(f"{each.y:.2f}"), "r": REACH}
+            ElementTree.SubElement(ElementTree.SubElement(group, "circle", at), "title").text = each.text
+        yield group
 
 
 def standalone(svg: str) -> str:

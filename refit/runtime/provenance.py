@@ -15,7 +15,16 @@ from pathlib import Path
 from refit.errors import RefitError
 from refit.files.artifacts import RUN, STATE, sha256
 
-CODE = (".py", ".j2", ".css", ".sql", ".yaml", ".yml", ".toml")  # suffixes of files that affect what a run computes
+CODE = (
+    ".py",
+    ".j2",
+    ".css",
+    ".js",
+    ".sql",
+    ".yaml",
+    ".yml",
+    ".toml",
+)  # suffixes of files that affect what a run computes
 LARGEST_NEW_FILE = 1_000_000  # bytes; a larger file that is not committed is data, not code
 _CONFIG = ("GIT_CONFIG", "GIT_EXEC_PATH")  # variables GIT_* that do not select a repository
 SOURCE_ROOT = Path(__file__).resolve().parents[2]

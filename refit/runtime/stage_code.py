@@ -60,7 +60,7 @@ COMPUTED: Mapping[str, tuple[str, ...]] = {
     "train": ("refit/config/metric_choice.py", "refit/config/train.py"),
     "evaluate": ("refit/config/metric_choice.py",),
 }
-CODE = (".py", ".j2", ".css")
+CODE = (".py", ".j2", ".css", ".js")
 # Folders that count as a whole: their modules are found by name at run time, or belong together.
 FAMILIES = (
     "feature_store",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
+from datetime import datetime
 
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
@@ -29,7 +30,7 @@ def run(context: Context) -> None:
     """
     snapshot = Snapshot.read(context.path(artifacts.SNAPSHOT))
     judged, failures = _judged(context, snapshot)
-    _write_index(context, judged, failures)
+    _write_index(context, snapshot.as_of, judged, failures)
     _validated(context, snapshot, judged, failures).write(context.path(artifacts.VALIDATED))
 
 
@@ -96,8 +97,12 @@ def _validated(
     )
 
 
-def _write_index(context: Context, judged: Sequence[ValidatedBatch], failures: Sequence[str | None]) -> None:
-    text = data_docs.index(judged, failures)
+def _write_index(
+    context: Context, as_of: datetime, judged: Sequence[ValidatedBatch], failures: Sequence[str | None]
+) -> None:
+    project = context.params.project
+    moment = f"{as_of.astimezone(project.zone):%Y-%m-%d %H:%M} ({project.zone})"
+    text = data_docs.index(project.name, moment, judged, failures)
     path = context.path(artifacts.DATA_DOCS / "index.html")
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         with artifacts.atomic(path) as scratch:

@@ -28,6 +28,8 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .text-danger, .failed { color: #b3261e; } .text-success, .passed { color: #1b7f3b; }
 .fas::before { content: "•"; font-style: normal; } .fa-check-circle::before { content: "✓"; }
 .fa-times::before { content: "✗"; } .fa-exclamation-triangle::before { content: "!"; }
+.scroll { overflow-x: auto; background: linear-gradient(to left, #8888, transparent) right / .6rem 100% no-repeat; }
+td { overflow-wrap: anywhere; } td.failed { min-width: 14rem; }
 @media (prefers-color-scheme: dark) { body { background: #16181b; color: #e6e6e6; } a { color: #7db7f0; }
 th, td { border-color: #3a3d42; } .badge { background: #2b2f35; } .text-danger, .failed { color: #ff8a80; }
 .text-success, .passed { color: #7bd88f; } }
@@ -59,14 +61,23 @@ class Pages:
         ]
         items = [item for result in results for item in result.results]
         failed = [item for item in items if not item.success]
+        listed_failures = "".join(f'<li class="failed">{html.escape(_named(item))}</li>' for item in failed)
         hold = len(items) - len(failed) + len(settled)
         listed = "".join(f"<li>{html.escape(f'{check.name}: {check.columns[0]}')}</li>" for check in settled)
         overview = (
             f'<p><a href="../index.html">All batches</a></p><h1>{html.escape(name)}</h1>'
             f"<p>{hold} of {hold + len(failed)} expectations hold.</p>"
+            f"{f'<ul>{listed_failures}</ul>' if failed else ''}"
             f"<details><summary>{len(settled)} were settled by the number of nulls</summary><ul>{listed}</ul></details>"
         )
         return _framed(name, overview + "\n".join(rendered))
+
+
+def _named(item: Any) -> str:
+    """An expectation with its column."""
+    config = item.expectation_config
+    column = config.kwargs.get("column") or ", ".join(map(str, config.kwargs.get("column_list") or ()))
+    return f"✗ {config.type}{f' ({column})' if column else ''}"
 
 
 @cache
@@ -98,14 +109,26 @@ def _escaped(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
-def index(batches: Sequence[ValidatedBatch], failures: Sequence[str | None]) -> str:
-    """Render the page that lists all batches, each with the reason if it fails."""
+def index(project: str, as_of: str, batches: Sequence[ValidatedBatch], failures: Sequence[str | None]) -> str:
+    """Render the page that lists all batches, those that fail first with the reason.
+
+    Args:
+        project: the project's name.
+        as_of: the time up to which batches were judged, in the project's zone.
+    """
     columns = ("source", "batch", "read", "accepted", "quarantined", "checks", "")
     head = "".join(f"<th>{column}</th>" for column in columns)
-    body = "".join(_line(batch, failure) for batch, failure in zip(batches, failures, strict=True))
+    failed_first = sorted(zip(batches, failures, strict=True), key=lambda pair: not pair[1])  # a stable sort
+    body = "".join(_line(batch, failure) for batch, failure in failed_first)
+    failed = sum(bool(failure) for failure in failures)
+    state = "failed" if failed else "passed"
+    verdict = f"{failed} of {len(batches)} batches fail" if failed else f"All {len(batches)} batches are accepted"
+    quarantined = sum(batch.quarantined for batch in batches)
     return _framed(
-        "Data Docs",
-        f"<h1>What validation found</h1><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>",
+        f"{project}: Data Docs",
+        f'<h1>{html.escape(project)}: what validation found</h1><p class="{state}">{verdict}, '
+        f"as of {html.escape(as_of)}; {quarantined:,} rows lie in quarantine.</p>"
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>',
     )
 
 

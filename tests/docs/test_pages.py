@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
+import importlib
 import os
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from refit.cli import main
+from refit.config.schema import params_schema
 
+SCHEMA = params_schema()
 PACKAGES = ("refit", "flows", "tasks", "registry", "feature_store")
 
 
@@ -53,6 +60,75 @@ def test_every_command_in_readme_docs_and_examples_exists_with_its_options(root:
     typed = [(path.name, command) for path in pages(root) for command in snippets(path.read_text(encoding="utf-8"))]
     assert len(typed) > 80
     assert [(name, command, fault) for name, command in typed if (fault := unknown(command))] == []
+
+
+def settings_of(text: str) -> Iterator[dict[str, Any]]:
+    """The blocks of YAML of a page, and those of an indented block that begins with a section of the params."""
+    fenced = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    text = re.sub(r"```.*?```|^ {4}(?:refit|git|dvc) [^\n]*", "", text, flags=re.DOTALL | re.M)  # also commands in between
+    indented = re.findall(r"((?:^ {4}.*\n|^\n)+)", text, re.M)
+    starts = tuple(f"{section}:" for section in SCHEMA["properties"])
+    for block in (*fenced, *(each for each in map(textwrap.dedent, indented) if each.strip().startswith(starts))):
+        if isinstance(content := yaml.safe_load(block), dict) and content.keys() <= SCHEMA["properties"].keys():
+            yield content
+
+
+def unknown_keys(value: Any, *schemas: Any) -> Iterator[str]:
+    """Keys that no kind of the section at this place has; below a place of any content, nothing is unknown."""
+    found = [each for schema in schemas for each in resolved(schema)]
+    if isinstance(value, list):
+        for each in value:
+            yield from unknown_keys(each, *(schema["items"] for schema in found if "items" in schema))
+    elif isinstance(value, dict) and found:
+        for name, inner in value.items():
+            key = "on" if name is True else name  # YAML 1.1 takes the word for true; ours does not
+            places = [schema["properties"][key] for schema in found if key in schema.get("properties", {})]
+            places += [schema["additionalProperties"] for schema in found if schema.get("additionalProperties")]
+            if not places and all("properties" in schema for schema in found if schema.get("type") == "object"):
+                yield str(key)
+            yield from unknown_keys(inner, *(place for place in places if place is not True))
+
+
+def resolved(schema: Any) -> Iterator[dict[str, Any]]:
+    """A schema without references, or each of its alternatives."""
+    if "properties" in schema:
+        yield schema
+    elif "$ref" in schema:
+        yield from resolved(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]])
+    elif parts := [part for name in ("anyOf", "oneOf", "allOf") for part in schema.get(name, ())]:
+        yield from (each for part in parts for each in resolved(part))
+    else:
+        yield schema
+
+
+def test_every_setting_that_readme_docs_and_examples_show_is_a_key_of_the_params(root: Path) -> None:
+    shown = [(path.name, each) for path in pages(root) for each in settings_of(path.read_text(encoding="utf-8"))]
+    assert len(shown) > 25
+    assert [(name, wrong) for name, each in shown if (wrong := list(unknown_keys(each, SCHEMA)))] == []
+
+
+def test_a_setting_that_does_not_exist_is_noticed() -> None:
+    text = "Set\n\n    train:\n      thresholds: {by: f1}\n      threshold: {buy: f1}\n"
+    assert [list(unknown_keys(each, SCHEMA)) for each in settings_of(text)] == [["thresholds", "buy"]]
+
+
+def test_every_python_snippet_is_python_and_imports_what_is_there(root: Path) -> None:
+    """With a prompt they are run; without one they are fragments of a project."""
+    blocks = [
+        (path.name, textwrap.dedent(block))
+        for path in pages(root)
+        for block in re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+    ]
+    assert len(blocks) > 5
+    for name, block in blocks:
+        if ">>>" in block:
+            example = doctest.DocTestParser().get_doctest(block, {}, name, None, 0)
+            assert doctest.DocTestRunner().run(example).failed == 0, name
+            continue
+        for node in ast.walk(ast.parse(block, name)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in PACKAGES:
+                module = importlib.import_module(str(node.module))
+                assert [each.name for each in node.names if not hasattr(module, each.name)] == [], name
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from browsing import chromium, looked_at
 from commands import commands
 
 import refit
@@ -74,6 +75,18 @@ def test_the_search_of_the_site_knows_every_section_of_the_params_and_every_page
     assert "cooldown_days" in text
     assert {"tutorial.html", "gate.html", "reference/commands.html"} <= {each["location"] for each in index}
     assert (site / "search/search_index.js").is_file(), "without which a page opened from a file cannot search"
+
+
+@pytest.mark.slow
+def test_the_site_is_whole_in_a_browser_and_can_be_searched_from_a_file(site: Path) -> None:
+    names = ("index.html", "tutorial.html", "reference/params.html", "coming-from.html", "troubleshooting.html")
+    assert looked_at(*(site / name for name in names), checks=("overflow",)) == []
+    with chromium() as browser:
+        browser.open(site / "index.html", width=1100)
+        browser.ask("document.querySelector('.md-search__input').focus()")
+        browser.type("cooldown")
+        found = browser.wait_for("[...document.querySelectorAll('.md-search-result__link')].map((e) => e.href).join()")
+        assert "reference/params.html" in found
 
 
 def test_the_reference_has_every_key_of_the_params_every_command_and_every_function(reference: dict[str, str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,6 +51,32 @@ def test_a_notebook_runs_shows_scores_compares_and_explains(project: Path) -> No
     assert (decision.verdict, decision.version) == ("ok", "1")
     with pytest.raises(UserError, match="has no version '9'"):
         refit.compare("1", "9", project)
+
+
+def test_the_notebook_of_the_docs_runs_and_every_cell_shows_its_result(
+    project: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each cell as Jupyter runs it: its statements, then the value of its last line, which shows itself."""
+    notebook = json.loads((root / "docs/notebook.ipynb").read_text(encoding="utf-8"))
+    monkeypatch.chdir(project)
+    names: dict[str, Any] = {}
+    shown = []
+    for cell in (each for each in notebook["cells"] if each["cell_type"] == "code"):
+        assert cell["outputs"] == [], "outputs are not stored: they would name a machine"
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "cell", "exec"), names)
+        if isinstance(last, ast.Expr):
+            shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), names))
+    pages = [each._repr_html_() for each in shown if hasattr(each, "_repr_html_")]
+    assert len(pages) == 7
+    assert all(page.startswith("<pre>") and len(page) > 60 for page in pages)
+    assert "version 1 is champion" in pages[0]
+
+
+def test_there_are_ten_functions_for_notebooks_and_each_says_what_it_does() -> None:
+    assert len(refit.__all__) == 10
+    assert all(getattr(refit, name).__doc__ for name in refit.__all__)
 
 
 def test_texts_of_data_are_escaped_in_a_notebook() -> None:

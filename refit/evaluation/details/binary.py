@@ -11,11 +11,11 @@ from pydantic import ConfigDict
 
 from refit.evaluation import curves
 from refit.evaluation.calibration_bins import Reliability, reliability
-from refit.evaluation.curves import CurvePoints, ScoreHistogram
+from refit.evaluation.curves import CountsAt, CurvePoints, ScoreHistogram
 from refit.evaluation.details import Measures
 from refit.evaluation.holdout import Holdout, tidy
 from refit.evaluation.scored import Scored
-from refit.schemas.artifact import Part
+from refit.schemas.artifact import Part, omitted
 from refit.schemas.evaluation import Details, Facts
 
 Floats = NDArray[np.float64]
@@ -62,6 +62,7 @@ class BinaryDetails(Details):
     calibration: Reliability
     confusion: BinaryConfusion
     curves: BinaryCurves
+    thresholds: tuple[CountsAt, ...] = omitted(())  # of the candidate, ascending; its own is one of them
 
 
 def facts(labels: NDArray[Any], predicted: Floats) -> BinaryFacts:
@@ -69,16 +70,17 @@ def facts(labels: NDArray[Any], predicted: Floats) -> BinaryFacts:
 
 
 def details(test: Holdout, scored: Scored, confidence: float) -> BinaryDetails:
-    candidate = scored.p["candidate"]
+    candidate, threshold = scored.p["candidate"], scored.thresholds["candidate"]
     shown = {name: p for name, p in scored.p.items() if name in ("candidate", "champion")}
     return BinaryDetails(
         calibration=reliability(test.sample, candidate, test.labels, confidence),
-        confusion=confusion(test, candidate, scored.thresholds["candidate"]),
+        confusion=confusion(test, candidate, threshold),
         curves=BinaryCurves(
             roc={name: curves.roc(test.labels, p) for name, p in shown.items()},
             precision_recall={name: curves.precision_recall(test.labels, p) for name, p in shown.items()},
             scores=curves.histogram(test.labels, candidate),
         ),
+        thresholds=curves.at_thresholds(test.labels, candidate, threshold),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 
 from refit.drift.inputs import WORDS
 from refit.files import artifacts
@@ -29,15 +30,16 @@ HEAT_MAP = "The largest effect of each column in each window, as a multiple of t
 def write(context: Context, decision: DriftDecision, decisions: Sequence[DriftDecision]) -> None:
     """Write `reports/drift/report.html`, without scripts or external links, with every value escaped."""
     with artifacts.atomic(context.path(REPORT)) as scratch:
-        scratch.write_text(render(decision, decisions), encoding="utf-8")
+        scratch.write_text(render(decision, decisions, context.params.project.zone), encoding="utf-8")
 
 
-def render(decision: DriftDecision, decisions: Sequence[DriftDecision]) -> str:
+def render(decision: DriftDecision, decisions: Sequence[DriftDecision], zone: tzinfo = UTC) -> str:
     """Render the page.
 
     Args:
         decision: the decision as stored.
         decisions: all stored decisions, oldest first; those of other models and later ones are left out.
+        zone: the project's time zone, of the times on the page.
     """
     windows, newest = decision.windows, decision.newest_columns
     ranked = _ranked(windows)
@@ -46,6 +48,7 @@ def render(decision: DriftDecision, decisions: Sequence[DriftDecision]) -> str:
     charts = _charts(decision, ranked[:MOST_COLUMNS])
     return templates.render(
         "drift_report.html.j2",
+        zone=zone,
         decision=decision,
         kind={"ok": "good", "warn": "warn", "retrain": "bad"}[decision.verdict],
         verdict=words.verdict(decision),

@@ -170,8 +170,9 @@ def _numbers(each: NumberDistribution) -> Any:
         return None
     figure, axes = new_figure("", (THIRD, 1.8))
     axes.stairs(each.then, each.edges, color=COLOURS["baseline"], fill=True, alpha=0.45)
+    axes.stairs(each.then, each.edges, color=COLOURS["baseline"], linewidth=1.2, label="then")
     axes.stairs(each.now, each.edges, color=COLOURS["candidate"], fill=True, alpha=0.18)
-    axes.stairs(each.now, each.edges, color=COLOURS["candidate"], linewidth=1.6)
+    axes.stairs(each.now, each.edges, color=COLOURS["candidate"], linewidth=1.6, label="now")
     axes.set(ylabel="share", xlim=(each.edges[0], each.edges[-1]))
     axes.set_ylim(bottom=0)
     return figure
@@ -186,7 +187,7 @@ def _categories(each: CategoryDistribution) -> Any:
     ]
     figure, axes = new_figure("", (THIRD, 0.3 + 0.27 * len(rows)))
     for row, (name, then, now) in enumerate(rows):
-        bar = axes.barh(row - 0.2, then, color=COLOURS["baseline"], height=0.34, alpha=0.6)[0]
+        bar = axes.barh(row - 0.2, then, color=COLOURS["baseline"], height=0.34)[0]
         axes.barh(row + 0.2, now, color=COLOURS["candidate"], height=0.34)
         tip(bar, f"{name}: {then:.1%} → {now:.1%}")
         at = (max(then, now), row)

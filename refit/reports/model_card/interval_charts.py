@@ -14,6 +14,7 @@ from refit.reports.drawing import (
     chart,
     dots,
     legend,
+    name_columns,
     new_figure,
     new_grid,
     write_csv,
@@ -44,8 +45,7 @@ def intervals(evaluation: Evaluation) -> Any:
         came = [(index, row.label) for index, row in enumerate(rows) if row.within is held]
         dots(axes, came, colour, size)
         axes.plot([], [], "o", color=colour, markersize=4, label=label)
-    step = max(1, len(rows) // 8)
-    axes.set_xticks(range(0, len(rows), step), [row.time[5:10] for row in rows[::step]])
+    name_columns(axes, [row.time[5:10] for row in rows], 8)
     axes.set(xlabel="test rows, newest last", ylabel="label")
     legend(axes)
     return figure
@@ -62,8 +62,7 @@ def intervals_by_group(evaluation: Evaluation) -> Any:
     for ax, measured in ((coverage, [each.coverage for each in groups]), (width, [each.width for each in groups])):
         interval_lines(ax, range(len(groups)), measured, COLOURS["candidate"])
         dots(ax, enumerate(each.value for each in measured), COLOURS["candidate"], 5)
-        few = range(0, len(groups), max(1, len(groups) // 8))
-        ax.set_xticks(few, [groups[index].value for index in few])
+        name_columns(ax, [each.value for each in groups], 8)
         ax.set(xlabel=report.within)
     coverage.axhline(report.level, color=QUIET, linestyle=":", linewidth=1)
     coverage.set(ylabel="share of labels within")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from refit.problems import kind_of, metric_named
 from refit.reports import templates
 from refit.reports.drawing import DrawnChart
 from refit.reports.model_card import card_explanation, card_learners, card_opponents, card_stream
+from refit.reports.model_card.about import CHOSEN, About, about, commands, entries, hyperparameters
 from refit.reports.model_card.by_task import view_of
 from refit.reports.model_card.wording import words_of
 from refit.reports.templates import count, fixed, money
@@ -41,31 +41,38 @@ class Tile:
 
 
 def write(context: Context, evaluation: Evaluation, features: FeatureTable, training: Training, charts: Charts) -> None:
-    """Write `reports/model_card.html`, without scripts or external links, with every value escaped."""
-    text = render(context.params.project.name, evaluation, features, training, charts)
+    """Write `reports/model_card.html`, which loads nothing, with every value escaped."""
+    text = render(about(context), evaluation, features, training, charts)
     with atomic(context.path(MODEL_CARD)) as scratch:
         scratch.write_text(text, encoding="utf-8")
 
 
-def render(name: str, evaluation: Evaluation, features: FeatureTable, training: Training, charts: Charts) -> str:
+def render(known: About, evaluation: Evaluation, features: FeatureTable, training: Training, charts: Charts) -> str:
     """Render the page; `charts` are those of each section."""
     models = [model for model in MODELS if model in evaluation.metrics]
     folds = card_learners.folds(evaluation.learners, training.metric)
     enough = sum(part.enough for part in evaluation.slices)
     return templates.render(
         [f"model_card_{evaluation.task}.html.j2", "model_card.html.j2"],
-        name=name,
+        name=known.name,
+        zone=known.zone,
+        about=list(entries(known, evaluation, training)),
+        links=known.stated.links,
+        uncommitted=known.uncommitted,
+        prices=known.prices,
+        threshold_chosen=CHOSEN[known.prices.by],
+        commands=commands(known, utc_text(evaluation.as_of), evaluation.overrides),
+        hyperparameters=hyperparameters(training),
         view=view_of(evaluation.task),
         evaluation=evaluation,
         details=evaluation.details,
         as_of=utc_text(evaluation.as_of),
         stand_in=stand_in_notice(", ".join(evaluation.stand_in)) if evaluation.stand_in else "",
-        settings=[f"{key}={json.dumps(value)}" for key, value in evaluation.overrides.items()],
         candidate=evaluation.candidate,
         test=evaluation.test,
         days=[entry.day for entry in evaluation.daily],
         decision=evaluation.decision,
-        words=words_of(evaluation, features),
+        words=words_of(evaluation, features, known.zone),
         tiles=list(_tiles(evaluation)),
         gated=[each for each in evaluation.decision.slices if each.estimate is not None],
         confidence=f"{evaluation.confidence:.0%}",

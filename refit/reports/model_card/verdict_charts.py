@@ -18,6 +18,7 @@ from refit.reports.drawing import (
     dots,
     legend,
     list_down,
+    name_columns,
     new_figure,
     new_grid,
     roomy,
@@ -76,13 +77,19 @@ def _gain(axes: Any, each: GainComparison) -> None:
     )
     axes.hlines(0, each.lower, each.upper, color=colour, linewidth=6, alpha=0.35)
     axes.vlines(each.lower, -0.5, 0.5, color=colour, linewidth=2.2)
-    dots(axes, [(each.estimate, 0)], colour, 8)
+    _tipped_dot(axes, each, 0, colour, 8)
     axes.set(ylim=(-1, 1), yticks=[], xlim=(low, high))
     signed_ticks(axes)
     version = f" (version {each.version})" if each.version else ""
     verdict = "above the margin" if each.passed else "not shown to be above the margin"
     axes.set_title(f"against the {each.against}{version}: {verdict}", color=colour)
     axes.grid(visible=False)
+
+
+def _tipped_dot(axes: Any, each: GainComparison, row: float, colour: str, size: float) -> None:
+    (dot,) = axes.plot(each.estimate, row, "o", color=colour, markersize=size, markeredgewidth=0)
+    bounds = "" if each.lower is None or each.upper is None else f" ({each.lower:+z.4f} to {each.upper:+z.4f})"
+    tip(dot, f"{each.against}: gain {each.estimate:+z.4f}{bounds}, has to exceed {each.must_exceed:+z.4f}")
 
 
 def _gated(axes: Any, slices: list[GainComparison]) -> None:
@@ -92,7 +99,7 @@ def _gated(axes: Any, slices: list[GainComparison]) -> None:
         colour = GOOD if each.passed else BAD
         axes.hlines(row, each.lower, each.upper, color=colour, linewidth=4, alpha=0.35)
         axes.vlines(each.lower, row - 0.3, row + 0.3, color=colour, linewidth=2)
-        dots(axes, [(each.estimate, row)], colour, 5)
+        _tipped_dot(axes, each, row, colour, 5)
         axes.vlines(each.must_exceed, row - 0.42, row + 0.42, color=INK, linestyle="--", linewidth=1)
     axes.axvline(0, color=GRID, linewidth=1.5, zorder=0)
     list_down(axes, [short_name(each.against, 40) for each in shown])
@@ -117,8 +124,7 @@ def daily(evaluation: Evaluation) -> Any:
         values = [math.nan if each is None else each for each in scores]
         axes.plot(range(len(days)), values, color=COLOURS[name], label=name)
         dots(axes, [(index, each) for index, each in enumerate(scores) if each is not None], COLOURS[name], 4)
-    step = max(1, -(-len(days) // 12))
-    axes.set_xticks(range(0, len(days), step), [each.day[5:] for each in days[::step]])
+    name_columns(axes, [each.day[5:] for each in days])
     axes.set(xlabel="day of the test window", ylabel=metric)
     legend(axes)
     return figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from zoneinfo import ZoneInfo
 
 from refit.problems import metric_named
 from refit.reports.model_card.by_task import view_of
@@ -30,8 +31,8 @@ class Words:
     giveaways: tuple[str, ...]
 
 
-def words_of(evaluation: Evaluation, features: FeatureTable) -> Words:
-    """The sentences of a candidate's model card."""
+def words_of(evaluation: Evaluation, features: FeatureTable, zone: ZoneInfo) -> Words:
+    """The sentences of a candidate's model card, with days in the project's zone."""
     return Words(
         about=features.definitions.feature_set.description,
         verdict=verdict(evaluation),
@@ -41,7 +42,7 @@ def words_of(evaluation: Evaluation, features: FeatureTable) -> Words:
         clustered=clustered(evaluation.test),
         view=view_of(evaluation.task).words(evaluation),
         labels=labels(features.labels),
-        assumptions=tuple(assumptions(evaluation)),
+        assumptions=tuple(assumptions(evaluation, zone)),
         giveaways=tuple(map(str, features.giveaways)),
     )
 
@@ -85,7 +86,7 @@ def _against(each: GainComparison, metric: str) -> Iterator[str]:
 
 def _reduced(reduction: Measured, metric: str) -> str:
     share = f"{reduction.value:+.1%}{reduction.between('{:+.1%}'.format)}"
-    return f"Error reduction vs champion, as a share of its distance from a perfect {metric}: {share}."
+    return f"Of what the champion lacks to a perfect {metric}, it makes up {share}."
 
 
 def budgets(evaluation: Evaluation) -> str:
@@ -139,7 +140,7 @@ def labels(counts: LabelCounts) -> str:
     )
 
 
-def assumptions(evaluation: Evaluation) -> Iterator[str]:
+def assumptions(evaluation: Evaluation, zone: ZoneInfo) -> Iterator[str]:
     """The assumptions behind the numbers."""
     test, candidate = evaluation.test, evaluation.candidate
     if test.cluster == "row":
@@ -154,10 +155,11 @@ def assumptions(evaluation: Evaluation) -> Iterator[str]:
         yield f"The test rows were kept apart {how} ({rule}): the intervals tell of rows like these, not of later."
     else:
         yield "The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come."
-        yield (
-            f"The model was made from data up to {candidate.seen_until:%Y-%m-%d}, before the test window; "
-            "it is not fitted again on that window before it is promoted."
-        )
+        if last := candidate.seen_until:
+            yield (
+                f"The model was made from data up to {last.astimezone(zone):%Y-%m-%d}, before the test window; "
+                "it is not fitted again on that window before it is promoted."
+            )
     yield "Importance tells what this model uses, not what causes the outcome."
     if looks := evaluation.decision.looks:
         yield f"This test window has judged {looks} other candidate{'s' if looks > 1 else ''} before."

@@ -1,10 +1,15 @@
-"""Renders HTML pages from the templates of this folder. Pages load and run nothing."""
+"""Renders HTML pages from the templates of this folder. Pages load nothing, and run only scripts of this folder.
+
+Each page says so in a content security policy: a browser refuses whatever else a text from data might smuggle in.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,26 +24,32 @@ if TYPE_CHECKING:
 __all__ = ["count", "fixed", "marked", "moment", "money", "percent", "render", "templates"]
 
 
-def render(page: str | Template | list[str | Template], /, **values: Any) -> str:
+def render(page: str | Template | list[str | Template], /, *, zone: tzinfo = UTC, **values: Any) -> str:
     """Render a page: all values are escaped, invisible characters are made visible, a missing value is an error.
 
     Args:
         page: a template, the name of one in this folder, or names of which the first that exists is meant.
+        zone: the time zone of all times on the page.
     """
-    return visible(templates().get_or_select_template(page).render(**values))
+    return visible(templates().get_or_select_template(page).render(zone=zone, **values))
 
 
 @cache
 def templates() -> Environment:
     """The templates of this folder, with their filters and the colours of all pages."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
     from markupsafe import Markup
 
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FileSystemLoader(Path(__file__).parent)
     )
-    environment.filters |= {"fixed": fixed, "count": count, "percent": percent, "moment": moment, "marked": marked}
+    in_zone = pass_context(lambda page, time: moment(time, page["zone"]))
+    environment.filters |= {"fixed": fixed, "count": count, "percent": percent, "moment": in_zone}
+    environment.filters["marked"] = marked
     themes = {"light": LIGHT, "dark": DARK, "print": PRINT}
+    scripts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.js"))}
+    environment.globals["scripts"] = {name: Markup(script) for name, script in scripts.items()}
+    environment.globals["script_hashes"] = [_hash(script) for script in scripts.values()]
     environment.globals["colours"] = {name: Markup(variables(colours)) for name, colours in themes.items()}
     return environment
 
@@ -52,6 +63,11 @@ def marked(text: str) -> Markup:
     from markupsafe import Markup, escape
 
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _hash(script: str) -> str:
+    """The source of a script as a content security policy names it."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def fixed(value: float | None, digits: int = 4) -> str:
@@ -81,8 +97,13 @@ def percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def moment(time: datetime | str | None) -> str:
-    """Format a time, stored as text or not, in UTC."""
+def moment(time: datetime | str | None, zone: tzinfo = UTC) -> str:
+    """Format a time, stored as text or not, in a time zone.
+
+    >>> from zoneinfo import ZoneInfo
+    >>> moment("2024-01-01T00:30:00Z"), moment("2024-01-01T00:30:00Z", ZoneInfo("America/New_York"))
+    ('2024-01-01 00:30', '2023-12-31 19:30')
+    """
     if time is None:
         return "the beginning"
-    return f"{(datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(UTC):%Y-%m-%d %H:%M}"
+    return f"{(datetime.fromisoformat(time) if isinstance(time, str) else time).astimezone(zone):%Y-%m-%d %H:%M}"

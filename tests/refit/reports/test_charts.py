@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from refit.problems import problem_of
-from refit.reports.drawing import COLOURS, HALF, dots, drawn, legend, list_down, new_figure, styled, tip
+from refit.reports.drawing import COLOURS, HALF, dots, drawn, legend, list_down, name_columns, new_figure, styled, tip
 from refit.reports.model_card import image_charts
 from refit.reports.model_card.charts import charts_of
 from refit.reports.palette import DARK, LIGHT, PRINT
@@ -47,7 +47,7 @@ def test_texts_from_data_print_as_themselves_in_titles_ticks_legends_tips_and_de
     root = ElementTree.fromstring(svg())
     texts = [element.text for element in root.iter("text")]
     assert texts.count(ODD) == 3  # title, legend, tick
-    assert [element.text for element in root.iter("title")] == [ODD, ODD]
+    assert [element.text for element in root.iter("title")] == [ODD, ODD, f"{ODD}: 0"]  # title, tip, dot
     assert [element.text for element in root.iter("desc")] == [ODD]
     assert not list(root.iter("script"))
 
@@ -81,6 +81,70 @@ def test_a_chart_takes_its_colours_from_the_page_and_a_file_brings_them_for_ligh
     assert re.sub(r" xmlns=\S+(?= )|<style>.*</style>", "", file).strip() == chart
 
 
+def contrast(one: str, other: str) -> float:
+    """The ratio of WCAG 2, from 1 to 21."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+        linear = [each / 12.92 if each <= 0.03928 else ((each + 0.055) / 1.055) ** 2.4 for each in parts]
+        return sum(weight * each for weight, each in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    low, high = sorted((light(one), light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark", "print"])
+def test_texts_and_marks_stand_out_from_what_is_behind_them(theme: str) -> None:
+    colours = {"light": LIGHT, "dark": DARK, "print": PRINT}[theme]
+    softs = {"good": "good-soft", "warn": "warn-soft", "bad": "bad-soft"}
+    behind = [(text, ground) for text in ("ink", "quiet", "candidate") for ground in ("paper", "panel", "faint")]
+    behind += [("ink", soft) for soft in softs.values()] + list(softs.items())
+    behind += [(text, ground) for text in softs for ground in ("paper", "panel")]
+    assert [pair for pair in behind if contrast(*(colours[each] for each in pair)) < 4.5] == []
+    marks = [(role, ground) for role in (*COLOURS, "good", "warn", "bad", "quiet") for ground in ("paper", "panel")]
+    assert [pair for pair in marks if contrast(*(colours[each] for each in pair)) < 3] == []
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+def test_a_reader_who_points_at_a_value_is_told_it() -> None:
+    with styled():
+        lines, axes = new_figure("t", (HALF, 3))
+        axes.plot([1, 2], [0.5, 0.25], color=COLOURS["candidate"], label="ours")
+        axes.plot([0, 3], [0, 1], ":", color=COLOURS["baseline"], label="chance")
+        axes.set(xlabel="recall", ylabel="precision")
+        days, axes = new_figure("d", (HALF, 3))
+        axes.plot([0, 1, 2], [0.1, 0.2, 0.3], color=COLOURS["candidate"])
+        name_columns(axes, ["Mon", "Tue", "Wed"], 2)
+        bars, axes = new_figure("b", (HALF, 3))
+        axes.barh([0, 1], [0.75, 12345.0], color=COLOURS["candidate"])
+        list_down(axes, ["first", "second"])
+        bins, axes = new_figure("h", (HALF, 3))
+        axes.stairs([3, 4], [0, 0.5, 1], color=COLOURS["candidate"], label="now")
+        told = [titles(drawn(each, "x", "d").svg) for each in (lines, days, bars, bins)]
+    assert told[0] == ["t", "ours, recall 1: precision 0.5", "ours, recall 2: precision 0.25"]
+    assert told[1] == ["d", "Mon: 0.1", "Tue: 0.2", "Wed: 0.3"]
+    assert told[2] == ["b", "first: 0.75", "second: 12,345"]
+    assert told[3] == ["h", "now, 0 to 0.5: 3", "now, 0.5 to 1: 4"]
+
+
+def titles(chart: str) -> list[str]:
+    return [element.text or "" for element in ElementTree.fromstring(chart).iter("title")]
+
+
+def test_a_value_appears_where_it_is_drawn() -> None:
+    with styled():
+        figure, axes = new_figure("t", (HALF, 3))
+        axes.plot([0, 1], [0, 1], color=COLOURS["candidate"], label="ours")
+        root = ElementTree.fromstring(drawn(figure, "x", "d").svg)
+    (line,) = [
+        path for path in root.iter("path") if "var(--candidate)" in path.get("style", "") and "L" in path.get("d", "")
+    ][:1]
+    ends = re.findall(r"[ML]([-\d.]+) ([-\d.]+)", line.get("d", ""))
+    circles = [(circle.get("cx", ""), circle.get("cy", "")) for circle in root.iter("circle")]
+    for drawn_at, pointed_at in zip(ends, circles, strict=True):
+        assert [float(each) for each in pointed_at] == pytest.approx([float(each) for each in drawn_at], abs=0.2)
+
+
 def test_every_role_has_a_colour_of_its_own_in_every_theme() -> None:
     assert LIGHT.keys() == DARK.keys() == PRINT.keys()
     assert len(set(LIGHT.values())) == len(LIGHT)  # a drawing is themed by looking for them
@@ -98,7 +162,7 @@ def test_threads_that_draw_at_the_same_time_share_no_settings() -> None:
 
 def test_colours_are_named_in_the_palette_and_pages_are_written_in_templates() -> None:
     for path in REPORTS.rglob("*"):
-        if path.suffix not in (".py", ".j2", ".css") or path.name == "palette.py":
+        if path.suffix not in (".py", ".j2", ".css", ".js") or path.name == "palette.py":
             continue
         source = path.read_text()
         assert not re.findall(r"#[0-9a-fA-F]{6}\b", source), path

@@ -51,7 +51,7 @@ def test_a_page_shows_what_its_values_and_its_charts_hold() -> None:
 def test_the_data_docs_show_what_the_names_of_columns_and_batches_hold() -> None:
     judged = {"accepted": 1, "quarantined": 0, "excluded": [], "excluded_rows": None, "checks": 1, "warnings": []}
     batch = ValidatedBatch.model_validate_json(json.dumps(batch_of(HOSTILE, HOSTILE, **judged)))
-    assert_visible(data_docs.index([batch], [HOSTILE]))
+    assert_visible(data_docs.index(HOSTILE, HOSTILE, [batch], [HOSTILE]))
     assert_visible(data_docs.Pages().page(HOSTILE, [], []))
 
 

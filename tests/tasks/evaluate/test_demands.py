@@ -173,7 +173,7 @@ def test_error_reduction_is_told_everywhere_where_there_is_a_champion(evaluated:
     flat = artifacts.read_json(challenged.path(artifacts.METRICS))
     assert flat["error_reduction"] == reduction["value"]
     assert (
-        f"Error reduction vs champion, as a share of its distance from a perfect ROC AUC: {reduction['value']:+.1%}"
+        f"Of what the champion lacks to a perfect ROC AUC, it makes up {reduction['value']:+.1%}"
         in challenged.path(CARD).read_text()
     )
     refused = evaluated(evaluate__gate={**GATE, "floors": {"error_reduction": 0.99}})["decision"]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
+import subprocess
 from typing import Any
 from xml.etree import ElementTree
 
@@ -40,10 +43,35 @@ def test_the_plots_of_dvc_have_a_header_and_rows(evaluated: Evaluate, small_proj
     assert all(len(lines) > 1 for lines in plots.values())
 
 
-def test_the_model_card_fetches_nothing_and_runs_nothing(evaluated: Evaluate, small_project: Any) -> None:
+def test_the_model_card_fetches_nothing_and_runs_only_the_slider(evaluated: Evaluate, small_project: Any) -> None:
     evaluated()
     page = small_project.path(CARD).read_text()
-    assert not re.findall(r"href=(?!\"#)|src=|url\(|@import|<script|<link|<iframe|\son\w+=", page)
+    assert not re.findall(r"href=(?!\"#)|src=|url\(|@import|<link|<iframe|\son\w+=", page)
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert page.count("<script") == 1
+    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', page)
+    allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "default-src 'none'" in policy
+    assert re.findall(r"script-src (.*?);", policy) == [f"'sha256-{allowed}'"], "nothing else that a text smuggles in"
+
+
+def test_the_model_card_says_who_is_responsible_what_it_is_for_and_how_to_make_it_again(
+    evaluated: Evaluate, small_project: Any
+) -> None:
+    (small_project.path("") / "code.py").write_text("pass\n")
+    git = ["git", "-C", str(small_project.path("")), "-c", "user.name=A", "-c", "user.email=a@b.c"]
+    for step in (["init", "-q"], ["add", "code.py"], ["commit", "-q", "-m", "one"]):
+        subprocess.run([*git, *step], check=True)
+    head = subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+    evaluated(evaluate__card={"owner": "Ada <b>", "limits": ["not for prices"]}, project__timezone="America/New_York")
+    page = small_project.path(CARD).read_text()
+    assert "Ada &lt;b&gt;" in page
+    assert "not for prices" in page
+    assert page.count("not stated (evaluate.card in params.yaml)") == 2, "intended use and licence"
+    assert f"<pre>git checkout {head}\nrefit run --as-of 2024-03-31T00:00:00Z</pre>" in page
+    assert "2024-02-29 19:00" in page, "where the test window begins, in New York"
+    assert "Hyperparameters of logistic" in page
+    assert re.search(r'<th scope="row">C</th><td><code>1.0</code>', page)
 
 
 def test_the_model_card_escapes_what_comes_from_data(evaluated: Evaluate, small_project: Any) -> None:
@@ -53,7 +81,7 @@ def test_the_model_card_escapes_what_comes_from_data(evaluated: Evaluate, small_
     small_project.write_table(table.set_column(place, "colour", pa.array(colours)))
     evaluated()
     page = small_project.path(CARD).read_text()
-    assert "<script>" not in page
+    assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
 
 

@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from browsing import looked_at
 
 from refit.errors import UserError
 from refit.files import artifacts
@@ -46,7 +47,9 @@ def pages(shop, sales):
 def test_there_is_an_index_and_a_page_for_each_batch(pages):
     assert sorted(pages) == ["index.html", "sales/2024-01.html", "sales/2024-02.html"]
     index = Seen(pages["index.html"])
-    assert index.addresses == ["sales/2024-01.html", "sales/2024-02.html"]
+    assert index.addresses == ["sales/2024-02.html", "sales/2024-01.html"], "what failed comes first"
+    assert "shop: what validation found" in index.text
+    assert "1 of 2 batches fail, as of 2024-03-01 00:00 (UTC)" in index.text
     assert "✓ accepted" in index.text
     assert "✗ sales 2024-02 fails expect_column_values_to_not_be_null (amount)" in index.text
 
@@ -71,6 +74,13 @@ def test_a_page_loads_nothing_and_runs_nothing(pages):
         assert not [address for address in seen.addresses if "//" in address]
         assert "url(" not in page
         assert "http" not in page
+
+
+@pytest.mark.slow
+def test_the_pages_are_whole_at_every_width_in_the_dark_and_on_paper(pages, tmp_path):
+    for name, text in pages.items():
+        (tmp_path / name.replace("/", " ")).write_text(text)
+    assert looked_at(*tmp_path.glob("*.html"), checks=("overflow", "without_hint", "faint")) == []
 
 
 def test_a_value_of_the_data_never_becomes_markup(pages):

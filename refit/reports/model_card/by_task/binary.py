@@ -145,6 +145,13 @@ def slice_cells(facts: Facts) -> tuple[str, str]:
     return percent(rates.rate), percent(rates.predicted)
 
 
+def values(evaluation: Evaluation) -> Mapping[str, Any]:
+    """The place of the candidate's own threshold among those that the card's slider goes through."""
+    details = _details(evaluation)
+    thresholds = [threshold for threshold, *_ in details.thresholds]
+    return {"own_threshold": thresholds.index(details.confusion.threshold) if thresholds else 0}
+
+
 VIEW = View(
     tables=tables,
     charts=(roc, precision_recall, confusion, calibration, scores),
@@ -155,4 +162,5 @@ VIEW = View(
     slice_cells=slice_cells,
     label_head="positive",
     label_cell=lambda labels: f"{labels['positive']:,.0f}",
+    values=values,
 )
