@@ -28,9 +28,13 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .text-danger, .failed { color: #b3261e; } .text-success, .passed { color: #1b7f3b; }
 .fas::before { content: "•"; font-style: normal; } .fa-check-circle::before { content: "✓"; }
 .fa-times::before { content: "✗"; } .fa-exclamation-triangle::before { content: "!"; }
-.scroll { overflow-x: auto; background: linear-gradient(to left, #8888, transparent) right / .6rem 100% no-repeat; }
-td { overflow-wrap: anywhere; } td.failed { min-width: 14rem; }
-@media (prefers-color-scheme: dark) { body { background: #16181b; color: #e6e6e6; } a { color: #7db7f0; }
+/* A shadow at the right edge says that a table goes on there. */
+:root { --paper: #fff; } body { background: var(--paper); }
+.scroll { overflow-x: auto; background:
+  linear-gradient(to left, var(--paper) 50%, transparent) right / 2rem 100% no-repeat local,
+  linear-gradient(to left, #8888, transparent) right / .8rem 100% no-repeat scroll; }
+td { overflow-wrap: anywhere; } td.failed { min-width: 14rem; } td a { white-space: nowrap; }
+@media (prefers-color-scheme: dark) { :root { --paper: #16181b; } body { color: #e6e6e6; } a { color: #7db7f0; }
 th, td { border-color: #3a3d42; } .badge { background: #2b2f35; } .text-danger, .failed { color: #ff8a80; }
 .text-success, .passed { color: #7bd88f; } }
 </style></head><body>
@@ -116,7 +120,7 @@ def index(project: str, as_of: str, batches: Sequence[ValidatedBatch], failures:
         project: the project's name.
         as_of: the time up to which batches were judged, in the project's zone.
     """
-    columns = ("source", "batch", "read", "accepted", "quarantined", "checks", "")
+    columns = ("source", "batch", "", "read", "accepted", "quarantined", "checks")
     head = "".join(f"<th>{column}</th>" for column in columns)
     failed_first = sorted(zip(batches, failures, strict=True), key=lambda pair: not pair[1])  # a stable sort
     body = "".join(_line(batch, failure) for batch, failure in failed_first)
@@ -142,4 +146,4 @@ def _line(batch: ValidatedBatch, failure: str | None) -> str:
     numbers = (batch.rows_read, batch.accepted, batch.quarantined, batch.checks)
     counts = "".join(f"<td>{number:,}</td>" for number in numbers)
     state = f'<td class="failed">✗ {html.escape(failure)}</td>' if failure else '<td class="passed">✓ accepted</td>'
-    return f'<tr><td>{source}</td><td><a href="{source}/{name}.html">{name}</a></td>{counts}{state}</tr>'
+    return f'<tr><td>{source}</td><td><a href="{source}/{name}.html">{name}</a></td>{state}{counts}</tr>'

@@ -65,7 +65,9 @@ def test_every_command_in_readme_docs_and_examples_exists_with_its_options(root:
 def settings_of(text: str) -> Iterator[dict[str, Any]]:
     """The blocks of YAML of a page, and those of an indented block that begins with a section of the params."""
     fenced = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    text = re.sub(r"```.*?```|^ {4}(?:refit|git|dvc) [^\n]*", "", text, flags=re.DOTALL | re.M)  # also commands in between
+    text = re.sub(
+        r"```.*?```|^ {4}(?:refit|git|dvc) [^\n]*", "", text, flags=re.DOTALL | re.M
+    )  # also commands in between
     indented = re.findall(r"((?:^ {4}.*\n|^\n)+)", text, re.M)
     starts = tuple(f"{section}:" for section in SCHEMA["properties"])
     for block in (*fenced, *(each for each in map(textwrap.dedent, indented) if each.strip().startswith(starts))):

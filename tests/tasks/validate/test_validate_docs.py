@@ -48,8 +48,8 @@ def test_there_is_an_index_and_a_page_for_each_batch(pages):
     assert sorted(pages) == ["index.html", "sales/2024-01.html", "sales/2024-02.html"]
     index = Seen(pages["index.html"])
     assert index.addresses == ["sales/2024-02.html", "sales/2024-01.html"], "what failed comes first"
-    assert "shop: what validation found" in index.text
-    assert "1 of 2 batches fail, as of 2024-03-01 00:00 (UTC)" in index.text
+    assert "demo: what validation found" in index.text
+    assert "1 of 2 batches fail, as of 2024-12-01 00:00 (UTC)" in index.text
     assert "✓ accepted" in index.text
     assert "✗ sales 2024-02 fails expect_column_values_to_not_be_null (amount)" in index.text
 
