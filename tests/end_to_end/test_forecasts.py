@@ -26,7 +26,9 @@ from refit.config import STAGES
 from refit.errors import UserError
 from refit.files.artifacts import EVALUATION, FEATURE_SET, TABLE, read_json
 from refit.new_project.project_folder import IGNORED, pipeline
+from refit.reports.model_card.by_task.forecast import VIEW
 from refit.runtime import dvc_runner
+from refit.schemas.evaluation import Evaluation
 from refit.schemas.feature_table import FeatureTable
 from tasks.featurize import rows_for
 from tasks.stages import run_remembered
@@ -220,6 +222,7 @@ def test_errors_are_told_by_horizon_beside_the_season_before(done: Path) -> None
     assert evaluation["metrics"]["baseline"]["mae"]["value"] == pytest.approx(found["all"]["naive_mae"]["value"])
     assert {"error_by_horizon.svg", "residuals.svg"} <= {path.name for path in (done / "reports/figures").iterdir()}
     assert "How far ahead?" in (done / "reports/model_card.html").read_text()
+    assert "less than the season before was off by" in " ".join(VIEW.summary(Evaluation.read(done / EVALUATION)))
 
 
 def test_naive_forecasts_are_as_known_at_the_forecast(done: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from refit.evaluation import interval_coverage
 from refit.evaluation.calibration_bins import Reliability
+from refit.evaluation.details.forecast import ForecastDetails
 from refit.evaluation.details.regression import RegressionDetails, RegressionFacts
 from refit.reports.drawing import (
     COLOURS,
@@ -28,7 +29,7 @@ from refit.schemas.measured import Measured
 
 
 def _details(evaluation: Evaluation) -> RegressionDetails:
-    return evaluation.details.of_kind(RegressionDetails)
+    return evaluation.details.of_kind(ForecastDetails if evaluation.task == "forecast" else RegressionDetails)
 
 
 def tables(folder: Path, evaluation: Evaluation) -> None:
