@@ -27,6 +27,7 @@ from feature_store.sketches import Layout, Sketch, count, make_layout
 from refit.config import DriftParams
 from refit.config.evaluate import EvaluateParams
 from refit.drift import inputs, performance
+from refit.drift.measures import ScoredRows
 from refit.drift.retrain_decision import DriftEvidence, decide
 from refit.schemas.drift_decision import DecisionPolicy, InputVerdict, PerformanceVerdict
 
@@ -68,7 +69,7 @@ class Rows:
     """A stretch of a stream, as Refit would see it."""
 
     table: pa.Table
-    scored: performance.ScoredRows
+    scored: ScoredRows
 
 
 class Stream:
@@ -102,7 +103,7 @@ class Stream:
         cells: dict[str, object] = {"day": dates, "label": np.where(label == 1, "1", "0")}
         for place, name in enumerate(COLUMNS):
             cells[name] = x[:, place] if place < NUMBERS else self._names(x[:, place], place - NUMBERS)
-        return Rows(pa.table(cells), performance.ScoredRows(dates, _sigmoid(INTERCEPT + used @ COEFFICIENTS), label))
+        return Rows(pa.table(cells), ScoredRows(dates, _sigmoid(INTERCEPT + used @ COEFFICIENTS), label))
 
     def _names(self, latent: np.ndarray, category: int) -> pa.Array:
         codes = np.searchsorted(self.cuts[category], latent).astype(np.int8)
@@ -129,7 +130,7 @@ def train(stream: Stream, connection: duckdb.DuckDBPyConnection) -> Model:
     layout = make_layout(connection, "reference", COLUMNS[:NUMBERS], (*COLUMNS[NUMBERS:], "label"))
     days = np.concatenate([reference.scored.days, after.scored.days])
     recent = days >= np.datetime64(START) + REFERENCE + TEST - BACKTEST
-    rows = performance.ScoredRows(
+    rows = ScoredRows(
         days[recent],
         np.concatenate([reference.scored.predictions, after.scored.predictions])[recent],
         np.concatenate([reference.scored.labels, after.scored.labels])[recent],
@@ -167,6 +168,7 @@ def watch(model: Model, rows: Rows, connection: duckdb.DuckDBPyConnection) -> It
             windows=tuple(weeks[:number]),
             inputs=tuple(looked),
             performance=tuple(judged),
+            lasting=performance.lasting_loss(model.backtest, judged, POLICY, weeks[:number]),
             retrained=tuple(retrained),
         )
         verdict = decide(evidence, DRIFT).verdict

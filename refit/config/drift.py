@@ -48,6 +48,12 @@ class DriftParams(Section):
     min_skill_loss: Annotated[float, Unit("skill: share of the naive error avoided")] = Field(
         0.02, ge=0, description="skill units; a smaller loss is ignored"
     )
+    false_alarm_days: Days | None = Field(
+        90,
+        gt=0,
+        description="a loss shown by all windows together counts too: without one, so many days lie between two false "
+        "alarms on average, at least; null: only breached windows count",
+    )
     min_labelled_rows: Rows = Field(500, ge=1, description="labelled rows that a window needs to be judged")
     min_reference_windows: Annotated[int, Unit("windows")] = Field(
         8, ge=2, description="windows needed to distinguish a change from chance"

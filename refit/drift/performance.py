@@ -1,63 +1,40 @@
 """Detects a loss of performance: compares the champion's skill in a window with the variation in its backtest.
 
-A metric alone cannot show a loss: a hard month lowers it, and so does another share of positives. The skill is the part
-of the metric beyond a naive guess that is refitted on the same window. The backtest, out-of-sample predictions stored
-with the model's version, shows how far its skill varies between windows by chance.
+The backtest, out-of-sample predictions stored with the model's version, shows how far its skill varies between windows
+by chance. Windows of it that are low themselves do not count (`refit.drift.sequential.usual`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refit.drift.estimation import expected_metric
-from refit.gate.comparison import Sample, leave_out
+from refit.drift.measures import ScoredRows, measured, over_naive, skill, watched
+from refit.drift.sequential import Evidence, Usual, evidence_of_loss, usual
 from refit.learners.calibration import Sigmoid, fit_sigmoid
-from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
-from refit.problems.binary import Binary
-from refit.problems.contract import Problem
-from refit.schemas.drift_decision import DayWindow, DecisionPolicy, PerformanceVerdict
+from refit.metrics.clusters import Estimate
+from refit.schemas.drift_decision import (
+    CALIBRATION,
+    DayWindow,
+    DecisionPolicy,
+    LastingLoss,
+    PerformanceVerdict,
+    WatchedMeasure,
+)
 
-__all__ = [
-    "Backtest",
-    "ScoredRows",
-    "backtest",
-    "finite_or_none",
-    "judge_window",
-    "skill",
-    "whole_windows",
-]
+__all__ = ["Backtest", "backtest", "finite_or_none", "judge_window", "lasting_loss", "whole_windows"]
 
 Floats = NDArray[np.float64]
 Length = Literal["day", "week", "month"]
 
-
-@dataclass(frozen=True)
-class ScoredRows:
-    """Predictions with the labels that have come so far."""
-
-    days: NDArray[np.datetime64]  # (rows,) local day of each row
-    predictions: Floats  # in the form of the task
-    labels: Floats  # (rows,) in the form of the metrics; nan if the label has not come yet
-    problem: Problem = field(default_factory=Binary)
-
-    def within(self, window: DayWindow) -> ScoredRows:
-        """The rows of one window."""
-        first, end = np.datetime64(window.first, "D"), np.datetime64(window.end, "D")
-        return self._only((self.days >= first) & (self.days < end))
-
-    def labelled(self) -> ScoredRows:
-        """The rows whose label has come."""
-        return self._only(~np.isnan(self.labels))
-
-    def _only(self, rows: NDArray[np.bool_]) -> ScoredRows:
-        return ScoredRows(self.days[rows], self.predictions[rows], self.labels[rows], self.problem)
+SKILL = "skill"  # by the gate's metric
 
 
 @dataclass(frozen=True)
@@ -69,51 +46,21 @@ class Backtest:
     skills: tuple[Estimate, ...]  # of each window
     estimated: tuple[float, ...]  # skill of each window, estimated without labels
     calibration: Sigmoid | None  # None if there are no rows to calibrate on
+    others: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)  # what is measured besides, of each window
 
+    def usual(self, measure: str) -> Usual:
+        """The usual level of a measure; more is better."""
+        return usual(tuple(each.value for each in self.estimates(measure)))
 
-def skill(metric: str, scored: ScoredRows) -> Estimate:
-    """The skill of predictions over a constant that is refitted on the same rows, with its error clustered by day.
+    def estimates(self, measure: str) -> tuple[Estimate, ...]:
+        """A measure in each window."""
+        return self.skills if measure == SKILL else self.others.get(measure, ())
 
-    0 is a naive guess and more is better, for any metric: ROC AUC minus .5, average precision minus the base rate, and
-    for others the reduction of the constant's distance from perfect, as a share of it (Murphy 1988, "Skill scores based
-    on the mean square error", Monthly Weather Review 116). The jackknife refits the constant without each day, too.
-    Not finite if the rows cannot show it, for instance with one class only.
-
-    Args:
-        scored: labelled rows only.
-    """
-    target, clusters = scored.problem, Clusters.of(scored.days)
-    labels = scored.labels.astype(target.dtype)
-    ours = leave_out(metric, Sample(labels, clusters, target), scored.predictions)
-    if target.estimable:  # known from the base rate alone
-        rate = leave_out_mean(scored.labels, clusters)
-        value = float(_over_naive(metric, ours.value, rate.value))
-        return jackknife(LeftOut(value, _over_naive(metric, ours.without, rate.without), ours.clusters))
-    whole = _saved(metric, ours.value, labels, target)
-    without = [
-        _saved(metric, value, labels[clusters.codes != cluster], target) for cluster, value in enumerate(ours.without)
-    ]
-    return jackknife(LeftOut(whole, np.array(without), ours.clusters))
-
-
-def _saved(metric: str, value: float, labels: NDArray[Any], target: Problem) -> float:
-    """The reduction of a constant's distance from perfect, as a share of it; the constant is fitted to these labels."""
-    if not len(labels):
-        return math.nan
-    naive = target.score(metric, labels, target.guess(target.naive(labels, metric), len(labels)))
-    perfect = target.metric(metric).perfect
-    return 1 - abs(perfect - value) / abs(perfect - naive) if naive != perfect else math.nan
-
-
-def _over_naive(metric: str, value: Any, rate: Any) -> Any:
-    """Skill of a metric's value if a share `rate` of the rows is 1; numbers or arrays."""
-    if metric == "roc_auc":
-        return value - 0.5
-    if metric == "average_precision":
-        return value - rate
-    with np.errstate(divide="ignore", invalid="ignore"):
-        naive = rate * (1 - rate) if metric == "brier" else -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
-        return 1 - value / naive
+    @property
+    def excluded(self) -> tuple[DayWindow, ...]:
+        """The windows that are low themselves by any measure, so that they do not count as usual for it."""
+        low = {index for name in (SKILL, *self.others) for index in self.usual(name).excluded}
+        return tuple(self.windows[index] for index in sorted(low))
 
 
 def backtest(scored: ScoredRows, policy: DecisionPolicy) -> Backtest:
@@ -134,6 +81,9 @@ def backtest(scored: ScoredRows, policy: DecisionPolicy) -> Backtest:
         windows=tuple(parts),
         rows=sum(len(part.labels) for part in judged) / max(1, len(judged)),
         skills=tuple(skill(policy.metric, part) for part in judged),
+        others={
+            name: tuple(measured(name, part) for part in judged) for name in watched(scored.problem, policy.metric)[1:]
+        },
         estimated=tuple(_estimate(policy.metric, part.predictions, calibration)[1] for part in judged),
         calibration=calibration,
     )
@@ -173,10 +123,11 @@ def judge_window(
 ) -> PerformanceVerdict:
     """Compare a window's skill with the skill in the windows of the backtest.
 
-    The window is breached if its skill lies below the backtest's mean by at least `min_skill_loss` and by more than one
-    further window would by chance: Student's t for a new observation, t * sd * sqrt(1 + 1 / W) with W - 1 degrees of
-    freedom, one-sided at `alpha` (Hahn and Meeker 1991, "Statistical Intervals"). With fewer than
-    `min_reference_windows` windows it is uncalibrated, and never breached.
+    The window is breached if its skill, by the gate's metric or a proper score, lies below the backtest's mean by at
+    least `min_skill_loss` and by more than one further window would by chance: Student's t for a new observation,
+    t * sd * sqrt(1 + 1 / W) for W windows, one-sided at `alpha` for all measures together (Hahn and Meeker 1991,
+    "Statistical Intervals"). The calibration error, in probability, is judged in the same way with the sign turned.
+    With fewer than `min_reference_windows` windows it is uncalibrated, and never breached.
 
     Args:
         observed: rows of production, including those without a label so far; rows outside the window are ignored.
@@ -184,17 +135,20 @@ def judge_window(
     rows = observed.within(window)
     labelled = rows.labelled()
     problem = _problem(rows, labelled, policy)
-    measured = Estimate(math.nan, math.nan, 0.0) if problem else skill(policy.metric, labelled)
-    lower, upper = measured.interval(policy.confidence)
-    limit = _limit([each.value for each in reference.skills], policy, _excess(reference, len(labelled.labels)))
+    own = Estimate(math.nan, math.nan, 0.0) if problem else skill(policy.metric, labelled)
+    lower, upper = own.interval(policy.confidence)
+    names = watched(observed.problem, policy.metric)
+    excess = _excess(reference.skills, reference.rows, len(labelled.labels))
+    limit = _limit(reference.usual(SKILL), policy, len(names), excess)
     estimated, estimated_skill = _estimate(policy.metric, rows.predictions, reference.calibration)
-    suspicious = _limit(reference.estimated, policy).passed_by(estimated_skill)
+    suspicious = _limit(usual(reference.estimated), policy).passed_by(estimated_skill)
+    others = () if problem else tuple(_watched(name, reference, labelled, policy, len(names)) for name in names[1:])
     verdict = PerformanceVerdict(
         metric=policy.metric,
         rows=len(rows.labels),
         labelled=len(labelled.labels),
         value=None if problem else finite_or_none(_value(policy.metric, labelled)),
-        skill=finite_or_none(measured.value),
+        skill=finite_or_none(own.value),
         lower=finite_or_none(lower),
         upper=finite_or_none(upper),
         expected=finite_or_none(limit.mean),
@@ -202,12 +156,68 @@ def judge_window(
         threshold=finite_or_none(limit.threshold),
         estimated=finite_or_none(estimated),
         suspected=bool(problem) and suspicious,
-        breached=limit.passed_by(measured.value),
+        breached=limit.passed_by(own.value) or any(each.breached for each in others),
         reasons=(),
         estimated_skill=finite_or_none(estimated_skill),
+        others=others,
     )
     reasons = _reasons(verdict, problem, len(reference.skills), policy, estimable=observed.problem.estimable)
     return verdict.model_copy(update={"reasons": tuple(reasons)})
+
+
+def _watched(
+    name: str, reference: Backtest, labelled: ScoredRows, policy: DecisionPolicy, measures: int
+) -> WatchedMeasure:
+    """Judge a window by a measure other than the gate's metric."""
+    excess = _excess(reference.estimates(name), reference.rows, len(labelled.labels))
+    limit = _limit(reference.usual(name), policy, measures, excess)
+    value = measured(name, labelled).value
+    sign = -1.0 if name == CALIBRATION else 1.0
+    if name == CALIBRATION:  # fewer rows are further from it by chance
+        value *= math.sqrt(min(1.0, len(labelled.labels) / reference.rows)) if reference.rows else 1.0
+    return WatchedMeasure(
+        name=name,
+        value=finite_or_none(sign * value),
+        expected=finite_or_none(sign * limit.mean),
+        threshold=finite_or_none(sign * limit.threshold),
+        breached=limit.passed_by(value),
+    )
+
+
+def lasting_loss(
+    reference: Backtest, verdicts: Sequence[PerformanceVerdict], policy: DecisionPolicy, windows: Sequence[DayWindow]
+) -> LastingLoss | None:
+    """The evidence of all judged windows together that skill has been lost for good; None if it cannot be measured.
+
+    The evidence is the mean of that of each measure, and a measure whose loss is smaller than `min_skill_loss` adds
+    nothing. Without a loss, it reaches its limit once in `false_alarm_days` on average, at most.
+
+    Args:
+        windows: of the verdicts, oldest first.
+    """
+    judged = [(window, each) for window, each in zip(windows, verdicts, strict=True) if each.judged]
+    if not judged or policy.false_alarm_days is None or len(reference.skills) < policy.min_reference_windows:
+        return None
+    names = (SKILL, *reference.others)
+    found = {name: _evidence(name, reference, [each for _, each in judged]) for name in names}
+    counted = {name: each.value if each.loss >= policy.min_skill_loss else 0.0 for name, each in found.items()}
+    worst = max(counted, key=lambda name: (counted[name], found[name].value))
+    return LastingLoss(
+        evidence=sum(counted.values()) / len(names),
+        limit=max(2.0, policy.false_alarm_days / judged[-1][0].days),
+        measure=policy.metric if worst == SKILL else worst,
+        since=judged[found[worst].since or 0][0].first,
+        loss=found[worst].loss,
+    )
+
+
+def _evidence(name: str, reference: Backtest, verdicts: Sequence[PerformanceVerdict]) -> Evidence:
+    values = [value for each in verdicts if (value := each.skill if name == SKILL else each.measured(name)) is not None]
+    if len(values) < len(verdicts):
+        return Evidence(0.0)
+    level, estimates = reference.usual(name), reference.estimates(name)
+    excess = np.array([_excess(estimates, reference.rows, each.labelled) for each in verdicts])
+    return evidence_of_loss(level, values, 1 + excess / level.spread**2 if level.spread else None)
 
 
 @dataclass(frozen=True)
@@ -220,28 +230,27 @@ class _Limit:
         return value < self.threshold  # nan is below nothing
 
 
-def _limit(values: Sequence[float], policy: DecisionPolicy, excess: float = 0.0) -> _Limit:
+def _limit(reference: Usual, policy: DecisionPolicy, measures: int = 1, excess: float = 0.0) -> _Limit:
     """The lowest skill that one further window may have; `excess` is its variance beyond that of the windows."""
-    count = len(values)
-    mean = float(np.mean(values)) if count else math.nan
-    spread = float(np.std(values, ddof=1)) if count > 1 else math.nan
-    if count < max(2, policy.min_reference_windows):
+    mean, spread = reference.mean, reference.spread
+    if len(reference.values) < max(2, policy.min_reference_windows):
         return _Limit(mean, spread, math.nan)
     from scipy.special import stdtrit
 
-    by_chance = float(stdtrit(count - 1, 1 - policy.alpha)) * math.sqrt(spread**2 * (1 + 1 / count) + excess)
+    t = float(stdtrit(reference.freedom, 1 - policy.alpha / measures))
+    by_chance = t * math.sqrt(spread**2 * (1 + 1 / reference.kept) + excess)
     return _Limit(mean, spread, mean - max(by_chance, policy.min_skill_loss))
 
 
-def _excess(reference: Backtest, labelled: int) -> float:
+def _excess(estimates: Sequence[Estimate], usual_rows: float, labelled: int) -> float:
     """The variance of a window beyond that of the backtest's windows because fewer of its rows are labelled.
 
     It comes from their standard errors, not from its own, which would widen the limit after one unusual day.
     """
-    variances = [each.standard_error**2 for each in reference.skills if each.finite]
+    variances = [each.standard_error**2 for each in estimates if each.finite]
     if not variances or not labelled:
         return 0.0
-    return max(0.0, reference.rows / labelled - 1) * float(np.mean(variances))
+    return max(0.0, usual_rows / labelled - 1) * float(np.mean(variances))
 
 
 def _estimate(metric: str, predictions: Floats, calibration: Sigmoid | None) -> tuple[float, float]:
@@ -250,7 +259,7 @@ def _estimate(metric: str, predictions: Floats, calibration: Sigmoid | None) -> 
         return math.nan, math.nan
     p = calibration.probabilities(predictions)
     value = expected_metric(metric, predictions, p)
-    return value, float(_over_naive(metric, value, p.mean()))
+    return value, float(over_naive(metric, value, p.mean()))
 
 
 def _problem(rows: ScoredRows, labelled: ScoredRows, policy: DecisionPolicy) -> str:
@@ -298,9 +307,17 @@ def _measured(verdict: PerformanceVerdict, windows: int) -> str:
     )
     if verdict.threshold is None:
         return text
-    side = "below" if verdict.breached else "not below"
-    usual = f"the mean of the backtest's {windows} windows is {verdict.expected:.3f}"
-    return f"{text}, {side} {verdict.threshold:.3f}; {usual}"
+    side = "below" if verdict.skill is not None and verdict.skill < verdict.threshold else "not below"
+    usually = f"the mean of the backtest's {windows} windows is {verdict.expected:.3f}"
+    text = f"{text}, {side} {verdict.threshold:.3f}; {usually}"
+    return "; ".join([text, *(_beside(each) for each in verdict.others if each.breached)])
+
+
+def _beside(each: WatchedMeasure) -> str:
+    """A breach by another measure than the gate's metric."""
+    if each.name == CALIBRATION:
+        return f"calibration error {each.value:.3f}, above {each.threshold:.3f}; {each.expected:.3f} is usual"
+    return f"skill by {each.name} {each.value:.3f}, below {each.threshold:.3f}; {each.expected:.3f} is usual"
 
 
 def _estimated(verdict: PerformanceVerdict) -> str:

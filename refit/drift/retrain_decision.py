@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from refit.config import DriftParams
 from refit.drift.multivariate import LEAST_AUC, WARNING_P
-from refit.schemas.drift_decision import Cause, DayWindow, InputVerdict, PerformanceVerdict, Separation, Verdict
+from refit.schemas.drift_decision import (
+    CALIBRATION,
+    Cause,
+    DayWindow,
+    InputVerdict,
+    LastingLoss,
+    PerformanceVerdict,
+    Separation,
+    Verdict,
+)
 
 __all__ = ["DriftEvidence", "RetrainDecision", "decide"]
 
@@ -34,6 +43,9 @@ class DriftEvidence:
     windows: tuple[DayWindow, ...] = ()
     inputs: tuple[InputVerdict, ...] = ()
     performance: tuple[PerformanceVerdict, ...] = ()
+    lasting: LastingLoss | None = None  # what all judged windows together show; None if not measured
+    changed: date | None = None  # when the newest loss that an earlier decision answered began
+    learned_from: date | None = None  # the first day of the rows that the newest model learned from
     multivariate: Separation | None = None  # of the newest window from the reference; None if not measured
     retrained: tuple[datetime, ...] = ()  # `as_of` of earlier decisions to retrain
     watched: bool = True  # False if no window was evaluated, because the policy needs none
@@ -57,6 +69,7 @@ class RetrainDecision:
     reasons: tuple[str, ...]
     causes: tuple[Cause, ...] = ()
     blocked: tuple[str, ...] = ()
+    since: date | None = None  # when the loss began that asks for a retraining
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,7 @@ class _Finding:
     asks: Verdict
     sentence: str
     cause: Cause | None = None  # set if this asks for a retraining
+    since: date | None = None  # when the loss began
 
 
 def decide(evidence: DriftEvidence, policy: DriftParams) -> RetrainDecision:
@@ -80,11 +94,12 @@ def decide(evidence: DriftEvidence, policy: DriftParams) -> RetrainDecision:
     'warn'
     """
     findings = sorted(_findings(evidence, policy), key=lambda finding: _ORDER.index(finding.asks))
-    causes = tuple(finding.cause for finding in findings if finding.cause)
+    causes = tuple(dict.fromkeys(finding.cause for finding in findings if finding.cause))
     blocked = tuple(_blocks(evidence, policy)) if causes else ()
     reasons = (*(f"held back: {sentence}" for sentence in blocked), *(finding.sentence for finding in findings))
     if causes and not blocked:
-        return RetrainDecision("retrain", reasons, causes)
+        began = min((finding.since for finding in findings if finding.since), default=None)
+        return RetrainDecision("retrain", reasons, causes, since=began)
     warned = causes or any(finding.asks == "warn" for finding in findings)
     return RetrainDecision("warn" if warned else "ok", reasons, causes, blocked)
 
@@ -94,6 +109,10 @@ def _findings(evidence: DriftEvidence, policy: DriftParams) -> Iterator[_Finding
     filled = [(window, each) for window, each in evidence.dated_inputs if each.columns][-policy.windows :]
     if measured:
         yield _performance(measured, policy)
+    if evidence.lasting and evidence.lasting.shown:
+        yield _lasting(evidence.lasting, policy)
+    if evidence.changed and evidence.learned_from:
+        yield from _follow_up(evidence, evidence.changed, evidence.learned_from, policy)
     if evidence.performance:
         yield from _unlabelled(*evidence.dated_performance[-1])
     if filled:
@@ -118,8 +137,38 @@ def _performance(judged: Sequence[tuple[DayWindow, PerformanceVerdict]], policy:
     if breached < policy.breached:
         return _Finding("ok", f"{counted}; {shown}")
     if "performance" in policy.retrain_on:
-        return _Finding("retrain", f"{counted}; {shown}", "performance")
+        since = next(each.first for each, verdict in judged if verdict.breached)
+        return _Finding("retrain", f"{counted}; {shown}", "performance", since)
     return _Finding("warn", f"{counted} only if retrain_on lists performance; {shown}")
+
+
+def _lasting(lasting: LastingLoss, policy: DriftParams) -> _Finding:
+    """Ask for a retraining where all windows together show a loss, whether or not single ones are breached."""
+    measure = "the calibration error" if lasting.measure == CALIBRATION else f"skill by {lasting.measure}"
+    shown = (
+        f"performance: {measure} is worse by {lasting.loss:.3f} since {lasting.since}: the evidence is "
+        f"{min(lasting.evidence, 1e6):,.0f} times that of no loss, {lasting.limit:.0f} ask for a retraining"
+    )
+    if "performance" in policy.retrain_on:
+        return _Finding("retrain", shown, "performance", lasting.since)
+    return _Finding("warn", f"{shown} only if retrain_on lists performance")
+
+
+def _follow_up(evidence: DriftEvidence, changed: date, learned_from: date, policy: DriftParams) -> Iterator[_Finding]:
+    """Ask for another retraining each time the rows since a change have doubled, while a model learned from older ones.
+
+    A model trained soon after a change has seen little of what holds since then, or nothing if those days are its test
+    window, and its own skill is no measure of what is possible.
+    """
+    trained, now = (moment.date() - changed for moment in (evidence.trained_as_of, evidence.as_of))
+    if learned_from < changed and trained < now and now >= 2 * trained and "performance" in policy.retrain_on:
+        yield _Finding(
+            "retrain",
+            f"performance: the newest model was trained {trained.days} days after the loss of {changed} began, on rows "
+            f"of before it too; {now.days} days have passed since then",
+            "performance",
+            changed,
+        )
 
 
 def _unlabelled(window: DayWindow, newest: PerformanceVerdict) -> Iterator[_Finding]:

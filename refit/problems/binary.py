@@ -40,6 +40,7 @@ class Binary(Problem):
 
     name: ClassVar[str] = "binary"
     task: ClassVar[str] = "binary"
+    proper_scores: ClassVar[tuple[str, ...]] = ("brier",)
     probabilities: ClassVar[bool] = True
     has_threshold: ClassVar[bool] = True
     estimable: ClassVar[bool] = True

@@ -38,6 +38,7 @@ class Multiclass(Problem):
 
     name: ClassVar[str] = "multiclass"
     task: ClassVar[str] = "multiclass"
+    proper_scores: ClassVar[tuple[str, ...]] = ("log_loss",)
     probabilities: ClassVar[bool] = True
     folds: ClassVar[Literal["kfold", "stratified", "time"]] = "stratified"
     dtype: ClassVar[Any] = "int64"

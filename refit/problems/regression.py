@@ -47,6 +47,7 @@ class Regression(Problem):
 
     name: ClassVar[str] = "regression"
     task: ClassVar[str] = "regression"
+    proper_scores: ClassVar[tuple[str, ...]] = ("mae", "rmse")
     intervals: ClassVar[bool] = True
     dtype: ClassVar[Any] = "float64"
     demand: ClassVar[str] = "no finite number"

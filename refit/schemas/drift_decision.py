@@ -13,6 +13,7 @@ from refit.config.evaluate import EvaluateParams
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 
 __all__ = [
+    "CALIBRATION",
     "BacktestWindow",
     "CategoryDistribution",
     "Cause",
@@ -24,13 +25,17 @@ __all__ = [
     "DriftDecision",
     "InputVerdict",
     "JudgedWindow",
+    "LastingLoss",
     "NumberDistribution",
     "Pair",
     "PerformanceVerdict",
     "Separation",
     "Statistic",
     "Verdict",
+    "WatchedMeasure",
 ]
+
+CALIBRATION = "calibration"  # the name of a measure, beside those of metrics
 
 Verdict = Literal["ok", "warn", "retrain"]
 Cause = Literal["performance", "schedule", "input"]
@@ -112,6 +117,16 @@ class InputVerdict(Part):
     reasons: tuple[str, ...]
 
 
+class WatchedMeasure(Part):
+    """What is measured in a window besides the gate's metric: the skill by another one, or the calibration error."""
+
+    name: str  # a metric, or `calibration`
+    value: float | None
+    expected: float | None  # mean of the backtest's windows that are not low themselves
+    threshold: float | None  # beyond which the window is breached; None if uncalibrated
+    breached: bool
+
+
 class PerformanceVerdict(Part):
     """The performance in one window; None is what its rows cannot show."""
 
@@ -130,6 +145,12 @@ class PerformanceVerdict(Part):
     breached: bool
     reasons: tuple[str, ...]
     estimated_skill: float | None = None  # skill of that estimate over a naive guess
+    others: tuple[WatchedMeasure, ...] = omitted(())  # measures besides the metric; `breached` is by any of them
+
+    def measured(self, name: str) -> float | None:
+        """The value of one of `others`, more being better: of calibration, minus the error."""
+        value = next((each.value for each in self.others if each.name == name), None)
+        return None if value is None else -value if name == CALIBRATION else value
 
     @property
     def judged(self) -> bool:
@@ -157,6 +178,21 @@ class PerformanceVerdict(Part):
     def estimate_error(self) -> float | None:
         """The estimate minus the metric on the labels."""
         return None if self.estimated is None or self.value is None else self.estimated - self.value
+
+
+class LastingLoss(Part):
+    """The evidence of all judged windows together that skill has been lost for good (`refit.drift.sequential`)."""
+
+    evidence: float
+    limit: float  # without a loss the evidence reaches it once in that many windows on average, at most
+    measure: str  # that shows most of it
+    since: date  # first day of the window at which the loss most likely began
+    loss: float  # since then, in skill; for `calibration`, in probability
+
+    @property
+    def shown(self) -> bool:
+        """Whether the evidence suffices."""
+        return self.evidence >= self.limit
 
 
 class Separation(Part):
@@ -188,6 +224,7 @@ class BacktestWindow(DayWindow):
     lower: float | None
     upper: float | None
     estimated_skill: float | None
+    excluded: bool = omitted(False)  # low itself, by any measure, so that it does not count as usual
 
 
 class _Distribution(Part):
@@ -259,6 +296,8 @@ class DriftDecision(Artifact):
     backtest: tuple[BacktestWindow, ...]
     distributions: tuple[Distribution, ...]  # of the columns that drifted most in the newest window
     report: str  # path of the page
+    lasting: LastingLoss | None = omitted(None)  # None if it cannot be measured
+    since: date | None = omitted(None)  # the day on which the loss that asks for a retraining began
 
     @property
     def newest_columns(self) -> tuple[ColumnDrift, ...]:

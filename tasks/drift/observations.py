@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from refit.config import DriftParams, Params
 from refit.config.windows import local_days, period_start, shift
 from refit.drift import inputs
-from refit.drift.performance import ScoredRows
+from refit.drift.measures import ScoredRows
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.learners import Floats

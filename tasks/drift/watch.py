@@ -73,7 +73,11 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
     evidence = _gather_evidence(context, champion, reference, policy, backtest, observed, labels, windows, moment)
     distributed = tuple(_distributions(reference, observed, evidence))
     with registry_store.opened(context) as store, registry_lock(store):  # two machines do not decide on the same drift
-        evidence = replace(evidence, retrained=_retrained(context, champion, moment))
+        requests = _requests(context, champion, moment)
+        losses = [past.since for past in requests if past.since]
+        evidence = replace(
+            evidence, retrained=tuple(sorted({past.as_of for past in requests})), changed=max(losses, default=None)
+        )
         outcome = decide(evidence, policy)
         judged = [
             JudgedWindow(first=window.first, end=window.end, inputs=drifted, performance=measured)
@@ -98,6 +102,8 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
             backtest=tuple(_backtest(backtest, policy)),
             distributions=distributed,
             report=str(drift_report.REPORT),
+            lasting=evidence.lasting,
+            since=outcome.since,
         )
         drift_decisions.store_decision(context, store, made)
     drift_report.write(context, made, decisions(context))
@@ -146,6 +152,8 @@ def _gather_evidence(
         windows=tuple(windows),
         inputs=tuple(judged_inputs),
         performance=tuple(judged_performance),
+        lasting=performance.lasting_loss(backtest, judged_performance, policy, windows) if judged_performance else None,
+        learned_from=reference.learned.days[0].astype(date) if len(reference.learned.days) else None,
         multivariate=_separation(context, reference, observed, windows[-1]) if observed else None,
     )
 
@@ -170,15 +178,14 @@ def _newest_training(context: Context, champion: Champion) -> datetime:
     return max(datetime.fromisoformat(each.tags["refit.as_of"]) for each in registered if "refit.as_of" in each.tags)
 
 
-def _retrained(context: Context, champion: Champion, moment: datetime) -> tuple[datetime, ...]:
-    """Return when earlier decisions requested a retraining of this model."""
+def _requests(context: Context, champion: Champion, moment: datetime) -> list[DriftDecision]:
+    """Return the earlier decisions that requested a retraining of this model."""
     now = moment.replace(microsecond=0)
-    requested = {
-        past.as_of
+    return [
+        past
         for past in decisions(context)
-        if past.model == champion.version.model and past.verdict == "retrain" and past.as_of != now
-    }
-    return tuple(sorted(requested))
+        if past.model == champion.version.model and past.verdict == "retrain" and past.as_of < now
+    ]
 
 
 def decisions(context: Context) -> list[DriftDecision]:
@@ -192,6 +199,7 @@ def decisions(context: Context) -> list[DriftDecision]:
 
 def _backtest(backtest: Backtest, policy: DecisionPolicy) -> Iterator[BacktestWindow]:
     """Yield the usual skill: that of each backtest window."""
+    excluded = set(backtest.excluded)
     for window, skill, estimated in zip(backtest.windows, backtest.skills, backtest.estimated, strict=True):
         lower, upper = map(finite_or_none, skill.interval(policy.confidence))
         yield BacktestWindow(
@@ -201,6 +209,7 @@ def _backtest(backtest: Backtest, policy: DecisionPolicy) -> Iterator[BacktestWi
             lower=lower,
             upper=upper,
             estimated_skill=finite_or_none(estimated),
+            excluded=window in excluded,
         )
 
 

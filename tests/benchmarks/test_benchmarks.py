@@ -14,6 +14,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 SMALL = {  # the arguments, and what the table then shows
     "detector_choice": ("--sets 2 --rows 200", "| `agreement` | "),
+    "concept_changes": ("--streams 1 --quiet 1", "| SEA | `performance` |"),
     "drift": ("--rows 20000 --rounds 1", "20,000 against 20,000 rows"),
     "drift_error_rates": ("--streams 1", "| sign of a coefficient, inputs unchanged |"),
     "embedding_drift": ("--rows 60 --repeats 2 --powers 2", "| inverted | 2 | "),
@@ -29,6 +30,7 @@ SMALL = {  # the arguments, and what the table then shows
 }
 LONG = (
     "detector_choice",
+    "concept_changes",
     "drift_error_rates",
     "figures",
     "gate_error_rates",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from feature_store.sketches import count
 from refit.config import DriftParams
 from refit.drift import performance
-from refit.drift.performance import ScoredRows
+from refit.drift.measures import ScoredRows
+from refit.drift.performance import Backtest
 from refit.drift.retrain_decision import DriftEvidence, RetrainDecision, decide
 from refit.operations.replay.fits import Fit
 from refit.operations.replay.history import History, Rows
 from refit.runtime.context import Context
-from refit.schemas.drift_decision import DayWindow, DecisionPolicy, InputVerdict, PerformanceVerdict
+from refit.schemas.drift_decision import DayWindow, DecisionPolicy, InputVerdict, LastingLoss, PerformanceVerdict
 from refit.storage.arrays import summarised
 from refit.storage.prediction_log import PREDICTION
 from tasks.drift import observations
@@ -44,31 +45,48 @@ class Watch:
         self._cache: dict[Any, Any] = {}
 
     def decide(
-        self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
+        self,
+        champion: Fit,
+        as_of: datetime,
+        trained_as_of: datetime,
+        retrained: Sequence[datetime],
+        drift: DriftParams,
+        changed: date | None = None,
     ) -> RetrainDecision:
         """The decision that `refit drift` would have made at `as_of` on a champion.
 
         Args:
             trained_as_of: `as_of` of the newest training, whether or not its model was promoted.
             retrained: times of earlier decisions to retrain.
+            changed: when the newest loss that one of them answered began.
         """
-        gathered = self.gathered(champion, as_of, trained_as_of, retrained, drift)
+        gathered = self.gathered(champion, as_of, trained_as_of, retrained, drift, changed)
         return decide(gathered, drift)
 
     def gathered(
-        self, champion: Fit, as_of: datetime, trained_as_of: datetime, retrained: Sequence[datetime], drift: DriftParams
+        self,
+        champion: Fit,
+        as_of: datetime,
+        trained_as_of: datetime,
+        retrained: Sequence[datetime],
+        drift: DriftParams,
+        changed: date | None = None,
     ) -> DriftEvidence:
         """The evidence for the decision, with the same numbers as `refit drift` would have had on that day."""
         causes = drift.retrain_on
         spans = self._spans(champion, as_of, drift) if {"input", "performance"} & set(causes) else []
         is_known = self._history.labelled(as_of) & self._history.between(None, self._ripe(as_of))
+        skills = tuple(self._skills(champion, is_known, spans, drift)) if "performance" in causes else ()
         return DriftEvidence(
             as_of=as_of,
             trained_as_of=trained_as_of,
             new_labelled=int((is_known & self._history.between(self._ripe(trained_as_of), as_of)).sum()),
             windows=tuple(spans),
             inputs=tuple(self._moved(champion, as_of, is_known, spans, drift)) if "input" in causes else (),
-            performance=tuple(self._skills(champion, is_known, spans, drift)) if "performance" in causes else (),
+            performance=skills,
+            lasting=self._lasting(champion, skills, spans, drift) if skills else None,
+            changed=changed,
+            learned_from=self._history.days[champion.learned].min().astype(date) if len(champion.learned) else None,
             retrained=tuple(retrained),
             watched=bool({"input", "performance"} & set(causes)),
         )
@@ -101,19 +119,35 @@ class Watch:
     def _skills(
         self, fit: Fit, is_known: NDArray[np.bool_], spans: Sequence[DayWindow], drift: DriftParams
     ) -> Iterator[PerformanceVerdict]:
-        history = self._history
-        policy = DecisionPolicy.of(drift, self._context.params.evaluate)
-        held_out = np.concatenate([fit.held_back, fit.tested])
-        predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
-        labels = history.labels_at(held_out, fit.as_of).astype(np.float64)
-        tested = ScoredRows(history.days[held_out], predicted, labels, history.problem)
-        reference = self._once((fit.name, fit.as_of, policy), lambda: performance.backtest(tested, policy))
+        history, policy = self._history, self._policy(drift)
+        reference = self._backtest(fit, policy)
         for window in spans:
             rows = self._rows(fit, window)
             labels = np.where(is_known[rows], history.label[rows], np.nan)
             scored = ScoredRows(history.days[rows], fit.p(rows), labels, history.problem)
             key = (fit.name, fit.as_of, policy, window, int(is_known[rows].sum()))
             yield self._once(key, partial(performance.judge_window, reference, scored, window, policy))
+
+    def _policy(self, drift: DriftParams) -> DecisionPolicy:
+        return DecisionPolicy.of(drift, self._context.params.evaluate)
+
+    def _backtest(self, fit: Fit, policy: DecisionPolicy) -> Backtest:
+        history = self._history
+
+        def make() -> Backtest:
+            held_out = np.concatenate([fit.held_back, fit.tested])
+            predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
+            labels = history.labels_at(held_out, fit.as_of).astype(np.float64)
+            tested = ScoredRows(history.days[held_out], predicted, labels, history.problem)
+            return performance.backtest(tested, policy)
+
+        return self._once((fit.name, fit.as_of, policy), make)
+
+    def _lasting(
+        self, fit: Fit, skills: Sequence[PerformanceVerdict], spans: Sequence[DayWindow], drift: DriftParams
+    ) -> LastingLoss | None:
+        policy = self._policy(drift)
+        return performance.lasting_loss(self._backtest(fit, policy), skills, policy, spans)
 
     def _moved(
         self, fit: Fit, as_of: datetime, is_known: NDArray[np.bool_], spans: Sequence[DayWindow], drift: DriftParams

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class Simulation:
     anchor: Fit | None = None
     newest: Fit | None = None  # the newest training, promoted or not
     requested: list[datetime] = field(default_factory=list)
+    changed: date | None = None  # when the newest loss that a training answered began
     judged: list[str] = field(default_factory=list)  # the test windows of all candidates so far
 
     @property
@@ -140,8 +141,15 @@ class Simulator:
             return True, ("there is no champion",)
         if policy.kind == "decided":
             decision = self._watch.decide(
-                simulation.champion, as_of, simulation.newest.as_of, simulation.requested, policy.drift
+                simulation.champion,
+                as_of,
+                simulation.newest.as_of,
+                simulation.requested,
+                policy.drift,
+                simulation.changed,
             )
+            if decision.since:
+                simulation.changed = max(decision.since, simulation.changed or decision.since)
             return decision.verdict == "retrain", decision.reasons
         retrain = policy.kind == "always" or (policy.kind == "given" and index in policy.steps)
         return retrain, (policies.NAMES.get(policy.name, policy.name),)

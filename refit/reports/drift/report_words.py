@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from refit.problems import metric_named
-from refit.schemas.drift_decision import Cause, DriftDecision
+from refit.schemas.drift_decision import Cause, DriftDecision, PerformanceVerdict
 
 _CAUSES: dict[Cause, str] = {
     "performance": "it has lost skill",
@@ -73,9 +73,28 @@ def performance(decision: DriftDecision) -> str:
         return f"{text} No window of production has enough labels yet."
     if newest.threshold is None:
         return f"{text} Its backtest is too short to say how low is unusual, so nothing here counts as a loss."
-    return (
-        f"{text} In the backtest it was {newest.expected:.3f} on average; a window whose skill lies below "
+    excluded = sum(window.excluded for window in decision.backtest)
+    low = (
+        f", without the {excluded} of its {len(decision.backtest)} windows that are low themselves" if excluded else ""
+    )
+    usually = (
+        f"{text} In the backtest it was {newest.expected:.3f} on average{low}; a window whose skill lies below "
         f"{newest.threshold:.3f} counts as a loss."
+    )
+    if lasting := decision.lasting:
+        usually += (
+            f" All windows together: evidence of a lasting loss {min(lasting.evidence, 1e6):,.1f}, which asks for a "
+            f"retraining from {lasting.limit:.0f} on."
+        )
+    return usually
+
+
+def beside(window: PerformanceVerdict) -> str:
+    """What was measured besides the gate's metric: `brier .412 of .380`, with what each is held against."""
+    return "; ".join(
+        f"{each.name} {each.value:.3f}" + ("" if each.threshold is None else f" of {each.threshold:.3f}")
+        for each in window.others
+        if each.value is not None
     )
 
 
@@ -102,9 +121,9 @@ def method(decision: DriftDecision) -> Iterator[str]:
         f"{policy.monthly_budget} within 30 days."
     )
     yield (
-        f"Skill counts as lost where an unchanged model would have so low a window {policy.alpha:.0%} of the time, "
-        f"and at least {policy.min_skill_loss:g} of it is gone. Whiskers are {policy.confidence:.0%} intervals "
-        "that allow for rows of one day being alike."
+        f"Skill, by the gate's metric or a proper score, counts as lost where an unchanged model would have so low a "
+        f"window {policy.alpha:.0%} of the time by any of them, and at least {policy.min_skill_loss:g} of it is gone. "
+        f"Whiskers are {policy.confidence:.0%} intervals that allow for rows of one day being alike."
     )
     yield (
         f"A column has drifted where an effect is larger than windows of the reference differ by chance (at most "

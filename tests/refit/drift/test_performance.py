@@ -13,7 +13,8 @@ import pytest
 from refit.config import DriftParams
 from refit.config.evaluate import EvaluateParams
 from refit.drift.estimation import expected_metric
-from refit.drift.performance import Backtest, ScoredRows, backtest, judge_window, skill
+from refit.drift.measures import ScoredRows, skill
+from refit.drift.performance import Backtest, backtest, judge_window, lasting_loss
 from refit.drift.performance import whole_windows as cut
 from refit.learners.calibration import fit_sigmoid
 from refit.problems import problem_of
@@ -102,7 +103,9 @@ def test_a_loss_too_small_to_matter_is_no_breach_however_sure(usual: Backtest) -
 
 def test_a_large_loss_within_the_spread_of_the_backtest_is_no_breach(usual: Backtest) -> None:
     wild = replace(
-        usual, skills=tuple(replace(each, value=0.28 + 0.1 * (-1) ** i) for i, each in enumerate(usual.skills))
+        usual,
+        others={},
+        skills=tuple(replace(each, value=0.28 + 0.1 * (-1) ** i) for i, each in enumerate(usual.skills)),
     )
     loss = scored(NEXT.first, 7, 2, signal=0.6)
     assert judged(usual, loss).breached
@@ -336,3 +339,53 @@ def test_a_kind_whose_naive_guess_needs_the_features_is_not_judged_and_the_reaso
     verdict = judge_window(reference, rows, cut(rows.days, "week")[-1], POLICY)
     assert not verdict.breached
     assert verdict.reasons[0].startswith("not judged: the naive guess of task 'anomaly' is of the features")
+
+
+def test_probabilities_that_came_to_mean_something_else_are_a_breach_that_a_metric_of_ranks_does_not_see(
+    usual: Backtest,
+) -> None:
+    rows = scored(NEXT.first, 7, 2)
+    odds = np.log(rows.predictions / (1 - rows.predictions))
+    bold = replace(rows, predictions=1 / (1 + np.exp(-(2 * odds + 1.5))))  # the same ranks
+    verdict = judged(usual, bold)
+    assert verdict.skill is not None
+    assert verdict.threshold is not None
+    assert verdict.skill > verdict.threshold
+    assert {each.name: each.breached for each in verdict.others} == {"brier": True, "calibration": True}
+    assert verdict.breached
+    assert "calibration error" in verdict.reasons[0]
+    assert "skill by brier" in verdict.reasons[0]
+
+
+def test_fewer_rows_do_not_look_badly_calibrated(usual: Backtest) -> None:
+    policy = changed(min_labelled_rows=50)
+    verdicts = [judged(usual, scored(NEXT.first, 7, seed, rows=20), policy) for seed in range(2, 12)]
+    assert not any(each.breached for verdict in verdicts for each in verdict.others if each.name == "calibration")
+
+
+def test_bad_weeks_of_the_backtest_are_not_usual() -> None:
+    good, bad = scored(START, 28, 1), scored(START + timedelta(days=28), 35, 3, signal=-0.5)
+    joined = ScoredRows(
+        *(np.concatenate([getattr(good, n), getattr(bad, n)]) for n in ("days", "predictions", "labels"))
+    )
+    reference = backtest(joined, POLICY)
+    assert [window.first for window in reference.excluded] == [START + timedelta(days=28 + 7 * i) for i in range(5)]
+    assert judged(reference, scored(NEXT.first, 7, 4, signal=0.1)).breached
+    assert not judged(reference, scored(NEXT.first, 7, 2)).breached
+
+
+def test_a_small_loss_is_shown_by_all_windows_together_with_its_beginning(usual: Backtest) -> None:
+    rows = scored(NEXT.first, 56, 5, signal=0.85)
+    windows = cut(rows.days, "week")
+    verdicts = [judge_window(usual, rows, window, POLICY) for window in windows]
+    found = lasting_loss(usual, verdicts, POLICY, windows)
+    assert found is not None
+    assert found.shown
+    assert found.since == NEXT.first
+    assert found.limit == pytest.approx(90 / 7)
+    same = scored(NEXT.first, 56, 6)
+    calm = lasting_loss(usual, [judge_window(usual, same, window, POLICY) for window in windows], POLICY, windows)
+    assert calm is not None
+    assert not calm.shown
+    assert lasting_loss(usual, verdicts, changed(false_alarm_days=None), windows) is None
+    assert not lasting_loss(usual, verdicts, changed(min_skill_loss=0.2), windows).shown  # type: ignore[union-attr]

@@ -9,7 +9,14 @@ import pytest
 
 from refit.config import DriftParams
 from refit.drift.retrain_decision import DriftEvidence, RetrainDecision, decide
-from refit.schemas.drift_decision import ColumnDrift, DayWindow, InputVerdict, PerformanceVerdict, Separation
+from refit.schemas.drift_decision import (
+    ColumnDrift,
+    DayWindow,
+    InputVerdict,
+    LastingLoss,
+    PerformanceVerdict,
+    Separation,
+)
 
 NOW = datetime(2013, 12, 4, tzinfo=UTC)
 POLICY = DriftParams()
@@ -361,3 +368,32 @@ def test_every_cause_is_told() -> None:
         inputs=inputs("a", "a"),
     )
     assert set(decision.causes) == {"performance", "schedule", "input"}
+
+
+def lasting(evidence: float) -> LastingLoss:
+    return LastingLoss(evidence=evidence, limit=13.0, measure="brier", since=date(2013, 11, 11), loss=0.04)
+
+
+def test_a_loss_that_all_windows_together_show_retrains_though_none_is_breached() -> None:
+    decision = decided(performance=performance(False, False, False), lasting=lasting(40.0))
+    assert (decision.verdict, decision.causes, decision.since) == ("retrain", ("performance",), date(2013, 11, 11))
+    assert says(decision, "skill by brier is worse by 0.040 since 2013-11-11", "40 times", "13 ask for a retraining")
+    assert decided(performance=performance(False, False, False), lasting=lasting(12.9)).verdict == "ok"
+
+
+def test_a_lasting_loss_warns_where_performance_is_not_listed() -> None:
+    decision = decided(
+        changed(retrain_on=("schedule",)), performance=performance(False, False, False), lasting=lasting(40.0)
+    )
+    assert (decision.verdict, decision.since) == ("warn", None)
+
+
+@pytest.mark.parametrize(("trained_after", "now_after", "asks"), [(10, 19, False), (10, 20, True), (0, 7, True)])
+def test_a_model_trained_across_a_change_is_trained_again_each_time_the_days_since_then_double(
+    trained_after: int, now_after: int, asks: bool
+) -> None:
+    changed_on = NOW.date() - timedelta(days=now_after)
+    told = {"changed": changed_on, "trained_as_of": NOW - timedelta(days=now_after - trained_after)}
+    across = decided(learned_from=changed_on - timedelta(days=30), **told)
+    assert (across.verdict == "retrain", across.since) == (asks, changed_on if asks else None)
+    assert decided(learned_from=changed_on, **told).verdict == "ok"  # it learned from rows after the change alone
