@@ -28,6 +28,9 @@ def replay(
     random: Annotated[
         int, typer.Option("--random", min=0, max=1000, help="random schedules to compare each policy with")
     ] = 0,
+    recommend: Annotated[
+        bool, typer.Option("--recommend", help="write the policy at the knee of score and trainings to params.yaml")
+    ] = False,
     set_: Sets = None,
     wait: Wait = 0,
     as_json: AsJson = False,
@@ -45,6 +48,7 @@ def replay(
         metric=metric,
         budget=budget,
         random=random,
+        recommend=recommend,
         overrides=assignments(set_ or []),
         wait_seconds=wait,
         quiet=as_json,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
+from pydantic import JsonValue
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
@@ -14,13 +15,18 @@ from refit.config import Params, nearest
 from refit.config.windows import Period, period_start, shift
 from refit.errors import UserError
 from refit.files.artifacts import SNAPSHOT
+from refit.files.yaml_edits import set_values
 from refit.problems import metric_named
+from refit.reports.replay_words import recommendation
 from refit.runtime import lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.replay_result import Gain, PolicyResult, ReplayResult, WindowResult
 from refit.schemas.snapshot import Snapshot
 from refit.storage.snapshots import label_source
+
+if TYPE_CHECKING:
+    from refit.operations.replay import ReplayOptions
 
 
 def _period(project: Path, params: Params, every: Period, start: str | None, end: str | None) -> tuple[str, str]:
@@ -53,6 +59,7 @@ def replay(
     metric: str | None,
     budget: int | None,
     random: int,
+    recommend: bool = False,
     overrides: run_file.Overrides,
     wait_seconds: float,
     quiet: bool = False,
@@ -91,11 +98,25 @@ def replay(
         lock.project_lock(project / FOLDER, trigger="refit replay", wait_seconds=wait_seconds),
     ):
         result = replaying.run(Context(project=project, params=params, progress=screen()), request)
+        if recommend and result.knee:
+            result = result.model_copy(update={"recommended": _recommend(project, result, request)})
         report = replay_report.write(project / FOLDER, result, params.project.zone)
         result = result.model_copy(update={"report": str(report)})
     if not quiet:
         show(result, Terminal())
     return result
+
+
+def _recommend(project: Path, result: ReplayResult, request: ReplayOptions) -> dict[str, JsonValue]:
+    """Write the settings of the policy at the knee to params.yaml, and return them; none if it has them already."""
+    from refit.operations.replay.policies import settings_of
+
+    policy = next(each for each in request.policies if each.name == result.knee)
+    written = run_file.check(project, run_file.RunFile()).drift
+    settings = settings_of(policy, written, {"day": 1, "week": 7, "month": 30}[request.every])
+    if settings:
+        set_values(project / "params.yaml", "drift", settings)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 
 def _require(option: str, value: str, valid_values: tuple[str, ...]) -> None:
@@ -129,7 +150,9 @@ def show(report: ReplayResult, console: Terminal) -> None:
     if report.no_change is not None:
         console.print(f"saying what the last known label was: accuracy {report.no_change:.4f}")
     within = "" if report.budget is None else f" with at most {report.budget} retrainings"
-    console.print(line((f"Best{within}:", "bold"), f" {report.best or f'none, {_explain_no_best(report)}'}"))
+    console.print(line((f"Best{within}:", "bold"), f" {_best(report)}"))
+    if report.knee:
+        console.print(line(("Recommended:", "bold"), f" {recommendation(report)}"))
     durations = " · ".join(f"{part} {seconds:.1f} s" for part, seconds in report.parts.items())
     console.print(
         line(("Took", "bold"), f" {report.seconds:.1f} s: {durations}; {report.trained_now} models trained again")
@@ -168,6 +191,14 @@ def _format_interval(gain: Gain) -> str:
     if gain.lower is None:
         return "too few windows for an interval"
     return f"between {gain.lower:+.4f} and {gain.upper:+.4f}"
+
+
+def _best(report: ReplayResult) -> str:
+    if report.best is None:
+        return f"none, {_explain_no_best(report)}"
+    if not report.not_worse:
+        return report.best
+    return f"{report.best} by its score; not shown to be worse: {', '.join(report.not_worse)}"
 
 
 def _explain_no_best(report: ReplayResult) -> str:

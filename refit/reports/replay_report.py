@@ -25,6 +25,7 @@ from refit.reports.drawing import (
     styled,
     tip,
 )
+from refit.reports.replay_words import recommendation, verdict
 from refit.schemas.replay_result import PolicyResult, ReplayResult, WindowResult
 
 REPORT = "report.html"
@@ -58,18 +59,10 @@ def render(result: ReplayResult, zone: tzinfo = UTC) -> str:
         result=result,
         metric=metric,
         verdict=verdict(result),
+        recommended=recommendation(result) if result.knee else None,
         meaning=_meaning(result),
         charts=charts,
     )
-
-
-def verdict(result: ReplayResult) -> str:
-    """The result in one sentence."""
-    within = "" if result.budget is None else f" with at most {result.budget} retrainings"
-    if result.best is None:
-        return f"No policy had a score{within}."
-    best = result.policies[result.best]
-    return f"{result.best} did best{within}: {best.score:.4f} with {best.retrainings} retrainings."
 
 
 def _meaning(result: ReplayResult) -> str:

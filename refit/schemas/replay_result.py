@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from refit.config.windows import Period
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
@@ -103,4 +103,13 @@ class ReplayResult(Artifact):
     trained_now: int  # models that were not cached
     parts: Mapping[str, float]  # seconds
     seconds: float
+    frontier: tuple[str, ...] = omitted(())  # policies that no other one beats with as few retrainings
+    knee: str | None = omitted(None)  # the one after which further retrainings bring least
+    recommended: Mapping[str, JsonValue] | None = omitted(None)  # of `drift`, as `--recommend` wrote it
     report: str | None = omitted(None)  # path of the page, for `--json`
+
+    @property
+    def not_worse(self) -> tuple[str, ...]:
+        """The policies that are not shown to be worse than the best: their interval holds zero, or there is none."""
+        others = ((name, each) for name, each in self.policies.items() if name != self.best and each.score is not None)
+        return tuple(name for name, each in others if each.behind_best.lower is None or each.behind_best.lower <= 0)

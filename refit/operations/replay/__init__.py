@@ -66,7 +66,8 @@ def run(context: Context, options: ReplayOptions) -> ReplayResult:
     with parts("scores"):
         spans = spans_of(past, bounds, params.project.zone)
         scores = {name: scores_of(past, simulation, spans, options.metric) for name, simulation in simulations.items()}
-    best = comparing.best_of(_contenders(simulations, scores), options.metric, options.budget)
+    contenders = _contenders(simulations, scores)
+    best = comparing.best_of(contenders, options.metric, options.budget)
     against = scores[best] if best else next(iter(scores.values()))
     confidence = params.evaluate.confidence
     results = {}
@@ -90,6 +91,8 @@ def run(context: Context, options: ReplayOptions) -> ReplayResult:
         no_change=no_change(past, spans, next(iter(scores.values())).rows) if options.metric == "accuracy" else None,
         budget=options.budget,
         best=best,
+        frontier=comparing.frontier(contenders, options.metric),
+        knee=comparing.knee(contenders, options.metric, options.budget),
         trained_now=simulator.fits.trained,
         parts=parts.seconds,
         seconds=round(time.monotonic() - began, 3),

@@ -17,7 +17,7 @@ from refit.operations.replay.simulation import Simulation, Simulator, Step
 from refit.problems import metric_named
 from refit.schemas.replay_result import AgainstChance, FirstTraining, Gain, PolicyResult, ReplayStep, WindowResult
 
-__all__ = ["Contender", "against_chance", "best_of", "policy_report"]
+__all__ = ["Contender", "against_chance", "best_of", "frontier", "knee", "policy_report"]
 
 BLOCK, RESAMPLES = 4, 2000  # consecutive windows are similar, so they are drawn in blocks
 
@@ -106,6 +106,41 @@ def best_of(policies: Mapping[str, Contender], metric: str, budget: int | None) 
         if each.score is not None and (budget is None or each.retrainings <= budget)
     }
     return max(ranks, key=lambda name: ranks[name], default=None)
+
+
+def frontier(policies: Mapping[str, Contender], metric: str) -> tuple[str, ...]:
+    """The policies that no other one beats with as few retrainings, by their number.
+
+    >>> policies = {"never": Contender(0.7, 0), "drift": Contender(0.69, 2), "always": Contender(0.8, 8)}
+    >>> frontier(policies, "roc_auc")
+    ('never', 'always')
+    """
+    sign, chosen = metric_named(metric).sign, list[str]()
+    scored = {name: (each.retrainings, -sign * each.score) for name, each in policies.items() if each.score is not None}
+    for name in sorted(scored, key=lambda name: scored[name]):
+        if not chosen or scored[name][1] < scored[chosen[-1]][1]:
+            chosen.append(name)
+    return tuple(chosen)
+
+
+def knee(policies: Mapping[str, Contender], metric: str, budget: int | None = None) -> str | None:
+    """The policy of the frontier after which further retrainings bring least: furthest above the line of its ends.
+
+    Both axes are scaled to 0 to 1 (Satopää et al. 2011, "Finding a Kneedle in a haystack"). Of two policies it is the
+    better one; None without a score.
+
+    >>> policies = {"never": Contender(0.70, 0), "performance": Contender(0.79, 4), "always": Contender(0.80, 40)}
+    >>> knee(policies, "roc_auc")
+    'performance'
+    """
+    allowed = {name: each for name, each in policies.items() if budget is None or each.retrainings <= budget}
+    names = frontier(allowed, metric)
+    if len(names) < 3:
+        return names[-1] if names else None
+    x = np.array([allowed[name].retrainings for name in names], dtype=np.float64)
+    y = metric_named(metric).sign * np.array([allowed[name].score for name in names], dtype=np.float64)
+    above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
+    return names[int(above.argmax())]
 
 
 def schedules(simulator: Simulator, simulation: Simulation, count: int, seed: int) -> list[Simulation]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -11,7 +12,7 @@ from refit.config import DriftParams, nearest
 from refit.errors import UserError
 from refit.files.yaml_files import read_value
 
-__all__ = ["NAMES", "RetrainingPolicy", "parse"]
+__all__ = ["NAMES", "RetrainingPolicy", "parse", "settings_of"]
 
 NAMES = {
     "never": "the first model stays champion",
@@ -37,6 +38,27 @@ class RetrainingPolicy:
     kind: Literal["never", "always", "given", "decided"]
     drift: DriftParams
     steps: frozenset[int] = frozenset()
+
+
+def settings_of(policy: RetrainingPolicy, drift: DriftParams, step_days: float) -> dict[str, Any]:
+    """The keys of `drift` that make production retrain as a policy does; empty if it already does.
+
+    Args:
+        step_days: length of a step of the replay, at each of which `always` trains.
+
+    >>> [policy] = parse("performance:breached=1", DriftParams())
+    >>> settings_of(policy, DriftParams(), 7)
+    {'retrain_on': ('performance',), 'breached': 1}
+    """
+    wanted = policy.drift
+    if policy.kind == "never":
+        wanted = wanted.model_copy(update={"retrain_on": ()})
+    if policy.kind == "always":
+        budget = max(wanted.monthly_budget, math.ceil(30 / step_days))
+        due = {"retrain_on": ("schedule",), "retrain_every_days": step_days, "monthly_budget": budget}
+        wanted = wanted.model_copy(update={**due, "cooldown_days": min(wanted.cooldown_days, step_days)})
+    names = ("retrain_on", *SETTINGS)
+    return {name: value for name in names if (value := getattr(wanted, name)) != getattr(drift, name)}
 
 
 def parse(text: str, drift: DriftParams) -> list[RetrainingPolicy]:

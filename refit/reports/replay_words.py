@@ -1,0 +1,36 @@
+"""Says in sentences what a replay shows: a policy is called the best only where the intervals show it."""
+
+from __future__ import annotations
+
+from refit.schemas.replay_result import ReplayResult
+
+__all__ = ["recommendation", "verdict"]
+
+
+def verdict(result: ReplayResult) -> str:
+    """The headline."""
+    within = "" if result.budget is None else f" with at most {result.budget} retrainings"
+    if result.best is None:
+        return f"No policy had a score{within}."
+    best = result.policies[result.best]
+    score = f"{best.score:.4f} with {best.retrainings} retrainings"
+    if result.not_worse:
+        return f"No policy is shown to be the best{within}. {result.best} has the best score: {score}."
+    return f"{result.best} did best{within}: {score}."
+
+
+def recommendation(result: ReplayResult) -> str:
+    """The policy at the knee, how far it is behind the best, and what `--recommend` did."""
+    assert result.knee is not None
+    knee = result.policies[result.knee]
+    text = f"{result.knee}, {knee.score:.4f} with {knee.retrainings} retrainings"
+    if result.best and result.knee != result.best:
+        gap = knee.behind_best
+        text += f"; {gap.value:.4f} behind {result.best}"
+        if gap.lower is not None:
+            shown = "which is more than chance" if gap.lower > 0 else "not shown to be worse"
+            text += f" ({gap.lower:.4f} to {gap.upper:.4f}: {shown})"
+    if result.recommended is None:
+        return f"{text}; --recommend writes it to params.yaml"
+    settings = ", ".join(f"{key}: {value}" for key, value in result.recommended.items())
+    return f"{text}; params.yaml: drift: {settings or 'it is so already'}"

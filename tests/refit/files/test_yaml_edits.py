@@ -1,0 +1,49 @@
+"""A value that a command changes in params.yaml leaves every other line, comment and value as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from refit.errors import UserError
+from refit.files.yaml_edits import edited, set_values
+from refit.files.yaml_files import read_yaml
+
+PARAMS = """# the project
+project: {name: demo}
+
+drift:  # the watch
+  # most days
+  retrain_on: [performance, schedule]  # and nothing else
+  min_effect:
+    psi: 0.2
+
+# how models are trained
+train:
+  alpha: 1
+"""
+
+
+def test_values_are_set_and_added_and_all_else_stays(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(PARAMS)
+    set_values(path, "drift", {"retrain_on": ("performance",), "alpha": 0.2, "retrain_every_days": None})
+    assert path.read_text() == PARAMS.replace("[performance, schedule]", '["performance"]').replace(
+        "    psi: 0.2\n", "    psi: 0.2\n  alpha: 0.2\n  retrain_every_days: null\n"
+    )
+    assert read_yaml(path)["drift"]["min_effect"] == {"psi": 0.2}
+    assert read_yaml(path)["train"] == {"alpha": 1}
+
+
+def test_a_missing_section_is_added_at_the_end() -> None:
+    assert edited("a: 1\n", "drift", {"breached": 1}) == "a: 1\ndrift:\n  breached: 1\n"
+
+
+@pytest.mark.parametrize("written", ["drift: {alpha: 0.1}\n", "drift:\n  alpha: |\n    text\n"])
+def test_a_section_in_another_form_is_left_alone_and_the_lines_are_named(tmp_path: Path, written: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(written)
+    with pytest.raises(UserError, match=r"enter it yourself: alpha: 0\.2"):
+        set_values(path, "drift", {"alpha": 0.2})
+    assert path.read_text() == written

@@ -1,0 +1,78 @@
+"""A replay calls a policy the best only where the interval shows it, and says what it recommends."""
+
+from __future__ import annotations
+
+from refit.config import DriftParams
+from refit.operations.replay.policies import parse, settings_of
+from refit.reports.replay_words import recommendation, verdict
+from refit.schemas.replay_result import Gain, PolicyResult, ReplayResult
+
+
+def policy(score: float, retrainings: int, behind: tuple[float, float, float] | None) -> PolicyResult:
+    value, lower, upper = behind or (0.0, None, None)
+    return PolicyResult(
+        score=score,
+        behind_best=Gain(value=value, lower=lower, upper=upper),
+        trainings=retrainings + 1,
+        retrainings=retrainings,
+        promotions=retrainings,
+        refusals=0,
+        train_seconds=1.0,
+        train_cost=0.0,
+        first=None,
+        rows=100,
+        labelled=100,
+        by_window=(),
+        steps=(),
+    )
+
+
+def replayed(behind: tuple[float, float, float]) -> ReplayResult:
+    policies = {"performance": policy(0.79, 4, behind), "always": policy(0.80, 40, None)}
+    return ReplayResult(
+        model="demo",
+        start="2024-01-01",
+        end="2024-06-01",
+        every="week",
+        metric="roc_auc",
+        confidence=0.95,
+        currency="EUR",
+        policies=policies,
+        no_change=None,
+        budget=None,
+        best="always",
+        knee="performance",
+        trained_now=0,
+        parts={},
+        seconds=1.0,
+    )
+
+
+def test_a_policy_did_best_only_where_the_interval_shows_it() -> None:
+    assert verdict(replayed((0.01, 0.004, 0.016))) == "always did best: 0.8000 with 40 retrainings."
+    unsure = replayed((0.01, -0.002, 0.022))
+    assert unsure.not_worse == ("performance",)
+    assert (
+        verdict(unsure) == "No policy is shown to be the best. always has the best score: 0.8000 with 40 retrainings."
+    )
+
+
+def test_the_recommendation_says_whether_the_policies_really_differ() -> None:
+    sure, unsure = replayed((0.01, 0.004, 0.016)), replayed((0.01, -0.002, 0.022))
+    assert "0.0100 behind always (0.0040 to 0.0160: which is more than chance)" in recommendation(sure)
+    assert "(-0.0020 to 0.0220: not shown to be worse); --recommend writes it" in recommendation(unsure)
+    written = sure.model_copy(update={"recommended": {"breached": 1}})
+    assert recommendation(written).endswith("params.yaml: drift: breached: 1")
+
+
+def test_the_settings_of_a_policy_make_production_retrain_as_it_did() -> None:
+    drift = DriftParams()
+    for name in ("never", "schedule", "always", "configured", "performance:breached=1:alpha=0.2"):
+        [policy] = parse(name, drift)
+        settings = settings_of(policy, drift, 1)
+        made = DriftParams.model_validate({**drift.model_dump(), **settings})
+        assert (made.retrain_on == ()) == (name == "never")
+        if name == "always":
+            assert (made.retrain_every_days, made.cooldown_days, made.monthly_budget) == (1, 1, 30)
+        if name == "configured":
+            assert settings == {}
