@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flows.run_summary import RunSummary
+from flows.run_summary import IntervalSummary, RunSummary
+from refit.evaluation.interval_coverage import shortfall
 from refit.problems import kind_of, metric_named
 from refit.reports.model_card.by_task import view_of
 from refit.schemas.evaluation import Evaluation
@@ -56,3 +57,12 @@ def format_interval(measured: Measured | None, scale: float = 1, digits: int = 4
         return value
     reach = max(measured.value - measured.lower, measured.upper - measured.value)
     return f"{value} ± {scale * reach:.{digits}f}"
+
+
+def format_coverage(intervals: IntervalSummary) -> str:
+    """Format the level, the coverage and the mean width of prediction intervals."""
+    coverage = format_interval(intervals.coverage, 100, 1)
+    width = "–" if intervals.width.value is None else f"{intervals.width.value:.4g}"
+    text = f"{100 * intervals.level:.4g} % intervals held {coverage} % of the labels; mean width {width}"
+    missed = shortfall(intervals.coverage, intervals.level)
+    return f"{text}; warning: {missed}" if missed else text

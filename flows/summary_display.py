@@ -8,7 +8,14 @@ from pathlib import Path
 
 from rich.table import Table
 
-from flows.evaluation_lines import findings, format_behaviour, format_interval, format_opponents, metric_label
+from flows.evaluation_lines import (
+    findings,
+    format_behaviour,
+    format_coverage,
+    format_interval,
+    format_opponents,
+    metric_label,
+)
 from flows.notifications import publish_wait
 from flows.progress_display import STATE_STYLE
 from flows.run_artifact import publish_decision
@@ -234,7 +241,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         *(("not chosen", f"{each.name}: {each.not_chosen}") for each in summary.learners if each.not_chosen),
         ("cost", format_cost(summary.cost.training, summary.cost.per_1000, summary.cost.currency)),
         ("predictions", _format_times(summary.timings)),
-        *([("intervals", _format_coverage(summary.intervals))] if summary.intervals else []),
+        *([("intervals", format_coverage(summary.intervals))] if summary.intervals else []),
         *([("error reduction", reduced)] if (reduced := _format_reduction(summary)) else []),
         *([("naive opponents", format_opponents(summary))] if summary.opponents else []),
         *([("behaviour", format_behaviour(summary))] if summary.behaviour else []),
@@ -278,13 +285,6 @@ def _format_times(times: ServingTimes) -> str:
     return format_latency((one.p50, one.p95), (many.p50, many.p95))
 
 
-def _format_coverage(intervals: IntervalSummary) -> str:
-    """Format the level, the coverage and the mean width of prediction intervals."""
-    coverage = format_interval(intervals.coverage, 100, 1)
-    width = "–" if intervals.width.value is None else f"{intervals.width.value:.4g}"
-    return f"{100 * intervals.level:.4g} % intervals held {coverage} % of the labels; mean width {width}"
-
-
 def _format_reduction(summary: RunSummary) -> str:
     """Format the candidate's error reduction against the champion on the test rows; empty if there is none."""
     share = summary.error_reduction.value if summary.error_reduction else None
@@ -314,7 +314,7 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     for sentence in summary.findings:
         console.print(sentence)
     if summary.intervals:
-        console.print(_format_coverage(summary.intervals))
+        console.print(format_coverage(summary.intervals))
     for title, text in (row for row in rows if row[0] in ("naive opponents", "behaviour")):
         console.print(line((title.capitalize(), "bold"), f" {text}"))
     console.print()

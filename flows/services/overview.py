@@ -15,7 +15,7 @@ from refit.errors import RefitError, UserError
 from refit.files.artifacts import DATA_DOCS, MODEL_CARD, RECEIPT, VALIDATED
 from refit.operations.replay.history import FOLDER as REPLAY
 from refit.plain_text import one_line
-from refit.reports import replay_report, templates
+from refit.reports import replay_report, replay_words, templates
 from refit.reports.drift import drift_report, report_words
 from refit.reports.home_page import Card, Kind, Link, Overview, Tile, score
 from refit.runtime import environments, registry_store
@@ -162,7 +162,7 @@ class _Gatherer:
                 "Replay", "Which policy of retraining suits this problem? `refit replay` tries them on the past."
             )
         result = self._read(lambda: ReplayResult.read(self.context.path(REPLAY / replay_report.RESULT)))
-        sentence = "" if result is None else f"{result.start} to {result.end}: {replay_report.verdict(result)}"
+        sentence = "" if result is None else f"{result.start} to {result.end}: {replay_words.verdict(result)}"
         return Card("Replay", sentence, (Link("report", "replay"),))
 
     def _data_docs(self) -> Card:

@@ -154,7 +154,9 @@ class IntervalParams(Section):
     within: str | None = Field(
         None, description="a feature or column of featurize.keep: each of its values gets its own margin"
     )
-    adaptive: bool = Field(False, description="the margin adapts to labels as they become known")
+    adaptive: bool = Field(
+        False, description="the margin adapts to labels as they become known; where it is not given, true for forecasts"
+    )
     rate: Annotated[float, Unit("step of the level per label")] = Field(
         0.02, gt=0, lt=1, description="adaptive: how much one label moves the level"
     )
@@ -282,6 +284,14 @@ class TrainParams(Section):
     learners: tuple[LearnerParams, ...] = Field(
         min_length=1, description="what is tried; the best one is the candidate"
     )
+
+    @model_validator(mode="after")
+    def _forecasts_adapt(self) -> TrainParams:
+        """Forecasts are made of series that change: their intervals follow the labels unless params say otherwise."""
+        intervals = self.intervals
+        if intervals and self.task == "forecast" and "adaptive" not in intervals.model_fields_set:
+            self.__dict__["intervals"] = intervals.model_copy(update={"adaptive": True})
+        return self
 
     @model_validator(mode="after")
     def _several(self) -> TrainParams:

@@ -19,6 +19,7 @@ from refit.schemas.measured import Measured
 
 ScoresOf = Callable[[Floats, NDArray[np.int64]], IntervalScores]
 
+TOLERANCE = 0.02  # distance from the level from which on a miss matters
 MOST_GROUPS = 40  # in the report, the largest
 STRETCH = 120  # newest test rows (of one group) in the plot
 
@@ -126,6 +127,8 @@ def sentences(intervals: IntervalReport | None) -> Iterator[str]:
         f"{percent(intervals.level)} intervals held {_share(intervals.coverage.value)} of {intervals.rows:,} labels"
         f"{intervals.coverage.between(_share)}; mean width {intervals.width.value:.4g}."
     )
+    if warning := shortfall(intervals.coverage, intervals.level):
+        yield f"Warning: {warning}."
     if plain := intervals.plain:
         yield (
             "They follow the labels as they become known; as they were in training they would have held "
@@ -136,6 +139,23 @@ def sentences(intervals: IntervalReport | None) -> Iterator[str]:
             f"By {intervals.within}, {len(missed)} of {len(intervals.groups)} held less than that by more than "
             f"their interval: {', '.join(missed[:5])}{' …' if len(missed) > 5 else ''}."
         )
+
+
+def shortfall(coverage: Measured, level: float) -> str:
+    """A warning where intervals miss their level by more than chance and by 2 points or more; empty if they do not.
+
+    >>> shortfall(Measured(value=0.756, lower=0.74, upper=0.77), 0.9)
+    'they hold fewer labels than they state (75.6 %, not 90 %): do not rely on them'
+    >>> shortfall(Measured(value=0.89, lower=0.885, upper=0.895), 0.9)
+    ''
+    """
+    value, lower, upper = coverage.value, coverage.lower, coverage.upper
+    if value is None or lower is None or upper is None or abs(value - level) < TOLERANCE or lower <= level <= upper:
+        return ""
+    reached = f"({_share(value)}, not {percent(level)})"
+    if value < level:
+        return f"they hold fewer labels than they state {reached}: do not rely on them"
+    return f"they hold more labels than they state {reached}: they are wider than they need be"
 
 
 def percent(share: float) -> str:
