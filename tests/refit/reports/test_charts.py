@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from refit.problems import problem_of
+from refit.reports import templates
 from refit.reports.drawing import COLOURS, HALF, dots, drawn, legend, list_down, name_columns, new_figure, styled, tip
 from refit.reports.model_card import image_charts
 from refit.reports.model_card.charts import charts_of
@@ -211,3 +212,11 @@ def test_a_long_name_of_a_class_leaves_room_for_its_probability() -> None:
     with styled():
         grid = image_charts.draw([image], [image], "picture")
     assert "cat\n→ golden retrie… (88%)" in {axis.get_title() for axis in grid.axes}
+
+
+def test_a_page_may_send_a_form_to_its_own_server_and_loads_nothing() -> None:
+    page = templates.render(templates.templates().from_string("{% extends 'page.html.j2' %}"))
+    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', page)
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["form-action"] == "'self'", "the home page compares versions by a form"
