@@ -55,12 +55,17 @@ def read_period(
 
 
 def read_band(connection: Any, moment: str | None, period: str) -> tuple[float, float]:
-    """Return the least and most rows of a period relative to the three before it, without the first and last period."""
+    """Return the least and most rows of a period relative to the three before it.
+
+    The last period may be incomplete, and so may the first unless it has rows from its beginning on.
+    """
     if moment is None:
         return 1.0, 1.0
-    counts = f"select date_trunc('{period}', {moment}) as began, count(*) as n from t group by 1"
-    at_an_end = "lag(n) over (order by began) is null or lead(n) over (order by began) is null"
-    inner = f"select * from ({counts}) qualify not ({at_an_end})"
+    began = f"date_trunc('{period}', {moment})"
+    late = f"min({moment}) > min({began}) + interval {complete_within(period)} hour"
+    counts = f"select {began} as began, count(*) as n, {late} as late from t group by 1"
+    partly = "(late and lag(n) over (order by began) is null) or lead(n) over (order by began) is null"
+    inner = f"select * from ({counts}) qualify not ({partly})"
     share = f"select n / avg(n) over (order by began rows between 3 preceding and 1 preceding) as share from ({inner})"
     [(least, most)] = connection.execute(f"select min(share), max(share) from ({share})").fetchall()
     return float(least or 1.0), float(most or 1.0)

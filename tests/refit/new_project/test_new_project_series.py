@@ -173,3 +173,12 @@ def test_amounts_with_signs_are_said_to_be_text_and_how_to_make_numbers_of_them(
     assert duckdb.sql(f"select {number} from (select {written.strip(chr(34)).format(5)!r} as price)").fetchall() == [
         (float(re.sub("[^0-9.]", "", written.format(5))),)
     ]
+
+
+def test_a_first_day_that_has_rows_from_its_beginning_on_counts_as_the_others_do(tmp_path: Path) -> None:
+    """Of many series some begin a day later: validation compares the second day with the first, so the band does."""
+    days = [day for day, rows in enumerate((10, 40, 42, 40, 41, 40, 3)) for _ in range(rows)]
+    rows = [f"{n},2024-01-{day + 1:02d} 00:00,{n % 9},{n % 2}" for n, day in enumerate(days)]
+    (tmp_path / "t.csv").write_text("\n".join(["id,at,x,y", *rows]) + "\n")
+    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
+    assert params.validate_.rows_band.high == 5.6
