@@ -147,6 +147,8 @@ def show(report: ReplayResult, console: Terminal) -> None:
                 f"{name}: {gain.value:+.4f} over the median of {random.schedules} random schedules of as many "
                 f"trainings ({_format_interval(gain)})"
             )
+    if report.metric == "accuracy":
+        console.print("accuracy is at each champion's own threshold; accuracy_at_half has one rule for all")
     if report.no_change is not None:
         console.print(f"saying what the last known label was: accuracy {report.no_change:.4f}")
     within = "" if report.budget is None else f" with at most {report.budget} retrainings"
