@@ -82,6 +82,7 @@ def create(
     else:
         table = EXAMPLE
     _require_room(folder, table, own)
+    had_raw = (folder / "raw").is_dir()
     with _all_or_nothing(folder):
         if query is None:
             with atomic(folder / "raw" / table) as scratch:
@@ -112,7 +113,7 @@ def create(
         _write_gitignore(folder / ".gitignore", _OWN_DATA if own is not None else _GENERATED)
         dvc_runner.initialise(folder)
         prepare(folder)
-        if query:
+        if query and not had_raw:
             (folder / "raw").rmdir()
     print_result(folder, place, reading, label_leaks)
 

@@ -162,8 +162,10 @@ def hive_value(path: Path, column: str, name: str) -> str | None:
 
     >>> hive_value(Path("raw/year=2024/shop=caf%C3%A9/x.parquet"), "shop", "x.parquet")
     'café'
+    >>> hive_value(Path("/year=1999/project/raw/year=2024/x.parquet"), "year", "x.parquet")
+    '2024'
     """
-    for part in path.parent.parts:
+    for part in reversed(path.parent.parts):  # folders above the project may have such names, too
         key, is_pair, value = part.partition("=")
         if is_pair and unquote(key) == column:
             return None if value == _HIVE_NULL else unquote(value)

@@ -48,15 +48,18 @@ def files(project: Path, source: SourceParams, where: str) -> list[SourceFile]:
     folder = project / DOWNLOADS
     found = [
         SourceFile(file.path_in(folder), as_declared(name, source.path), remote=file)
-        for name, file in _matches(expanded(source.path), f"{where}.path")
+        for name, file in _matches(expanded(source.path), source.path, f"{where}.path")
     ]
     if not found:
-        raise UserError(f"{expanded(source.path)} matches no object ({where}.path)")
+        raise UserError(f"{source.path} matches no object ({where}.path)")
     return found
 
 
-def _matches(pattern: str, where: str) -> list[tuple[str, RemoteFile]]:
+def _matches(pattern: str, declared: str, where: str) -> list[tuple[str, RemoteFile]]:
     """The objects that match a path or pattern, by their address, in order; `**` stands for any folders.
+
+    Args:
+        declared: the pattern as params have it, for messages: an address may hold keys.
 
     Raises:
         UserError: the store cannot be read, or the objects belong to a table format.
@@ -66,7 +69,7 @@ def _matches(pattern: str, where: str) -> list[tuple[str, RemoteFile]]:
     scheme, _, rest = pattern.partition("://")
     magic = _MAGIC.search(rest)
     base = (rest[: magic.start()] if magic else rest).rpartition("/")[0]
-    with errors(pattern):
+    with errors(declared):
         store, _ = pyarrow.fs.FileSystem.from_uri(f"{scheme}://{rest.split('/')[0]}")
         if magic:
             infos = store.get_file_info(pyarrow.fs.FileSelector(base, recursive=True, allow_not_found=True))

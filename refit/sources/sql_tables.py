@@ -179,7 +179,7 @@ class SqlTable:
     def _execute(self, connection: Connection, query: str, **values: Mark) -> Any:
         from sqlalchemy import text
 
-        own = self._query.replace("\\", "\\\\").replace(":", "\\:")  # what looks like a parameter there is none
+        own = self._query.replace(":", "\\:")  # what looks like a parameter there is none
         return connection.execute(text(query.replace(self._query, own)), values)
 
     def _quoted(self, name: str) -> str:

@@ -170,6 +170,8 @@ class _Reading:
         newer = {name for name in _NEWER if getattr(self.source, name)}
         how = self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS, *newer})
         own = own_code(self.context.sources_root, [self.source.kind]) if self.source.is_own else ()
+        if self.source.is_own:
+            how["path"] = self.source.path  # which the class may read; the positions of tables name what they are of
         return how | {path.relative_to(self.context.sources_root).as_posix(): sha256(path) for path in own}
 
     @property

@@ -32,8 +32,9 @@ def adds_up(
     """Whether nothing changed in a table but what it gave, the table `cast_rows`.
 
     That has all stored rows above the overlap's bound, or without a watermark. Up to the bound, the table has as many
-    rows as before. Where rows are corrected in place, it has fewer by those whose new version was given. If not, rows
-    have vanished, came later than the lookback allows, or were stored from elsewhere: reading the whole table tells.
+    rows as before. Where rows are corrected, it has fewer by those whose new version was given, unless it keeps old
+    versions. If not, rows have vanished, came later than the lookback allows, or were stored from elsewhere: reading
+    the whole table tells.
     """
     names = cells(source)
     ids = row_text([names[name] for name in source.key])
@@ -44,7 +45,7 @@ def adds_up(
         "from stored_marks"
     ).fetchall()
     changed_in_place = moved if source.changes.version is not None else 0
-    return not lost and overlap.rows_now in (overlap.rows_before, overlap.rows_before - changed_in_place)
+    return not lost and overlap.rows_now == overlap.rows_before - changed_in_place
 
 
 def _load(

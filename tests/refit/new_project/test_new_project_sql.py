@@ -65,6 +65,15 @@ def test_a_project_from_a_query_reads_what_one_from_a_csv_of_its_rows_reads(shop
     assert not [path for path in stored if b"refit@127" in path.read_bytes()]
 
 
+@pytest.mark.slow
+def test_what_lies_in_raw_already_stays_there(shop: Path) -> None:
+    (shop / "new/raw").mkdir(parents=True)
+    (shop / "new/raw/notes.txt").write_text("mine")
+    done = refit_in(shop, "init", "new", "--sql", "SHOP_URL", "--query", QUERY, *ROLES)
+    assert done.returncode == 0, done.stderr
+    assert [each.name for each in (shop / "new/raw").iterdir()] == ["notes.txt"]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -163,6 +163,10 @@ def test_rows_that_are_corrected_in_place_are_new_versions(shop: Any, reads: lis
     shop.ingest()
     assert reads == [34, 35, 3]
     assert sorted(row["cost"] for name in shop.stored() for row in shop.batch(name) if row["id"] == 3) == [3.5, 99.0]
+    shop.sql("update trips set cost = 97, loaded = '2013-02-20 00:15Z' where id = 5")
+    shop.sql("insert into trips values (60, '2013-02-03 01:00Z', 'b', 1, '2013-02-06 00:00Z')")
+    shop.ingest()
+    assert 60 in ids(shop), "as many rows before the lookback as before: one less and one more"
     shop.sql("delete from trips where id = 7")
     shop.sql("update trips set cost = 98, loaded = '2013-02-20 00:20Z' where id = 8")
     assert "1 missing" in shop.fails(UserError)
@@ -240,12 +244,13 @@ def test_a_query_that_fails_or_writes_is_one_line_and_changes_nothing(shop: Any,
     assert shop.sql("select count(*) from trips") == [(34,)]
 
 
-def test_percent_signs_colons_and_comments_of_a_query_are_its_own(shop: Any) -> None:
+def test_percent_signs_colons_backslashes_and_comments_of_a_query_are_its_own(shop: Any) -> None:
     shop.source["query"] = (
-        "select id, at, ':x %s %(y)s'::text as kind, cost, loaded from trips where kind like '%a' -- the end;"
+        r"select id, at, ':x %s %(y)s \d \:z'::text as kind, cost, loaded from trips where kind ~ '^\w$' -- the end;"
     )
     shop.ingest()
-    assert {row["kind"] for row in shop.batch("2013-01")} == {":x %s %(y)s"}
+    assert {row["kind"] for row in shop.batch("2013-01")} == {r":x %s %(y)s \d \:z"}
+    assert ids(shop) == list(range(34))
 
 
 @pytest.mark.parametrize(
