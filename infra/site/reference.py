@@ -232,7 +232,7 @@ def api_page() -> str:
     """Each function for notebooks and programs with its signature and docstring."""
     intro, _, example = (inspect.getdoc(importlib.import_module("refit.api")) or "").partition("\n\n")
     lines = ["# Python API", GENERATED, intro, indent(example, "    ")]
-    for name in ("run", "show", "history", "status", "score", "check_drift", "explain", "compare", "load"):
+    for name in ("run", "show", "history", "status", "score", "check_drift", "replay", "explain", "compare", "load"):
         function = getattr(refit, name)
         signature = re.sub(r"(: |-> )'([^']*)'", r"\1\2", f"refit.{name}{inspect.signature(function)}")
         lines += [f"## refit.{name}", indent(signature, "    "), _docstring(inspect.getdoc(function) or "")]

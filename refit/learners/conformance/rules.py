@@ -16,7 +16,6 @@ from refit.learners import Learner, make, update
 from refit.learners.conformance.refusals import not_loaded, one_line, predicted_or_refused, refused
 from refit.learners.conformance.sample import FEATURES, SEEN_ROWS, Rows
 from refit.learners.conformance.subject import Broken, NotApplicable, Subject, bits
-from refit.problems import metric_named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -282,11 +281,11 @@ def the_search_for_iterations_is_the_fit_with_so_many(subject: Subject) -> None:
     at_best = [point.validation for point in report.curve if point.iteration == report.iterations]
     if not at_best:
         raise Broken(f"its curve has no point at the {report.iterations} iterations that it found best")
-    metric = subject.spec.metric
-    if any(metric_named(metric).gain(point.validation, at_best[0]) > 0 for point in report.curve):
-        raise Broken(f"its curve has a better {metric} than {at_best[0]:g}, that of the iterations it calls best")
+    metric = subject.spec.stopping_metric
+    if any(metric.gain(point.validation, at_best[0]) > 0 for point in report.curve):
+        raise Broken(f"its curve has a better {metric.name} than {at_best[0]:g}, that of the iterations it calls best")
     predicted = search.predict(subject.seen.table)
-    score = subject.spec.score(subject.seen.label, predicted)
+    score = subject.spec.stopping_score(subject.seen.label, predicted)
     if not np.isclose(score, at_best[0], rtol=1e-4):  # some libraries score in single precision
         raise Broken(f"its curve says {at_best[0]:g} at its best iteration; its predictions score {score:g}")
 

@@ -207,5 +207,6 @@ with one_blas_thread():
 @pytest.mark.parametrize("kind", ITERATIVE)
 def test_the_iterations_are_found_by_the_metric_that_was_asked_for(subjects: dict[str, Subject], kind: str) -> None:
     other = {"binary": "log_loss", "multiclass": "accuracy", "regression": "rmse"}
-    by_loss = Subject(replace(subjects[kind].spec, metric=other[subjects[kind].spec.task]))
+    asked_for = other[subjects[kind].spec.task]
+    by_loss = Subject(replace(subjects[kind].spec, metric=asked_for, early_stopping_metric=asked_for))
     next(rule for rule in RULES if "iterations" in rule.name).keep(by_loss)

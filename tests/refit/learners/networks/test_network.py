@@ -29,7 +29,8 @@ def test_images_are_learned_stored_and_loaded(kind: str, images: Rows, unseen_im
     report = learner.fit(*images, validation=unseen_images)
     predicted = learner.predict(unseen_images[0])
     assert learner.spec.score(unseen_images[1], predicted) > 0.8
-    assert report.iterations == max(report.curve, key=lambda point: (point.validation, -point.iteration)).iteration
+    assert learner.spec.stopping_metric.name == "log_loss"
+    assert report.iterations == min(report.curve, key=lambda point: (point.validation, point.iteration)).iteration
     again = make(spec_of(kind))
     again.fit(*images, validation=unseen_images)
     assert again.digest() == learner.digest()
