@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import atomic, digest
+from refit.sources.declared_paths import masked
 
 if TYPE_CHECKING:
     import pyarrow.fs
@@ -56,8 +57,12 @@ class RemoteFile:
 
 
 @contextmanager
-def errors(name: str) -> Iterator[None]:
-    """Turn errors of a store into one line that says what to do."""
+def errors(name: str, done: str = "read") -> Iterator[None]:
+    """Turn errors of a store into one line that says what to do.
+
+    Args:
+        name: the address as declared, which is printed: what its variables stand for is not.
+    """
     try:
         yield
     except RefitError:
@@ -65,9 +70,9 @@ def errors(name: str) -> Iterator[None]:
     except (OSError, ValueError, NotImplementedError) as error:
         said = first_line(error)
         if "ACCESS_DENIED" in said or "403" in said or "credentials" in said.lower():
-            advice = "see that the keys in the environment are right, and that their user may read it"
+            advice = "see that the keys in the environment are right, and that their user may do so"
         elif "NO_SUCH_BUCKET" in said or "404" in said or "does not exist" in said:
             advice = "correct the name of the bucket, or AWS_REGION"
         else:
             advice = "see that AWS_ENDPOINT_URL, if it is set, is right, and that this machine reaches the store"
-        raise UserError(f"{name} cannot be read: {said[:300]}; {advice}") from None
+        raise UserError(f"{name} cannot be {done}: {masked(said, name)[:300]}; {advice}") from None

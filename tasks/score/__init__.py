@@ -121,7 +121,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
             *new_horizons(champion, features),
         ),
         seconds=round(time.monotonic() - started, 3),
-        sinks=sinks.deliver(context.project, context.params.sinks, requested.name, output),
+        sinks=sinks.deliver(context.project, context.params.sinks, requested.name, champion.version, output),
     )
 
 

@@ -17,12 +17,14 @@ from refit.errors import RefitError, UserError, first_line
 from refit.extras import not_installed
 from refit.files.artifacts import atomic
 from refit.sources import database_urls
-from refit.sources.declared_paths import as_declared, expanded
+from refit.sources.declared_paths import expanded, masked
 from refit.sources.remote_files import errors as store_errors
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy import URL, Table
+
+    from registry.versions import Version
 
 __all__ = ["WINDOW", "deliver"]
 
@@ -32,30 +34,31 @@ _ROWS = 10_000  # of one insert
 _TRIES = 5
 
 
-def deliver(project: Path, sinks: Sequence[SinkParams], window: str, predictions: pa.Table) -> tuple[str, ...]:
+def deliver(
+    project: Path, sinks: Sequence[SinkParams], window: str, version: Version, predictions: pa.Table
+) -> tuple[str, ...]:
     """Replace the predictions of a window and version in each sink; returns where they are now.
 
     Args:
-        predictions: the table that users get, with at least one model and version in each row.
+        predictions: the table that users get, all of this version; without rows, the earlier ones are deleted.
 
     Raises:
         UserError: a sink cannot be written; those before it have the predictions.
     """
     import pyarrow as pa
 
-    if not predictions.num_rows:
-        return ()
+    identity = {WINDOW: window, "model": version.model, "model_version": version.version}
     names = pa.array([window] * predictions.num_rows, pa.string())
     table = _plain(predictions.append_column(WINDOW, names))
     places = []
     for number, sink in enumerate(sinks):
         where = f"sinks[{number}]"
         if sink.kind == "database":
-            places.append(_to_database(sink, table, where))
+            places.append(_to_database(sink, identity, table, where))
         elif sink.kind == "delta":
-            places.append(_to_delta(project, sink, table, where))
+            places.append(_to_delta(project, sink, identity, table, where))
         else:
-            places.append(_to_files(project, sink, table, where))
+            places.append(_to_files(project, sink, identity, table))
     return tuple(places)
 
 
@@ -75,11 +78,7 @@ def _plain(table: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
-def _identity(table: pa.Table) -> dict[str, str]:
-    return {name: str(table[name][0].as_py()) for name in _IDENTITY}
-
-
-def _to_database(sink: SinkParams, table: pa.Table, where: str) -> str:
+def _to_database(sink: SinkParams, identity: Mapping[str, str], table: pa.Table, where: str) -> str:
     """Replace the rows in one transaction; of two that do so at once, one waits for the other or is tried again."""
     from sqlalchemy import create_engine
     from sqlalchemy.exc import DBAPIError
@@ -94,7 +93,7 @@ def _to_database(sink: SinkParams, table: pa.Table, where: str) -> str:
         )
         for tried in range(1, _TRIES + 1):
             try:
-                _replace(engine, str(sink.table), table, where)
+                _replace(engine, str(sink.table), identity, table, where)
                 break
             except DBAPIError as error:  # two wrote at once; the database has undone all of this try
                 if tried == _TRIES or not _is_conflict(error):
@@ -104,22 +103,25 @@ def _to_database(sink: SinkParams, table: pa.Table, where: str) -> str:
 
 
 def _is_conflict(error: Any) -> bool:
-    code = str(getattr(error.orig, "sqlstate", None) or getattr(error.orig, "args", [""])[0])
-    return code in ("40001", "40P01", "1213", "1205", "23505", "42P07") or "database is locked" in str(error.orig)
+    """Whether another delivery was the reason: a deadlock, a lock, or a table that it made a moment before."""
+    code = str(getattr(error.orig, "sqlstate", None) or next(iter(getattr(error.orig, "args", ())), ""))
+    known = code in ("40001", "40P01", "1213", "1205", "23505", "42P07", "1050")
+    return known or any(text in str(error.orig) for text in ("database is locked", "already exists"))
 
 
-def _replace(engine: Any, name: str, table: pa.Table, where: str) -> None:
-    identity = _identity(table)
+def _replace(engine: Any, name: str, identity: Mapping[str, str], table: pa.Table, where: str) -> None:
     with engine.begin() as connection:
         target = _table_of(connection, name, table, where)
+        if target is None:
+            return
         mine = [target.c[column] == value for column, value in identity.items()]
         connection.execute(target.delete().where(*mine))
-        for batch in table.to_batches(_ROWS):
+        for batch in filter(len, table.to_batches(_ROWS)):
             connection.execute(target.insert(), batch.to_pylist())
 
 
-def _table_of(connection: Any, name: str, table: pa.Table, where: str) -> Table:
-    """The table in the database, created if it is missing.
+def _table_of(connection: Any, name: str, table: pa.Table, where: str) -> Table | None:
+    """The table in the database, created if it is missing and there are rows for it.
 
     Raises:
         UserError: it lacks columns.
@@ -131,6 +133,8 @@ def _table_of(connection: Any, name: str, table: pa.Table, where: str) -> Table:
     target = Table(own, MetaData(schema=schema or None), *columns)
     inspector = inspect(connection)
     if not inspector.has_table(own, schema=schema or None):
+        if not table.num_rows:
+            return None
         target.create(connection)
         return target
     there = {column["name"] for column in inspector.get_columns(own, schema=schema or None)}
@@ -162,22 +166,34 @@ def _shown(url: URL) -> str:
     return f"{url.get_backend_name()}://{url.host or ''}{port}/{url.database or ''}"
 
 
-def _to_files(project: Path, sink: SinkParams, table: pa.Table, where: str) -> str:
-    """Write one file, whose name says the window, model and version; it replaces an earlier one in one step."""
+def _to_files(project: Path, sink: SinkParams, identity: Mapping[str, str], table: pa.Table) -> str:
+    """Write one file, whose name says the window, model and version; it replaces an earlier one in one step.
+
+    Without rows there is no file: its columns might have other types than those of the other files.
+    """
+    import pyarrow as pa
     import pyarrow.fs
     import pyarrow.parquet
 
-    name = _file_name(_identity(table))
-    folder = expanded(str(sink.path)).rstrip("/")
-    if "://" not in folder:
+    name = _file_name(identity)
+    declared, folder = (path.rstrip("/") for path in (str(sink.path), expanded(str(sink.path))))
+    if "://" in folder:
+        whole = pa.BufferOutputStream()
+        pyarrow.parquet.write_table(table, whole, compression="zstd")
+        with store_errors(declared, "written"):
+            store, path = pyarrow.fs.FileSystem.from_uri(folder)
+            path = f"{path}/{name}"
+            if table.num_rows:
+                with store.open_output_stream(path) as stream:  # closing it makes the object, whatever was written
+                    stream.write(whole.getvalue())
+            elif store.get_file_info(path).is_file:
+                store.delete_file(path)
+    elif table.num_rows:
         with atomic(project / folder / name) as scratch:
             pyarrow.parquet.write_table(table, scratch, compression="zstd")
     else:
-        with store_errors(as_declared(folder, str(sink.path))):
-            store, path = pyarrow.fs.FileSystem.from_uri(folder)
-            with store.open_output_stream(f"{path}/{name}") as stream:  # there once it is closed, and not before
-                pyarrow.parquet.write_table(table, stream, compression="zstd")
-    return f"{as_declared(folder, str(sink.path))}/{name}"
+        (project / folder / name).unlink(missing_ok=True)
+    return f"{declared}/{name}"
 
 
 def _file_name(identity: Mapping[str, str]) -> str:
@@ -190,17 +206,20 @@ def _file_name(identity: Mapping[str, str]) -> str:
     return f"{WINDOW}={window}/{model}-v{version}.parquet"
 
 
-def _to_delta(project: Path, sink: SinkParams, table: pa.Table, where: str) -> str:
+def _to_delta(project: Path, sink: SinkParams, identity: Mapping[str, str], table: pa.Table, where: str) -> str:
     """Replace the rows by one commit to the table's log."""
-    path = expanded(str(sink.path))
+    declared, path = str(sink.path).rstrip("/"), expanded(str(sink.path))
     address = path if "://" in path else str(project / path)
     try:
         import deltalake
 
+        mine = " and ".join(f"{name} = '{_escaped(value)}'" for name, value in identity.items())
         if deltalake.DeltaTable.is_deltatable(address):
-            mine = " and ".join(f"{name} = '{_escaped(value)}'" for name, value in _identity(table).items())
-            deltalake.write_deltalake(address, table, mode="overwrite", predicate=mine)
-        else:
+            if table.num_rows:
+                deltalake.write_deltalake(address, table, mode="overwrite", predicate=mine)
+            else:
+                deltalake.DeltaTable(address).delete(mine)
+        elif table.num_rows:
             deltalake.write_deltalake(address, table, mode="error")
     except RefitError:
         raise
@@ -208,10 +227,10 @@ def _to_delta(project: Path, sink: SinkParams, table: pa.Table, where: str) -> s
         raise not_installed(error, "a Delta table", where) or error from None
     except Exception as error:
         raise UserError(
-            f"the Delta table {as_declared(path, str(sink.path))} cannot be written: {first_line(error)[:300]}; "
+            f"the Delta table {declared} cannot be written: {masked(first_line(error), declared)[:300]}; "
             f"correct {where}, or run again if another process wrote it at once"
         ) from None
-    return f"delta:{as_declared(path, str(sink.path))}"
+    return f"delta:{declared}"
 
 
 def _escaped(value: str) -> str:

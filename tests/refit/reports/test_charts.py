@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from refit.problems import problem_of
-from refit.reports import templates
+from refit.reports import home_page
 from refit.reports.drawing import COLOURS, HALF, dots, drawn, legend, list_down, name_columns, new_figure, styled, tip
+from refit.reports.home_page import Overview
 from refit.reports.model_card import image_charts
 from refit.reports.model_card.charts import charts_of
 from refit.reports.palette import DARK, LIGHT, PRINT
@@ -214,9 +215,10 @@ def test_a_long_name_of_a_class_leaves_room_for_its_probability() -> None:
     assert "cat\n→ golden retrie… (88%)" in {axis.get_title() for axis in grid.axes}
 
 
-def test_a_page_may_send_a_form_to_its_own_server_and_loads_nothing() -> None:
-    page = templates.render(templates.templates().from_string("{% extends 'page.html.j2' %}"))
-    (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', page)
-    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
-    assert rules["default-src"] == "'none'"
-    assert rules["form-action"] == "'self'", "the home page compares versions by a form"
+def test_only_the_home_page_may_send_a_form_and_no_page_loads_anything() -> None:
+    home = home_page.render(Overview("demo", None, "no champion", "plain", (), (), (), ()))
+    for page, target in ((home, "'self'"), (home_page.render_history("demo", ()), "'none'")):
+        (policy,) = re.findall(r'Content-Security-Policy" content="(.*?)"', page)
+        rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+        assert rules["default-src"] == "'none'"
+        assert rules["form-action"] == target, "the home page compares versions by a form"
