@@ -98,9 +98,10 @@ def replay(
         lock.project_lock(project / FOLDER, trigger="refit replay", wait_seconds=wait_seconds),
     ):
         result = replaying.run(Context(project=project, params=params, progress=screen()), request)
-        if recommend and result.knee:
-            result = result.model_copy(update={"recommended": _recommend(project, result, request)})
         report = replay_report.write(project / FOLDER, result, params.project.zone)
+        if recommend and result.knee:  # params.yaml may refuse it: the finished replay is kept
+            result = result.model_copy(update={"recommended": _recommend(project, result, request)})
+            replay_report.write(project / FOLDER, result, params.project.zone)
         result = result.model_copy(update={"report": str(report)})
     if not quiet:
         show(result, Terminal())

@@ -58,9 +58,8 @@ class Backtest:
 
     @property
     def excluded(self) -> tuple[DayWindow, ...]:
-        """The windows that are low themselves by any measure, so that they do not count as usual for it."""
-        low = {index for name in (SKILL, *self.others) for index in self.usual(name).excluded}
-        return tuple(self.windows[index] for index in sorted(low))
+        """The windows whose skill by the gate's metric is low itself, so that it does not count as usual."""
+        return tuple(self.windows[index] for index in self.usual(SKILL).excluded)
 
 
 def backtest(scored: ScoredRows, policy: DecisionPolicy) -> Backtest:
@@ -161,7 +160,7 @@ def judge_window(
         estimated_skill=finite_or_none(estimated_skill),
         others=others,
     )
-    reasons = _reasons(verdict, problem, len(reference.skills), policy, estimable=observed.problem.estimable)
+    reasons = _reasons(verdict, problem, reference.usual(SKILL), policy, estimable=observed.problem.estimable)
     return verdict.model_copy(update={"reasons": tuple(reasons)})
 
 
@@ -213,9 +212,9 @@ def lasting_loss(
 
 def _evidence(name: str, reference: Backtest, verdicts: Sequence[PerformanceVerdict]) -> Evidence:
     values = [value for each in verdicts if (value := each.skill if name == SKILL else each.measured(name)) is not None]
-    if len(values) < len(verdicts):
-        return Evidence(0.0)
     level, estimates = reference.usual(name), reference.estimates(name)
+    if len(values) < len(verdicts) or not math.isfinite(level.mean + level.spread):
+        return Evidence(0.0)
     excess = np.array([_excess(estimates, reference.rows, each.labelled) for each in verdicts])
     return evidence_of_loss(level, values, 1 + excess / level.spread**2 if level.spread else None)
 
@@ -281,16 +280,16 @@ def _value(metric: str, labelled: ScoredRows) -> float:
 
 
 def _reasons(
-    verdict: PerformanceVerdict, problem: str, windows: int, policy: DecisionPolicy, *, estimable: bool
+    verdict: PerformanceVerdict, problem: str, reference: Usual, policy: DecisionPolicy, *, estimable: bool
 ) -> Iterator[str]:
     if problem:
         yield f"not judged: {problem}"
     else:
-        yield _measured(verdict, windows)
+        yield _measured(verdict, reference.kept)
     if not verdict.calibrated:
         yield (
-            f"uncalibrated: the backtest holds {windows} whole windows, {policy.min_reference_windows} are needed "
-            "to tell a loss from chance"
+            f"uncalibrated: the backtest holds {len(reference.values)} whole windows, "
+            f"{policy.min_reference_windows} are needed to tell a loss from chance"
         )
     if verdict.waiting_share and verdict.labelled:
         yield f"{verdict.waiting_share:.0%} of {verdict.rows:,} rows still wait for their label"

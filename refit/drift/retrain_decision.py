@@ -98,7 +98,7 @@ def decide(evidence: DriftEvidence, policy: DriftParams) -> RetrainDecision:
     blocked = tuple(_blocks(evidence, policy)) if causes else ()
     reasons = (*(f"held back: {sentence}" for sentence in blocked), *(finding.sentence for finding in findings))
     if causes and not blocked:
-        began = min((finding.since for finding in findings if finding.since), default=None)
+        began = max((finding.since for finding in findings if finding.since), default=None)  # a new change is followed
         return RetrainDecision("retrain", reasons, causes, since=began)
     warned = causes or any(finding.asks == "warn" for finding in findings)
     return RetrainDecision("warn" if warned else "ok", reasons, causes, blocked)
@@ -161,7 +161,12 @@ def _follow_up(evidence: DriftEvidence, changed: date, learned_from: date, polic
     window, and its own skill is no measure of what is possible.
     """
     trained, now = (moment.date() - changed for moment in (evidence.trained_as_of, evidence.as_of))
-    if learned_from < changed and trained < now and now >= 2 * trained and "performance" in policy.retrain_on:
+    if (
+        learned_from < changed
+        and timedelta(0) <= trained < now
+        and now >= 2 * trained
+        and "performance" in policy.retrain_on
+    ):
         yield _Finding(
             "retrain",
             f"performance: the newest model was trained {trained.days} days after the loss of {changed} began, on rows "

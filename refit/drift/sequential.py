@@ -24,7 +24,10 @@ Steps = tuple[tuple[tuple[int, int], float], ...]  # stretches, each with its lo
 LOSSES = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0])  # standard deviations of a window; each is as likely as the others
 LARGE = LOSSES[3:]  # of two stretches at once
 EXCLUDING = 3.0  # evidence from which windows are excluded: in 1 to 2 of 100 references of normal windows
+LEAST_KEPT = 2  # windows: a single good one does not make all others low
 _POINTS = 160  # of the integral over the unknown standard deviation
+_BOUNDS = 24  # at least so many places where a level may change; all of them in a reference shorter than twice that
+_AT_ONCE = 1024  # candidates, to bound memory
 
 
 @dataclass(frozen=True)
@@ -117,11 +120,10 @@ def _stretches(reference: Usual, *, at_end: bool) -> list[Steps]:
     count, excluded = len(reference.values), set(reference.excluded)
     return [
         (((first, end), float(loss)),)
-        for first in range(count)
-        for end in range(first + 1, count + 1)
+        for first, end in combinations(_bounds(count), 2)
         if (first == 0 or end == count) is at_end
         and not excluded & set(range(first, end))
-        and end - first < reference.kept
+        and reference.kept - (end - first) >= LEAST_KEPT
         for loss in LOSSES
     ]
 
@@ -134,10 +136,20 @@ def _parts(reference: Usual) -> list[Steps]:
     losses = [(float(one), float(other)) for one, other in permutations(LARGE, 2)]
     return [
         tuple(zip(two, pair, strict=True))
-        for first, second in combinations(range(1, count), 2)
+        for first, second in combinations(_bounds(count)[1:-1], 2)
         for two in combinations(((0, first), (first, second), (second, count)), 2)
+        if count - sum(end - begin for begin, end in two) >= LEAST_KEPT
         for pair in losses
     ]
+
+
+def _bounds(count: int) -> list[int]:
+    """Where stretches may begin and end: between any windows, or on a grid if there are many.
+
+    >>> _bounds(4), len(_bounds(365))
+    ([0, 1, 2, 3, 4], 26)
+    """
+    return [*range(0, count, max(1, count // _BOUNDS)), count]
 
 
 @dataclass(frozen=True)
@@ -199,9 +211,12 @@ def _bayes_factors(x: Floats, lower: Floats, levels: Floats, weights: Floats) ->
         return np.zeros(len(lower))
     v = np.linspace(0, np.sqrt(freedom) + LOSSES.max() * np.sqrt(freedom) + 8, _POINTS + 1)[1:]
     log_density = (freedom - 1) * np.log(v) - v**2 / 2
-    exponents = log_density - (c @ r / size)[:, None] * v
-    top = exponents.max(axis=-1)
-    integral = np.log(np.exp(exponents - top[:, None]).sum(axis=-1)) + top
+    integral = np.empty(len(c))
+    for start in range(0, len(c), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        exponents = log_density - (c[part] @ r / size)[:, None] * v
+        top = exponents.max(axis=-1)
+        integral[part] = np.log(np.exp(exponents - top[:, None]).sum(axis=-1)) + top
     whole = np.log(np.exp(log_density - log_density.max()).sum()) + log_density.max()
     factors: Floats = np.exp(np.minimum(integral - whole - (c**2).sum(axis=1) / 2, 600.0))
     return factors

@@ -224,7 +224,7 @@ class BacktestWindow(DayWindow):
     lower: float | None
     upper: float | None
     estimated_skill: float | None
-    excluded: bool = omitted(False)  # low itself, by any measure, so that it does not count as usual
+    excluded: bool = omitted(False)  # low itself, by the gate's metric, so that it does not count as usual
 
 
 class _Distribution(Part):

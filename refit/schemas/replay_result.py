@@ -110,6 +110,10 @@ class ReplayResult(Artifact):
 
     @property
     def not_worse(self) -> tuple[str, ...]:
-        """The policies that are not shown to be worse than the best: their interval holds zero, or there is none."""
-        others = ((name, each) for name, each in self.policies.items() if name != self.best and each.score is not None)
+        """The policies within the budget not shown to be worse than the best: their interval holds zero, or is none."""
+        others = (
+            (name, each)
+            for name, each in self.policies.items()
+            if name != self.best and each.score is not None and (self.budget is None or each.retrainings <= self.budget)
+        )
         return tuple(name for name, each in others if each.behind_best.lower is None or each.behind_best.lower <= 0)

@@ -126,8 +126,8 @@ def frontier(policies: Mapping[str, Contender], metric: str) -> tuple[str, ...]:
 def knee(policies: Mapping[str, Contender], metric: str, budget: int | None = None) -> str | None:
     """The policy of the frontier after which further retrainings bring least: furthest above the line of its ends.
 
-    Both axes are scaled to 0 to 1 (Satopää et al. 2011, "Finding a Kneedle in a haystack"). Of two policies it is the
-    better one; None without a score.
+    Both axes are scaled to 0 to 1 (Satopää et al. 2011, "Finding a Kneedle in a haystack"). Of two policies, or
+    where each retraining brings more than the one before, it is the best one; None without a score.
 
     >>> policies = {"never": Contender(0.70, 0), "performance": Contender(0.79, 4), "always": Contender(0.80, 40)}
     >>> knee(policies, "roc_auc")
@@ -140,7 +140,7 @@ def knee(policies: Mapping[str, Contender], metric: str, budget: int | None = No
     x = np.array([allowed[name].retrainings for name in names], dtype=np.float64)
     y = metric_named(metric).sign * np.array([allowed[name].score for name in names], dtype=np.float64)
     above = (y - y[0]) / (y[-1] - y[0]) - (x - x[0]) / (x[-1] - x[0])
-    return names[int(above.argmax())]
+    return names[len(names) - 1 - int(above[::-1].argmax())]
 
 
 def schedules(simulator: Simulator, simulation: Simulation, count: int, seed: int) -> list[Simulation]:

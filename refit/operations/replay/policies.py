@@ -56,7 +56,8 @@ def settings_of(policy: RetrainingPolicy, drift: DriftParams, step_days: float) 
     if policy.kind == "always":
         budget = max(wanted.monthly_budget, math.ceil(30 / step_days))
         due = {"retrain_on": ("schedule",), "retrain_every_days": step_days, "monthly_budget": budget}
-        wanted = wanted.model_copy(update={**due, "cooldown_days": min(wanted.cooldown_days, step_days)})
+        at_once = {"cooldown_days": min(wanted.cooldown_days, step_days), "min_new_labelled_rows": 1}
+        wanted = wanted.model_copy(update={**due, **at_once})
     names = ("retrain_on", *SETTINGS)
     return {name: value for name in names if (value := getattr(wanted, name)) != getattr(drift, name)}
 

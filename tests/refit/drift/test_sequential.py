@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from refit.drift.sequential import evidence_of_loss, usual
+from refit.drift.sequential import Usual, _parts, evidence_of_loss, usual
 
 CALM = (0.30, 0.31, 0.29, 0.30, 0.31, 0.28, 0.32, 0.30)
 
@@ -75,3 +75,17 @@ def test_nothing_can_be_said_of_equal_numbers_or_of_none() -> None:
     assert evidence_of_loss(usual((0.3,) * 8), [0.3]).value == 0
     assert evidence_of_loss(usual(CALM), []).value == 0
     assert not usual((0.3, float("nan"))).excluded
+
+
+@pytest.mark.parametrize("place", [0, 3, 7])
+def test_one_lucky_window_does_not_make_all_others_low(place: int) -> None:
+    lucky = (*CALM[:place], 0.40, *CALM[place + 1 :])
+    assert not usual(lucky).excluded
+
+
+def test_a_year_of_daily_windows_is_judged_on_few_candidates() -> None:
+    """In memory that does not grow with the square of the windows; the step is found on the grid."""
+    parts = _parts(Usual(drawn(1, 365)))
+    assert len(parts) <= 25 * 24 // 2 * 3 * 6
+    excluded = usual((*drawn(1, 300), *(each - 0.15 for each in drawn(2, 65)))).excluded
+    assert excluded == tuple(range(300, 365))

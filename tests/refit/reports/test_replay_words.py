@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from refit.cli.replays import replay
 from refit.config import DriftParams
+from refit.errors import UserError
+from refit.operations.replay.comparing import Contender, knee
+from refit.operations.replay.history import FOLDER
 from refit.operations.replay.policies import parse, settings_of
+from refit.reports.replay_report import RESULT
 from refit.reports.replay_words import recommendation, verdict
 from refit.schemas.replay_result import Gain, PolicyResult, ReplayResult
 
@@ -74,5 +85,44 @@ def test_the_settings_of_a_policy_make_production_retrain_as_it_did() -> None:
         assert (made.retrain_on == ()) == (name == "never")
         if name == "always":
             assert (made.retrain_every_days, made.cooldown_days, made.monthly_budget) == (1, 1, 30)
+            assert made.min_new_labelled_rows == 1
         if name == "configured":
             assert settings == {}
+
+
+def test_a_policy_beyond_the_budget_is_not_named_beside_the_best() -> None:
+    unsure = replayed((0.01, -0.002, 0.022))
+    assert unsure.model_copy(update={"budget": 4}).not_worse == ("performance",)
+    assert unsure.model_copy(update={"budget": 3}).not_worse == ()
+
+
+def test_where_each_retraining_brings_more_than_the_one_before_the_best_policy_is_recommended() -> None:
+    convex = {"never": Contender(0.70, 0), "schedule": Contender(0.71, 20), "always": Contender(0.80, 40)}
+    assert knee(convex, "roc_auc") == "always"
+
+
+def test_a_recommendation_that_params_yaml_refuses_loses_no_finished_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
+    text = (tmp_path / "params.yaml").read_text()
+    before = re.sub(r"(?m)^drift:\n(?:[ #].*\n|\n)*", "", text) + "\ndrift: {alpha: 0.05}\n"
+    (tmp_path / "params.yaml").write_text(before)
+    monkeypatch.setattr("refit.operations.replay.run", lambda *_: replayed((0.01, -0.002, 0.022)))
+    with pytest.raises(UserError, match="enter it yourself: "):
+        replay(
+            tmp_path,
+            start="2024-01-01",
+            end="2024-06-01",
+            every="week",
+            policies="performance,always",
+            metric=None,
+            budget=None,
+            random=0,
+            recommend=True,
+            overrides={},
+            wait_seconds=0,
+            quiet=True,
+        )
+    assert ReplayResult.read(tmp_path / FOLDER / RESULT).knee == "performance"
+    assert (tmp_path / "params.yaml").read_text() == before
