@@ -43,7 +43,10 @@ class ForecastParams(Section):
         min_length=1, description="steps ahead"
     )
     every: Annotated[int, Unit("steps")] = Field(
-        1, ge=1, le=100_000, description="a forecast is made at the end of each n-th step, and of the newest one"
+        1,
+        ge=1,
+        le=100_000,
+        description="forecasts are at the end of each n-th step; `refit score newest` makes those of the newest one",
     )
     learn: Annotated[int, Unit("horizons")] | None = Field(
         None, ge=1, description="horizons of each forecast to learn from, of all in turn; all are judged; default: all"
@@ -88,8 +91,9 @@ class ForecastParams(Section):
         """
         if self.learn is None:
             return "true"
-        stride, among = -(-len(self.horizons) // self.learn), ", ".join(map(str, self.horizons))
-        return f"(list_position([{among}], horizon) + md5_number_lower({key}) % {stride}) % {stride} = 0"
+        n, among = len(self.horizons), ", ".join(map(str, self.horizons))
+        place = f"(list_position([{among}], horizon) - 1) * {self.learn} + md5_number_lower({key}) % {n}"
+        return f"({place}) % {n} < {self.learn}"
 
     def steps(self, count: int) -> str:
         """A number of steps in the notation of features: 24 of `15m` are `360m`."""
@@ -202,23 +206,33 @@ def _expanded(raw: Any, zone: str) -> Any:
     return {**raw, **made, "kind": "query", "query": _query(forecast, list(series), zone)}
 
 
-def _query(forecast: Mapping[str, object], series: list[str], zone: str) -> str:
-    """The query with one row for each end of a step and each horizon."""
+def newest_query(forecast: ForecastParams, zone: str, until: str) -> str:
+    """The query of the newest forecast of each series, made by a moment (SQL): of any step, whatever `every` is."""
+    return _query(forecast.model_dump(mode="json"), list(forecast.series), zone, until)
+
+
+def _query(forecast: Mapping[str, object], series: list[str], zone: str, newest_until: str = "") -> str:
+    """The query with one row for each end of a step and each horizon; or only of the newest by a moment (SQL)."""
     parts = _STEP.fullmatch(str(forecast.get("step")))
     step = interval(parts[0]) if parts else "null"
     horizons, of = forecast.get("horizons"), quote(str(forecast.get("of")))
     ahead = ", ".join(map(str, horizons if isinstance(horizons, list) else ()))
     names = "".join(f"{quote(name)} as {quote(name)}, " for name in series)  # the file may have them in capitals
+    local = zone != "UTC" and parts is not None and parts[2] not in ("m", "h")
+    end = clocks.moved("event_time", f"+ {step}", ZONE) if local else f"event_time + {step}"
     every = forecast.get("every", 1)
-    kept = _every(every, parts, zone, series) if parts and isinstance(every, int) and every > 1 else ""
+    kept = _every(every, parts, zone) if parts and isinstance(every, int) and every > 1 else ""
+    if newest_until:
+        of_each = f"partition by {', '.join(map(quote, series))}" if series else ""
+        kept = f" where {end} <= {newest_until} qualify event_time = max(event_time) over ({of_each})"
     if zone == "UTC" or parts is None:
         return f"""
 select *, forecast_time + (horizon - 1) * {step} as target_time
-from (select distinct {names}event_time + {step} as forecast_time from {of}{kept}),
+from (select distinct {names}{end} as forecast_time from {of}{kept}),
   (select unnest([{ahead}]) as horizon)"""
-    here, end, target = f"'{zone}'", f"event_time + {step}", f"forecast_time + (horizon - 1) * {step}"
-    if parts[2] not in ("m", "h"):
-        here, end = _calendar(of, parts[2], zone), clocks.moved("event_time", f"+ {step}", ZONE)
+    here, target = f"'{zone}'", f"forecast_time + (horizon - 1) * {step}"
+    if local:
+        here = _calendar(of, parts[2], zone)
         target = clocks.met("forecast_time", f"+ (horizon - 1) * {step}", ZONE)
     return f"""
 select * from (select *, {target} as target_time
@@ -226,16 +240,18 @@ from (select distinct {names}{end} as forecast_time, {ZONE} from (select *, {her
   (select unnest([{ahead}]) as horizon)) where target_time is not null"""
 
 
-def _every(every: int, step: re.Match[str], zone: str, series: list[str]) -> str:
-    """SQL that keeps each n-th step, counted from 1970 by the clocks of the zone, and the newest one of each series."""
+def _every(every: int, step: re.Match[str], zone: str) -> str:
+    """SQL that keeps each n-th step, counted from 1970 by the clocks of the zone.
+
+    Stored batches never change, so that a step is kept must not depend on the steps that come later.
+    """
     number, unit = int(step[1]), step[2]
     time = "event_time" if unit in ("m", "h") else clocks.local("event_time", f"'{zone}'")
     if unit in ("mo", "y"):
         count = f"datediff('month', timestamp '1970-01-01', {time}) // {number * (12 if unit == 'y' else 1)}"
     else:
         count = f"floor(epoch({time}) / {round(number * HOURS[unit] * 3600)})::bigint"
-    of_each = f"partition by {', '.join(map(quote, series))} " if series else ""
-    return f" qualify {count} % {every} = 0 or event_time = max(event_time) over ({of_each})"
+    return f" where {count} % {every} = 0"
 
 
 def _calendar(of: str, unit: str, zone: str) -> str:

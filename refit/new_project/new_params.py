@@ -15,7 +15,8 @@ from refit.config.section import free
 from refit.files.yaml_files import YamlTree
 from refit.new_project.column_reading import Column
 from refit.new_project.period_reading import complete_within, holdout_share
-from refit.new_project.series_reading import DAY, MEAN_MONTH, WEEK, Series
+from refit.new_project.series_reading import Series
+from refit.new_project.series_windows import DAY, LEAST_MOMENTS, SECONDS, periods_of_test, validation_periods
 from refit.new_project.table_reading import TableReading
 from refit.new_project.zone_reading import local, utc
 from refit.problems import kind_of
@@ -35,9 +36,7 @@ RARE = 10  # rows of the rarer of two labels in a test window at least
 MANY = 6  # seasons of a history from which cross-validation covers several, as one may differ from the others
 MOST_FORECASTS = 1_000_000  # rows; with more, forecasts are of every n-th step
 LEARNED_FORECASTS = 300_000  # of these, in as many horizons as that leaves
-LEAST_MOMENTS = 24  # times of forecasts in a test window at least
 LONG = ("w", "mo", "y")  # units of steps whose newest row may lie long before a period's end
-_SECONDS = {"day": DAY, "week": WEEK, "month": MEAN_MONTH}
 ESTIMATORS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
 
 
@@ -149,6 +148,10 @@ def _of_series(reading: TableReading, series: Series) -> _Sections:
     if series.inexact:
         period_start = f"date_trunc('{'year' if unit == 'y' else 'month'}', {local(source['event_time'], series.zone)})"
         source["event_time"] = utc(period_start, series.zone)
+    test = periods_of_test(series.length, series.step_seconds, reading.period)
+    test_steps = int(test * SECONDS[reading.period] / series.step_seconds)
+    thinned = _thinned(series, test_steps)
+    every = thinned.get("every", 1)
     forecast = {
         "of": "table",
         **({"series": {alias: column.type for alias, column in identifiers.items()}} if identifiers else {}),
@@ -156,14 +159,10 @@ def _of_series(reading: TableReading, series: Series) -> _Sections:
         "horizons": list(series.horizons),
         "season": series.season,
         "lags": list(series.lags),
-        **_thinned(series),
+        **thinned,
     }
-    span = series.length * series.step_seconds
-    # Steps shorter than a day are dependent within it, so days are counted.
-    least = max(LEAST_MOMENTS * series.step_seconds, min(LEAST_MOMENTS * DAY, 0.4 * span))
-    test = max(1, math.ceil(max(0.15 * span, least) / _SECONDS[reading.period]))
-    clusters = test * _SECONDS[reading.period] / max(DAY, series.step_seconds)
-    rows = int(series.count * len(series.horizons) * test * _SECONDS[reading.period] / series.step_seconds)
+    clusters = test * SECONDS[reading.period] / max(DAY, every * series.step_seconds)
+    rows = series.count * len(series.horizons) * (test_steps // every)
     typical_error = max(series.naive_error, 0.01 * reading.spread)
     return _Sections(
         ingest={
@@ -172,7 +171,7 @@ def _of_series(reading: TableReading, series: Series) -> _Sections:
         },
         featurize={
             "label": {"source": "steps", "column": value, "delay_hours": 0},
-            "windows": {"test": test, "validation": math.ceil(test / 2), "training": None},
+            "windows": {"test": test, "validation": validation_periods(test), "training": None},
         },
         train={
             "task": "forecast",
@@ -194,22 +193,29 @@ def _of_series(reading: TableReading, series: Series) -> _Sections:
     )
 
 
-def _thinned(series: Series) -> dict[str, int]:
+def _thinned(series: Series, test_steps: int) -> dict[str, int]:
     """Which forecasts of many are made and learned from: of each n-th step, of each time of a cycle in turn.
+
+    The test window keeps as many moments as a gate needs clusters; what that leaves too many is not learned from.
 
     >>> from dataclasses import replace
     >>> hours = Series(("id",), 1, "1h", 3600, 850, 168, (24,), tuple(range(1, 49)), 1.0, False, False)
-    >>> _thinned(hours), _thinned(replace(hours, count=414))
+    >>> _thinned(hours, 408), _thinned(replace(hours, count=414), 408)
     ({}, {'every': 17, 'learn': 14})
+    >>> days = Series(("id",), 1000, "1d", DAY, 730, 7, (), tuple(range(1, 29)), 1.0, False, False)
+    >>> _thinned(days, 121)
+    {'every': 5, 'learn': 2}
     """
     rows = series.count * series.length * len(series.horizons)
     if rows <= MOST_FORECASTS:
         return {}
-    every = math.ceil(rows / MOST_FORECASTS)
-    while any(math.gcd(every, cycle) > 1 for cycle in (series.season, *series.lags)):
-        every += 1
+    least, most = math.ceil(rows / MOST_FORECASTS), max(1, test_steps // LEAST_MOMENTS)
+    cycles = (series.season, *series.lags)
+    coprime = [each for each in range(1, most + 1) if all(math.gcd(each, cycle) == 1 for cycle in cycles)]
+    every = next((each for each in coprime if each >= least), coprime[-1])
     learn = max(1, LEARNED_FORECASTS * len(series.horizons) * every // rows)
-    return {"every": every, **({"learn": learn} if learn < len(series.horizons) else {})}
+    thinned = {"every": every} if every > 1 else {}
+    return thinned | ({"learn": learn} if learn < len(series.horizons) else {})
 
 
 def _forecasters(series: Series) -> list[YamlTree]:

@@ -26,6 +26,15 @@ def holdout_share(rows: int) -> float:
     return max(0.2, round(26 / rows, 2))
 
 
+def period_of(days: int, *, least: int = 4) -> str | None:
+    """Return the longest period of which a table of some days has enough for several windows.
+
+    >>> period_of(200), period_of(60), period_of(3)
+    ('month', 'week', None)
+    """
+    return next((period for period, needed in (("month", 150), ("week", 56), ("day", least)) if days >= needed), None)
+
+
 def read_period(
     connection: Any, time: str, moment: str | None, name: str, rows: int, *, split: bool = False
 ) -> tuple[str, int, int]:
@@ -43,14 +52,11 @@ def read_period(
         raise UserError(
             f"--time {time}: the newest value, {last}, lies in the future; rows are dated by what has happened"
         )
-    for period, days in (("month", 150), ("week", 56), ("day", 0 if split else 4)):  # enough for several windows
-        if (last - first).days >= days:
-            counts = (
-                f"count(*) as n, count(distinct {moment}::date) as d from t group by date_trunc('{period}', {moment})"
-            )
-            query = f"select median(n)::bigint, median(d)::bigint from (select {counts})"
-            [(per_period, distinct_days)] = connection.execute(query).fetchall()
-            return period, per_period, distinct_days
+    if period := period_of((last - first).days, least=0 if split else 4):
+        counts = f"count(*) as n, count(distinct {moment}::date) as d from t group by date_trunc('{period}', {moment})"
+        query = f"select median(n)::bigint, median(d)::bigint from (select {counts})"
+        [(per_period, distinct_days)] = connection.execute(query).fetchall()
+        return period, per_period, distinct_days
     raise UserError(f"{name} spans {(last - first).days} days; train, validation and test windows need 4 days at least")
 
 

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-LEARNED = 0.4  # of the history, from its start: no window that judges or chooses begins earlier
 MOST_SERIES = 100  # that are looked at
 MOST_STEPS = 20_000  # of a series, the newest ones
 FEWEST_STEPS = 12
@@ -20,18 +19,18 @@ STANDS_OUT = 0.1  # above the steps before it, and above shorter cycles that it 
 MOST = 3  # cycles
 
 
-def repetitions(connection: Any, step_seconds: int, length: int) -> tuple[int, ...]:
+def repetitions(connection: Any, step_seconds: int, learned: float) -> tuple[int, ...]:
     """The cycles of the series in the table `s` (series, began, value), in steps.
 
     Args:
-        length: steps from the first to the last row of all series.
+        learned: steps from the first row of all series, of which those that follow are not looked at.
     """
     rows = connection.execute(
         f"""
         select series, list(floor(epoch(began - first) / {step_seconds} + 0.5)::bigint order by began),
             list(value::double order by began)
         from (select *, min(began) over () as first from s where value is not null)
-        where epoch(began - first) / {step_seconds} < {LEARNED * length}
+        where epoch(began - first) / {step_seconds} < {learned}
         group by series order by count(*) desc, series limit {MOST_SERIES}"""
     ).fetchall()
     series = []

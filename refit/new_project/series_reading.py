@@ -10,12 +10,13 @@ from feature_store.sql_text import quote
 from refit.errors import UserError
 from refit.evaluation.giveaways import COUNTS, giveaways
 from refit.new_project.column_reading import Column
+from refit.new_project.period_reading import period_of
 from refit.new_project.repetition import repetitions
+from refit.new_project.series_windows import DAY, MEAN_MONTH, learned_steps
 from refit.new_project.zone_reading import local, read_zone
 from refit.schemas.feature_table import Giveaway
 
-MINUTE, HOUR, DAY, WEEK = 60, 3600, 86_400, 7 * 86_400
-MEAN_MONTH = 2_629_746
+MINUTE, HOUR, WEEK = 60, 3600, 7 * DAY
 UNITS = ((WEEK, "w"), (DAY, "d"), (HOUR, "h"), (MINUTE, "m"))
 MONTH, YEAR = (28 * DAY, 31 * DAY), (365 * DAY, 366 * DAY)
 LEAST = 3  # seasons that a history needs to learn one
@@ -89,7 +90,8 @@ def read_series(
         f"select bool_and({local('began', zone)} = date_trunc('month', {local('began', zone)})), min(value) from s"
     ).fetchone()
     day = (DAY // seconds,) if seconds < DAY and DAY % seconds == 0 and season > DAY // seconds else ()
-    lags = {*day, *repetitions(connection, seconds, length)} - {season}
+    learned = learned_steps(length, seconds, period_of(int(span // DAY)) or "day")
+    lags = {*day, *repetitions(connection, seconds, learned)} - {season}
     inexact = seconds >= MONTH[0] and step[-1] in "oy" and not aligned
     return Series(
         columns=columns,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_store.sql_text import quote
-from refit.config import ForecastParams, nearest
+from refit.config import nearest
 from refit.config.section import free, row_column
 from refit.errors import RefitError, UserError
 from refit.files import artifacts, csv_cells
@@ -32,7 +32,8 @@ from tasks.featurize.warehouse import Warehouse, open_warehouse, sql_time
 from tasks.score import sinks
 from tasks.score.champion_model import Champion, load_champion
 from tasks.score.data_as_of import NOW, validated_data_at
-from tasks.score.missing import NAMED, lost_zeros, new_horizons, newly_missing
+from tasks.score.missing import lost_zeros, new_horizons, newly_missing
+from tasks.score.newest_forecasts import newest_forecasts
 from tasks.score.scored_intervals import ScoredIntervals, intervals_of
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def _requested_rows(
         ahead = timedelta(**{_UNITS[match[2]]: int(match[1])})
         return _upcoming(context, warehouse, champion, ahead, rows)
     if rows == NEWEST and context.params.forecast:
-        return _newest(warehouse, champion, context.params.forecast)
+        newest = newest_forecasts(warehouse, champion, context.params)
+        return RowsToScore(f"newest-{warehouse.as_of:%Y%m%dT%H%M}", newest.relation, newest.count, notes=newest.notes)
     path = Path(rows)
     source = context.params.ingest.sources.get(champion.table)
     has_pictures = source is not None and source.format == "images"  # a folder of them is rows
@@ -260,33 +262,6 @@ def _upcoming(context: Context, warehouse: Warehouse, champion: Champion, ahead:
         )
     name = f"next-{rows.removeprefix('next').strip(' -')}-{start:%Y%m%dT%H%M}"
     return RowsToScore(name, relation, count)
-
-
-def _newest(warehouse: Warehouse, champion: Champion, forecast: ForecastParams) -> RowsToScore:
-    series = ", ".join(map(quote, forecast.series))
-    table = warehouse.rows(champion.definitions.feature_set.spine, champion.definitions.sources)
-    relation = (
-        f"(select * from {table} qualify event_time = max(event_time) over ({series and f'partition by {series}'}) "
-        f"order by {series and f'{series}, '}horizon)"
-    )
-    (count,) = warehouse.one(f"select count(*) from {relation}")
-    notes = tuple(_ended(warehouse, series, relation)) if series else ()
-    return RowsToScore(f"newest-{warehouse.as_of:%Y%m%dT%H%M}", relation, count, notes=notes)
-
-
-def _ended(warehouse: Warehouse, series: str, relation: str) -> Iterator[str]:
-    """Yield a note naming the series that end before the others: a shop that closed, or whose data is late."""
-    ended = warehouse.connection.execute(
-        f"select concat_ws(', ', {series}), event_time, max(event_time) over () as newest from "
-        f"(select distinct {series}, event_time from {relation}) qualify event_time < newest order by event_time, 1"
-    ).fetchall()
-    if ended:
-        listed = "; ".join(f"{name} ({end:%Y-%m-%d %H:%M})" for name, end, _ in ended[:NAMED])
-        more = f"; and {len(ended) - NAMED} more" if len(ended) > NAMED else ""
-        yield (
-            f"these series end before {ended[0][2]:%Y-%m-%d %H:%M} (UTC), to which others reach, and are forecast from "
-            f"there: {listed}{more}"
-        )
 
 
 def _rows_between(warehouse: Warehouse, champion: Champion, start: datetime, end: datetime) -> str:

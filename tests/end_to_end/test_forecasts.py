@@ -267,20 +267,16 @@ def test_each_naive_forecast_is_compared_by_horizon(done: Path) -> None:
     assert "moving average" in card
 
 
-def test_forecasts_of_every_nth_step_are_learned_in_some_horizons_and_judged_in_all(project: Path) -> None:
-    forecast = "ingest.sources.forecasts.forecast"
-    featurized(project, {f"{forecast}.every": 5, f"{forecast}.learn": 1})
-    rows = pq.read_table(project / TABLE).to_pylist()
-    began = {row["event_time"] - timedelta(days=1) for row in rows}
-    assert {(moment - datetime(1970, 1, 1)).days % 5 for moment in began} == {0}  # noqa: DTZ001
-    horizons: dict[str, dict[tuple[str, datetime], list[int]]] = {"train": {}, "validation": {}, "test": {}}
-    for row in rows:
-        horizons[row["window"]].setdefault((row["shop"], row["event_time"]), []).append(row["horizon"])
-    assert {len(each) for each in horizons["train"].values()} == {1}
-    assert {each[0] for each in horizons["train"].values()} == set(HORIZONS)
-    for window in ("validation", "test"):
-        assert max(len(each) for each in horizons[window].values()) == len(HORIZONS)
-    assert len(horizons["train"]) >= 30  # of two shops, over three months
+def test_newer_data_adds_to_forecasts_of_every_nth_step_and_the_newest_moment_is_forecast(after: Path) -> None:
+    params = yaml.safe_load((after / "params.yaml").read_text())
+    params["ingest"]["sources"]["forecasts"]["forecast"]["every"] = 5
+    (after / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for newest in (date(2023, 8, 3), date(2023, 8, 4)):  # whose last steps are no fifth days
+        write(after / "raw/later.csv", [row for row in days(FIRST, newest) if row["day"] >= LAST])
+        score = running.score(after, "newest", as_of=f"{newest}T06:00", out=None, wait_seconds=1)
+        assert [row["row_key"] for row in pq.read_table(score.out).to_pylist()] == [
+            f"{shop}|{newest} 00:00:00|{horizon}" for shop in ("north", "south") for horizon in HORIZONS
+        ]
 
 
 def test_growth_is_followed(done: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -182,3 +183,23 @@ def test_a_first_day_that_has_rows_from_its_beginning_on_counts_as_the_others_do
     (tmp_path / "t.csv").write_text("\n".join(["id,at,x,y", *rows]) + "\n")
     params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
     assert params.validate_.rows_band.high == 5.6
+
+
+@pytest.mark.parametrize("count", [1000, 50_000])
+def test_forecasts_of_many_series_leave_the_test_window_enough_days_for_a_gate(tmp_path: Path, count: int) -> None:
+    (tmp_path / "t.csv").write_text("\n".join(sales(date(2023, 1, 1), [timedelta(1)] * 730)) + "\n")
+    found = read_table(tmp_path / "t.csv", key=("Store",), time=None, label="Sold", horizons=(1,))
+    assert found.series is not None
+    many = replace(found.series, count=count, horizons=tuple(range(1, 29)))
+    params = parse(params_of("p", replace(found, series=many)))
+    forecast, windows = params.forecast, params.featurize.windows
+    assert forecast is not None
+    assert windows is not None
+    moments = windows.test * 30 // forecast.every
+    assert forecast.every > 1
+    assert forecast.every % 7
+    assert params.evaluate.gate.cluster == "day"
+    assert moments >= 24, "the gate needs 20 days"
+    assert params.evaluate.gate.min_rows <= moments * count * 28 / 2
+    learned = count * 730 / forecast.every * (forecast.learn or 28)
+    assert learned < max(300_000, 1.01 * count * 730 / forecast.every)

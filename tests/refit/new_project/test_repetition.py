@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from refit.new_project.repetition import cycles, repetitions
+from refit.new_project.series_windows import learned_steps, periods_of_test, validation_periods
 
 STEPS = np.arange(2000)
 NOISE = np.random.default_rng(0)
@@ -49,4 +50,18 @@ def test_cycles_are_those_of_the_part_that_models_learn_from() -> None:
         connection = duckdb.connect()
         connection.register("t", pa.table({"began": began, "value": values}))
         connection.execute("create table s as select began, value, 1 as series from t")
-        assert repetitions(connection, 1800, len(STEPS)) == found
+        assert repetitions(connection, 1800, learned_steps(len(STEPS), 1800, "day")) == found
+
+
+def test_no_step_of_a_validation_or_test_window_is_looked_at() -> None:
+    for length, seconds, period in (
+        (150, 86_400, "month"),
+        (60, 86_400, "week"),
+        (2000, 1800, "day"),
+        (24, 3600, "day"),
+    ):
+        test = periods_of_test(length, seconds, period)
+        learned = learned_steps(length, seconds, period)
+        assert 0 <= learned <= 0.4 * length
+        windows = (test + validation_periods(test)) * {"month": 31, "week": 7, "day": 1}[period] * 86_400 / seconds
+        assert learned == 0 or learned + windows <= length - 1
