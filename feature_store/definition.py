@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_serializer, model_validator
 
@@ -37,7 +37,15 @@ RESERVED = ("event_time", "prediction_time", "window", "label", "label_known_at"
 class Definition(BaseModel):
     """A part of a feature set: frozen, and without unknown keys."""
 
+    newer: ClassVar[tuple[str, ...]] = ()  # fields that stored models were made without
+
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, written: Callable[[Definition], dict[str, object]]) -> dict[str, object]:
+        """Omit newer fields with their default, as before they existed, so that stored models keep their digest."""
+        default = {name for name in self.newer if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in written(self).items() if name not in default}
 
 
 class Described(Definition):
@@ -157,6 +165,8 @@ Feature = Annotated[Latest | Age | Aggregate | Lag | Sequence, Field(discriminat
 class FeatureView(Definition):
     """Features of an entity from the rows of one event source, as known at the prediction."""
 
+    newer = ("windows_by",)
+
     name: Name
     source: Name
     entity: tuple[Name, ...] = Field((), description="columns that join spine and source; if empty, every row counts")
@@ -167,12 +177,6 @@ class FeatureView(Definition):
     )
     features: tuple[Feature, ...] = Field(min_length=1)
     description: str = ""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, written: Callable[[FeatureView], dict[str, object]]) -> dict[str, object]:
-        """Omit the default of `windows_by`, as before the field existed, so that stored models keep their digest."""
-        default = self.windows_by == "available_at"
-        return {name: value for name, value in written(self).items() if not (name == "windows_by" and default)}
 
     @model_validator(mode="after")
     def _consistent(self) -> FeatureView:
@@ -230,6 +234,8 @@ class ModelView(Definition):
 class Spine(Definition):
     """The rows that are predicted: those of one event source, each with the time at which the prediction is made."""
 
+    newer = ("calendar",)
+
     source: Name
     key: str = Field(description="the column that names a row")
     prediction_time: str = Field("event_time", description="SQL over event_time")
@@ -238,11 +244,6 @@ class Spine(Definition):
     calendar: str | None = Field(
         None, description="SQL of the time zone whose calendar windows and lags of days and longer follow; default UTC"
     )
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, written: Callable[[Spine], dict[str, object]]) -> dict[str, object]:
-        """Omit an unset calendar, as before the field existed, so that stored models keep their digest."""
-        return {name: value for name, value in written(self).items() if name != "calendar" or value is not None}
 
 
 class Source(Definition):
@@ -262,16 +263,13 @@ class FeatureSet(Definition):
         ValueError: two features, or two views, share a name; or a feature has a reserved name.
     """
 
+    newer = ("models",)
+
     spine: Spine
     views: tuple[FeatureView, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     models: tuple[ModelView, ...] = ()
     description: str = ""
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, written: Callable[[FeatureSet], dict[str, object]]) -> dict[str, object]:
-        """Omit models where there are none, as before the field existed, so that stored models keep their digest."""
-        return {name: value for name, value in written(self).items() if name != "models" or value}
 
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSet:

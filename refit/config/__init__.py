@@ -79,7 +79,9 @@ class Params(Section):
     cost: CostParams = Field(CostParams(), description="prices, to express trainings and predictions in money")
     retention: RetentionParams = Field(RetentionParams(), description="what `refit gc` may delete")
     resources: ResourcesParams = Field(ResourcesParams(), description="what a stage may use of the machine")
-    sinks: tuple[SinkParams, ...] = Field((), description="where predictions go, besides the files of this project")
+    sinks: tuple[SinkParams, ...] = Field(
+        (), description="where predictions go, in addition to the files of this project"
+    )
     notify: tuple[NotifyParams, ...] = Field((), description="who hears of promotions, refusals, drift and failures")
 
     @model_validator(mode="after")

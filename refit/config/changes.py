@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from refit.config.section import Section, nearest
+from refit.config.section import Section, nearest, span
 
 Kind = Literal["append", "late", "corrections"]
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 class ChangesParams(Section):
@@ -58,7 +57,7 @@ class ChangesParams(Section):
         """How much older than the newest row a late row may be; None for no limit."""
         if self.within is None:
             return None
-        return timedelta(**{_UNITS[self.within[-1]]: int(self.within[:-1])})
+        return span(self.within)
 
     def fault(self, columns: Mapping[str, str], key: tuple[str, ...], event_time: str | None, kind: str) -> str | None:
         """Why a source cannot change in this way; None if it can.

@@ -79,7 +79,7 @@ class CardParams(Section):
     """What the model card states that no measurement can: who is responsible for the model, and its purpose."""
 
     owner: str = Field("", description="who is responsible for the model, and how to reach them")
-    intended_use: str = Field("", description="what the predictions are made for, and for whom")
+    intended_use: str = Field("", description="what the predictions are made for, and who uses them")
     limits: tuple[str, ...] = Field(
         (), description="what the model must not be used for, and where it is known to fail"
     )

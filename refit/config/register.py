@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from refit.config.section import Rows, Section, Unit
+from refit.config.section import Rows, Section, Unit, span
 
 
 class RegisterParams(Section):
@@ -34,8 +34,7 @@ class RegisterParams(Section):
         >>> RegisterParams(approval_within="12h").approval_time
         datetime.timedelta(seconds=43200)
         """
-        count = int(self.approval_within[:-1])
-        return timedelta(days=count) if self.approval_within[-1] == "d" else timedelta(hours=count)
+        return span(self.approval_within)
 
     @property
     def remarks(self) -> tuple[str, ...]:

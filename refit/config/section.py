@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError
@@ -26,10 +27,12 @@ __all__ = [
     "free",
     "nearest",
     "row_column",
+    "span",
     "time_column",
 ]
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,15 @@ def row_column(columns: Iterable[str]) -> str:
 def time_column(columns: Iterable[str]) -> str:
     """The stored column of a row's event time: `_event_time`, with underscores if the source has that column."""
     return free("_event_time", columns)
+
+
+def span(text: str) -> timedelta:
+    """A number of minutes, hours, days or weeks.
+
+    >>> span("36h")
+    datetime.timedelta(days=1, seconds=43200)
+    """
+    return timedelta(**{_UNITS[text[-1]]: int(text[:-1])})
 
 
 def nearest(word: str, valid_names: Any) -> str:

@@ -1,4 +1,4 @@
-"""The params section `sinks`: where predictions go, besides the files of this project."""
+"""The params section `sinks`: where predictions go, in addition to the files of this project."""
 
 from __future__ import annotations
 

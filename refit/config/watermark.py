@@ -8,9 +8,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from refit.config.section import Section, nearest
+from refit.config.section import Section, nearest, span
 
-_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 Span = Annotated[str, Field(pattern=r"^[0-9]{1,6}[mhdw]$")]
 
 
@@ -24,11 +23,11 @@ class WatermarkParams(Section):
     )
 
     @property
-    def span(self) -> timedelta | None:
+    def late_by(self) -> timedelta | None:
         """The lookback of a column of times; None for one of integers."""
         if isinstance(self.lookback, int):
             return None
-        return timedelta(**{_UNITS[self.lookback[-1]]: int(self.lookback[:-1])})
+        return span(self.lookback)
 
     def fault(self, columns: Mapping[str, str]) -> str | None:
         """Why the column cannot be a watermark; None if it can."""

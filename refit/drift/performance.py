@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from refit.drift.estimation import expected_metric
 from refit.drift.measures import ScoredRows, measured, over_naive, skill, watched
-from refit.drift.sequential import Evidence, Usual, evidence_of_loss, usual
+from refit.drift.sequential import LossEvidence, Usual, evidence_of_loss, usual
 from refit.learners.calibration import Sigmoid, fit_sigmoid
 from refit.metrics.clusters import Estimate
 from refit.schemas.drift_decision import (
@@ -46,7 +46,7 @@ class Backtest:
     skills: tuple[Estimate, ...]  # of each window
     estimated: tuple[float, ...]  # skill of each window, estimated without labels
     calibration: Sigmoid | None  # None if there are no rows to calibrate on
-    others: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)  # what is measured besides, of each window
+    others: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)  # further measures, of each window
 
     def usual(self, measure: str) -> Usual:
         """The usual level of a measure; more is better."""
@@ -210,11 +210,11 @@ def lasting_loss(
     )
 
 
-def _evidence(name: str, reference: Backtest, verdicts: Sequence[PerformanceVerdict]) -> Evidence:
+def _evidence(name: str, reference: Backtest, verdicts: Sequence[PerformanceVerdict]) -> LossEvidence:
     values = [value for each in verdicts if (value := each.skill if name == SKILL else each.measured(name)) is not None]
     level, estimates = reference.usual(name), reference.estimates(name)
     if len(values) < len(verdicts) or not math.isfinite(level.mean + level.spread):
-        return Evidence(0.0)
+        return LossEvidence(0.0)
     excess = np.array([_excess(estimates, reference.rows, each.labelled) for each in verdicts])
     return evidence_of_loss(level, values, 1 + excess / level.spread**2 if level.spread else None)
 
@@ -309,10 +309,10 @@ def _measured(verdict: PerformanceVerdict, windows: int) -> str:
     side = "below" if verdict.skill is not None and verdict.skill < verdict.threshold else "not below"
     usually = f"the mean of the backtest's {windows} windows is {verdict.expected:.3f}"
     text = f"{text}, {side} {verdict.threshold:.3f}; {usually}"
-    return "; ".join([text, *(_beside(each) for each in verdict.others if each.breached)])
+    return "; ".join([text, *(_in_addition(each) for each in verdict.others if each.breached)])
 
 
-def _beside(each: WatchedMeasure) -> str:
+def _in_addition(each: WatchedMeasure) -> str:
     """A breach by another measure than the gate's metric."""
     if each.name == CALIBRATION:
         return f"calibration error {each.value:.3f}, above {each.threshold:.3f}; {each.expected:.3f} is usual"

@@ -16,7 +16,7 @@ from itertools import combinations, permutations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Evidence", "Usual", "evidence_of_loss", "usual"]
+__all__ = ["LossEvidence", "Usual", "evidence_of_loss", "usual"]
 
 Floats = NDArray[np.float64]
 Steps = tuple[tuple[tuple[int, int], float], ...]  # stretches, each with its loss in standard deviations
@@ -153,7 +153,7 @@ def _bounds(count: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class LossEvidence:
     """What all windows together say about a loss.
 
     `value` is at least A once in A windows on average, at most, while nothing changes.
@@ -164,7 +164,7 @@ class Evidence:
     loss: float = 0.0  # how far the windows since then lie below the usual level, on average
 
 
-def evidence_of_loss(reference: Usual, values: ArrayLike, variances: ArrayLike | None = None) -> Evidence:
+def evidence_of_loss(reference: Usual, values: ArrayLike, variances: ArrayLike | None = None) -> LossEvidence:
     """The evidence that a number has fallen for good in the windows after a reference.
 
     Args:
@@ -180,7 +180,7 @@ def evidence_of_loss(reference: Usual, values: ArrayLike, variances: ArrayLike |
     """
     production = np.asarray(values, dtype=np.float64)
     if not len(production) or reference.freedom < 1:
-        return Evidence(0.0)
+        return LossEvidence(0.0)
     before, now = len(reference.values), len(production)
     x = np.concatenate([reference.values, production])
     scale = np.ones(now) if variances is None else np.asarray(variances, dtype=np.float64)
@@ -191,7 +191,7 @@ def evidence_of_loss(reference: Usual, values: ArrayLike, variances: ArrayLike |
     candidates = (low[:, None] * LOSSES[:, None]).reshape(-1, len(x))
     factors = _bayes_factors(x, candidates, levels, weights).reshape(now, len(LOSSES)).mean(axis=1)
     since = int(factors.argmax())
-    return Evidence(float(factors.sum()), since, reference.mean - float(production[since:].mean()))
+    return LossEvidence(float(factors.sum()), since, reference.mean - float(production[since:].mean()))
 
 
 def _bayes_factors(x: Floats, lower: Floats, levels: Floats, weights: Floats) -> Floats:

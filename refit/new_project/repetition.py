@@ -85,8 +85,8 @@ def _common(series: Sequence[Floats], reach: int) -> Floats:
 
 def _is_clearer(common: Floats, lag: int, shorter: int) -> bool:
     """Whether a lag is clearer than a shorter cycle, and than the lags one such cycle before and after it."""
-    beside = [common[each] for each in (lag - shorter, lag + shorter) if each < len(common)]
-    return bool(common[lag] > common[shorter] + STANDS_OUT / 2 and common[lag] >= max(beside))
+    neighbours = [common[each] for each in (lag - shorter, lag + shorter) if each < len(common)]
+    return bool(common[lag] > common[shorter] + STANDS_OUT / 2 and common[lag] >= max(neighbours))
 
 
 def _snapped(cycle: int, longer: Sequence[int]) -> int:

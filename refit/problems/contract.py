@@ -95,7 +95,7 @@ class Problem(ABC):
     task: ClassVar[str]  # the kind of predictions that learners declare, and models record
     labelled: ClassVar[bool] = True
     optional_label: ClassVar[bool] = False  # labels only judge models, so that `featurize.label.column` may be left out
-    proper_scores: ClassVar[tuple[str, ...]] = ()  # metrics that the drift watch measures besides the gate's
+    proper_scores: ClassVar[tuple[str, ...]] = ()  # metrics that the drift watch measures in addition to the gate's
     probabilities: ClassVar[bool] = False  # predictions are probabilities, which can be calibrated
     has_threshold: ClassVar[bool] = False  # a prediction from a threshold on means 1
     estimable: ClassVar[bool] = False  # metrics can be estimated from calibrated predictions, before labels come

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from refit.problems import metric_words
 from refit.reports import templates
+from registry.ledger import MOVES
 
 if TYPE_CHECKING:
     from registry.ledger import Entry
@@ -79,8 +80,7 @@ class Overview:
     @property
     def champion(self) -> str | None:
         """The version that the newest move of the ledger made champion."""
-        moves = ("promote", "overrule", "rollback", "restore")
-        return next((each.to_version for each in reversed(self.entries) if each.action in moves), None)
+        return next((each.to_version for each in reversed(self.entries) if each.action in MOVES), None)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ __all__ = [
     "WatchedMeasure",
 ]
 
-CALIBRATION = "calibration"  # the name of a measure, beside those of metrics
+CALIBRATION = "calibration"  # the name of a measure, next to those of metrics
 
 Verdict = Literal["ok", "warn", "retrain"]
 Cause = Literal["performance", "schedule", "input"]
@@ -118,7 +118,7 @@ class InputVerdict(Part):
 
 
 class WatchedMeasure(Part):
-    """What is measured in a window besides the gate's metric: the skill by another one, or the calibration error."""
+    """What is measured in addition to the gate's metric: the skill by another one, or the calibration error."""
 
     name: str  # a metric, or `calibration`
     value: float | None
@@ -145,7 +145,7 @@ class PerformanceVerdict(Part):
     breached: bool
     reasons: tuple[str, ...]
     estimated_skill: float | None = None  # skill of that estimate over a naive guess
-    others: tuple[WatchedMeasure, ...] = omitted(())  # measures besides the metric; `breached` is by any of them
+    others: tuple[WatchedMeasure, ...] = omitted(())  # further measures; `breached` is by any of them
 
     def measured(self, name: str) -> float | None:
         """The value of one of `others`, more being better: of calibration, minus the error."""

@@ -1,4 +1,4 @@
-"""What was read of each source: `.refit/ingest.json` for files, and beside the batches of a table its position.
+"""What was read of each source: `.refit/ingest.json` for files, and next to the batches of a table its position.
 
 Losing it only costs time: everything is read again, and equals what is stored.
 """

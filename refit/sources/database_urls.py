@@ -12,7 +12,7 @@ from refit.errors import RefitError, UserError, first_line
 from refit.extras import not_installed
 
 if TYPE_CHECKING:
-    from sqlalchemy import URL
+    from sqlalchemy import URL, Engine
 
 _TIMEOUTS = ("postgresql", "mysql", "mariadb")  # whose drivers take one under the same name
 _LOST = ("OperationalError", "InterfaceError", "OSError", "TimeoutError")
@@ -49,9 +49,13 @@ def parsed(variable: str, where: str) -> URL:
         ) from None
 
 
-def timeouts(url: URL) -> dict[str, int]:
-    """How long a connection may take, as the driver wants to be told."""
-    return {"connect_timeout": 10} if url.get_backend_name() in _TIMEOUTS else {}
+def engine(url: URL, **options: Any) -> Engine:
+    """An engine without a pool, whose errors show no values and whose attempts to connect end."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    timeouts = {"connect_timeout": 10} if url.get_backend_name() in _TIMEOUTS else {}
+    return create_engine(url, poolclass=NullPool, connect_args=timeouts, hide_parameters=True, **options)
 
 
 @contextmanager

@@ -35,6 +35,7 @@ class DeltaTable:
         self._source = source
         self._where = where
         self._open: Delta | None = None
+        self._new: set[str] | None = None  # the files to read; None: all
 
     def identify(self) -> str:
         """The table's id and its version."""
@@ -45,16 +46,16 @@ class DeltaTable:
         """The files that were added since a version, or the whole table."""
         with self._errors():
             self._open = table = self._table()
-            now = _position(table)
-            return Change(now, since=position if position and self._added(table, position) is not None else None)
+            self._new = self._added(table, position) if position else None
+            return Change(_position(table), since=None if self._new is None else position)
 
     def read(self, change: Change, check_header: CheckHeader) -> Iterator[pa.RecordBatch]:
         """The rows of the version that `changes_since` saw."""
         with self._errors():
             table = self._open or self._table()
             check_header([field.name for field in table.schema().fields])
-            added = self._added(table, change.since) if change.since else None
-            yield from _numbered(_delta_rows(table, added), self._source, self._where, whole=added is None)
+            rows = _delta_rows(table, self._new)
+            yield from _numbered(rows, self._source, self._where, whole=change.since is None)
 
     def _table(self, version: int | None = None) -> Delta:
         import deltalake

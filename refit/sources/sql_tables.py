@@ -64,8 +64,10 @@ class SqlTable:
     def __init__(self, source: SourceParams, where: str) -> None:
         self._source = source
         self._where = where
-        self._query = str(source.query).strip().rstrip(";")
-        check_moving_words(self._query, f"{where}.query")
+        query = str(source.query).strip().rstrip(";")
+        check_moving_words(query, f"{where}.query")
+        escaped = query.replace(":", "\\:")  # what looks like a parameter there is none
+        self._from = f"from (\n{escaped}\n) refit_rows"
         self._engine: Engine | None = None
         self._open: Connection | None = None
 
@@ -158,7 +160,7 @@ class SqlTable:
         assert watermark is not None
         if isinstance(watermark.lookback, int) and isinstance(mark, int):
             return mark - watermark.lookback
-        span = watermark.span or timedelta()
+        span = watermark.late_by or timedelta()
         try:
             if isinstance(mark, str) and _TEMPORAL.match(mark):  # of SQLite; its texts compare as times do
                 lower = datetime.fromisoformat(mark) - span
@@ -172,15 +174,10 @@ class SqlTable:
             f"declared {self._source.columns[watermark.column]}; cast it in the query, or name another column"
         )
 
-    @property
-    def _from(self) -> str:
-        return f"from (\n{self._query}\n) refit_rows"
-
     def _execute(self, connection: Connection, query: str, **values: Mark) -> Any:
         from sqlalchemy import text
 
-        own = self._query.replace(":", "\\:")  # what looks like a parameter there is none
-        return connection.execute(text(query.replace(self._query, own)), values)
+        return connection.execute(text(query), values)
 
     def _quoted(self, name: str) -> str:
         return str(self._opened_engine().dialect.identifier_preparer.quote(name))
@@ -196,13 +193,7 @@ class SqlTable:
 
     def _opened_engine(self) -> Engine:
         if self._engine is None:
-            from sqlalchemy import create_engine
-            from sqlalchemy.pool import NullPool
-
-            url = database_urls.parsed(str(self._source.url), f"{self._where}.url")
-            self._engine = create_engine(
-                url, poolclass=NullPool, connect_args=database_urls.timeouts(url), hide_parameters=True
-            )
+            self._engine = database_urls.engine(database_urls.parsed(str(self._source.url), f"{self._where}.url"))
         return self._engine
 
     def _close(self) -> None:

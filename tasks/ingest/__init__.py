@@ -169,10 +169,11 @@ class _Reading:
         """The settings that decide how files are read; a newer one only if used, or an upgrade would read all again."""
         newer = {name for name in _NEWER if getattr(self.source, name)}
         how = self.source.model_dump(include={*_LAYOUT, *_ADDED_COLUMNS, *newer})
-        own = own_code(self.context.sources_root, [self.source.kind]) if self.source.is_own else ()
         if self.source.is_own:
+            root = self.context.sources_root
             how["path"] = self.source.path  # which the class may read; the positions of tables name what they are of
-        return how | {path.relative_to(self.context.sources_root).as_posix(): sha256(path) for path in own}
+            how |= {path.relative_to(root).as_posix(): sha256(path) for path in own_code(root, [self.source.kind])}
+        return how
 
     @property
     def _valid_state(self) -> SourceState | None:

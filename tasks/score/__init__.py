@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.sql_text import quote
 from refit.config import nearest
-from refit.config.section import free, row_column
+from refit.config.section import free, row_column, span
 from refit.errors import RefitError, UserError
 from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 SCORES = artifacts.REPORTS / "scores"
 SUFFIXES = (".parquet", ".csv")
 NEWEST = "newest"
-_UPCOMING = re.compile(r"next[ -]?([1-9][0-9]{0,3})([hdw])")
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+_UPCOMING = re.compile(r"next[ -]?([1-9][0-9]{0,3}[hdw])")
 
 
 @dataclass(frozen=True)
@@ -195,8 +194,7 @@ def _requested_rows(
 ) -> RowsToScore:
     """Select the requested rows: of a file, of a batch, or of a coming period."""
     if match := _UPCOMING.fullmatch(rows):
-        ahead = timedelta(**{_UNITS[match[2]]: int(match[1])})
-        return _upcoming(context, warehouse, champion, ahead, rows)
+        return _upcoming(context, warehouse, champion, span(match[1]), rows)
     if rows == NEWEST and context.params.forecast:
         newest = newest_forecasts(warehouse, champion, context.params)
         return RowsToScore(f"newest-{warehouse.as_of:%Y%m%dT%H%M}", newest.relation, newest.count, notes=newest.notes)

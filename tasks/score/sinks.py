@@ -80,17 +80,12 @@ def _plain(table: pa.Table) -> pa.Table:
 
 def _to_database(sink: SinkParams, identity: Mapping[str, str], table: pa.Table, where: str) -> str:
     """Replace the rows in one transaction; of two that do so at once, one waits for the other or is tried again."""
-    from sqlalchemy import create_engine
     from sqlalchemy.exc import DBAPIError
-    from sqlalchemy.pool import NullPool
 
     variable = str(sink.url)
     url = database_urls.parsed(variable, f"{where}.url")
     with database_urls.errors(variable, f"{where}.url", f"correct {where}, or let this user write the table"):
-        isolation: dict[str, Any] = {"isolation_level": "SERIALIZABLE"}
-        engine = create_engine(
-            url, poolclass=NullPool, connect_args=database_urls.timeouts(url), hide_parameters=True, **isolation
-        )
+        engine = database_urls.engine(url, isolation_level="SERIALIZABLE")
         for tried in range(1, _TRIES + 1):
             try:
                 _replace(engine, str(sink.table), identity, table, where)

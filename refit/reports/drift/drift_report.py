@@ -61,7 +61,7 @@ def render(decision: DriftDecision, decisions: Sequence[DriftDecision], zone: tz
         performance=words.performance(decision),
         skills=charts.skills,
         waiting=windows[::-1],
-        beside=words.beside,
+        further=words.further,
         metric=metric_named(decision.policy.metric).words,
         inputs=words.inputs(decision),
         heat_map=charts.heat_map,

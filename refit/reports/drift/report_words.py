@@ -89,8 +89,8 @@ def performance(decision: DriftDecision) -> str:
     return usually
 
 
-def beside(window: PerformanceVerdict) -> str:
-    """What was measured besides the gate's metric: `brier .412 of .380`, with what each is held against."""
+def further(window: PerformanceVerdict) -> str:
+    """What was measured in addition to the gate's metric: `brier .412 of .380`, with what each is held against."""
     return "; ".join(
         f"{each.name} {each.value:.3f}" + ("" if each.threshold is None else f" of {each.threshold:.3f}")
         for each in window.others

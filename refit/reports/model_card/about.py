@@ -44,7 +44,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Fact:
     """A line of the card's table about the model; `stated` is False where the params say nothing."""
 
     name: str
@@ -72,7 +72,7 @@ def about(context: Context) -> About:
     )
 
 
-def entries(known: About, evaluation: Evaluation, training: Training) -> Iterator[Entry]:
+def entries(known: About, evaluation: Evaluation, training: Training) -> Iterator[Fact]:
     """The table about the model."""
     stated = known.stated
     for name, value in (
@@ -81,12 +81,12 @@ def entries(known: About, evaluation: Evaluation, training: Training) -> Iterato
         ("limits", "; ".join(stated.limits)),
         ("licence", stated.licence),
     ):
-        yield Entry(name, value or f"{NOT_STATED} (evaluate.card in params.yaml)", bool(value))
+        yield Fact(name, value or f"{NOT_STATED} (evaluate.card in params.yaml)", bool(value))
     champion = evaluation.incumbent.version
     compared = f"compared with version {champion}" if champion else "the first: there was no champion"
     number = "refit history tells the number that it was registered with"
-    yield Entry("version", f"candidate {training.model_digest[:12]}, {compared}; {number}")
-    yield Entry("date", f"{known.written.astimezone(known.zone):%Y-%m-%d %H:%M} ({known.zone}), Refit {known.release}")
+    yield Fact("version", f"candidate {training.model_digest[:12]}, {compared}; {number}")
+    yield Fact("date", f"{known.written.astimezone(known.zone):%Y-%m-%d %H:%M} ({known.zone}), Refit {known.release}")
 
 
 def hyperparameters(training: Training) -> list[tuple[str, str]]:
