@@ -29,7 +29,7 @@ class Window:
     days: int = 30
     rows: int = 60  # a day
     uneven: bool = False  # days of very different size
-    alike: float = 0.6  # a day's own misjudgement by a model, beside that of a row
+    alike: float = 0.6  # a day's own misjudgement by a model, in addition to that of each row
     cluster: str = "day"
     task: str = "binary"
     serial: float = 0.0  # correlation of a day's own misjudgement with that of the day before

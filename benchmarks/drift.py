@@ -4,7 +4,7 @@
 
 Measured are the layout, the counts of both sides by day and every effect, from Parquet files and from tables in memory,
 after imports, on 2 threads. With `--growth` a process of its own for each number of rows shows how time and memory
-grow: the exponent of time, and peak memory beside that of a process that has only imported what is needed.
+grow: the exponent of time, and peak memory next to that of a process that has only imported what is needed.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 Each stream is a project of its own: 5,000 rows a day in 16 numeric and 4 categorical columns, each with day effects of
 .05 standard deviations that last (AR(1), .5) and with a weekly season; labels come from a logistic model on some of
-the columns, whose intercept and strength have such day effects too. The model in charge knows the true coefficients.
+the columns, whose intercept and strength have such day effects too. The champion knows the true coefficients.
 Its reference is 182 days, its backtest the last 28 of these and the 35 after them; then come 13 weeks in which nothing
 happens, and, from the same point on, three weeks of each kind of change. Every week is sketched, judged and decided on
 by the code and the default params that production uses, without a schedule of retrainings.

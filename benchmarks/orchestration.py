@@ -1,9 +1,9 @@
-"""What Refit adds to the work itself: six unchanged stages, and a full run, beside the least that could do the same.
+"""What Refit adds to the work itself: six unchanged stages, and a full run, against the least that could do the same.
 
     python benchmarks/orchestration.py [--rounds N] [--full]
 
-Whole processes, timed from outside, in turn: `refit run` with everything unchanged beside six empty Prefect tasks,
-with a server running and embedded; with --full also a full run of the reference project beside its six functions.
+Whole processes, timed from outside, in turn: `refit run` with everything unchanged, next to six empty Prefect tasks,
+with a server running and embedded; with --full also a full run of the reference project, next to its six functions.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def main() -> None:
     try:
         project = scratch / "demo"
         subprocess.run([*REFIT, "init", str(project)], check=True, stdout=subprocess.DEVNULL)
-        print("| | refit run | beside it | ratio | difference | peak |\n| --- | --- | --- | --- | --- | --- |")
+        print("| | refit run | compared with | ratio | difference | peak |\n| --- | --- | --- | --- | --- | --- |")
         with prefect_server(environment) as url:
             served = {**environment, "PREFECT_API_URL": url}
             seconds([*REFIT, "run"], served, project)

@@ -207,9 +207,9 @@ def claim(store: Store, model: str, *, anyway: bool = False) -> None:
     if store.database:
         return
     ledger = Ledger.of(store)
-    place = ledger.location if store.ledger_uri else f"{socket.gethostname()}:{ledger.location}"
+    location = ledger.location if store.ledger_uri else f"{socket.gethostname()}:{ledger.location}"
     try:
-        versions.set_model_tag(store, model, LEDGER, f"{ledger.identity()} {place}")
+        versions.set_model_tag(store, model, LEDGER, f"{ledger.identity()} {location}")
     except Exception as error:
         if not missing(error):  # a model without versions has no tags either
             raise
@@ -231,9 +231,9 @@ def other_ledger(store: Store, model: str, ledger: Ledger | None = None) -> str 
     if store.database:
         return None
     ledger, registered = ledger or Ledger.of(store), versions.registered(store, model)
-    noted, _, place = registered.tags.get(LEDGER, "").partition(" ")
+    noted, _, location = registered.tags.get(LEDGER, "").partition(" ")
     if noted:
-        return None if noted == ledger.name() else f"the ledger of {model} is another one, {place}"
+        return None if noted == ledger.name() else f"the ledger of {model} is another one, {location}"
     champion = registered.aliases.get(CHAMPION)
     if champion is None or ledger.last_move(model) or ledger.pending(model) or _accepted(ledger, model):
         return None

@@ -1,4 +1,4 @@
-"""What the model of customers' spending is worth on the test customers, beside what anyone can say without one."""
+"""What the model of customers' spending is worth on the test customers, against what anyone can say without one."""
 
 from __future__ import annotations
 

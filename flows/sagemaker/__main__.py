@@ -39,8 +39,8 @@ def options(arguments: Sequence[str] | None) -> tuple[Path, Machine]:
     parser.add_argument("--tag", action="append", default=[], metavar="KEY=VALUE", help="repeatable")
     given = vars(parser.parse_args(arguments))
     project, tags = given.pop("project"), [tag.partition("=") for tag in given.pop("tag")]
-    if wrong := [key for key, equals, _ in tags if not key or not equals]:
-        raise UserError(f"--tag {wrong[0]}: KEY=VALUE was expected")
+    if malformed := [key for key, equals, _ in tags if not key or not equals]:
+        raise UserError(f"--tag {malformed[0]}: KEY=VALUE was expected")
     return project.resolve(), Machine(**given, tags={key: value for key, _, value in tags})
 
 

@@ -92,8 +92,8 @@ class ForecastParams(Section):
         if self.learn is None:
             return "true"
         n, among = len(self.horizons), ", ".join(map(str, self.horizons))
-        place = f"(list_position([{among}], horizon) - 1) * {self.learn} + md5_number_lower({key}) % {n}"
-        return f"({place}) % {n} < {self.learn}"
+        position = f"(list_position([{among}], horizon) - 1) * {self.learn} + md5_number_lower({key}) % {n}"
+        return f"({position}) % {n} < {self.learn}"
 
     def steps(self, count: int) -> str:
         """A number of steps in the notation of features: 24 of `15m` are `360m`."""
@@ -221,14 +221,14 @@ def _query(forecast: Mapping[str, object], series: list[str], zone: str, newest_
     local = zone != "UTC" and parts is not None and parts[2] not in ("m", "h")
     end = clocks.moved("event_time", f"+ {step}", ZONE) if local else f"event_time + {step}"
     every = forecast.get("every", 1)
-    kept = _every(every, parts, zone) if parts and isinstance(every, int) and every > 1 else ""
+    filter_clause = _every(every, parts, zone) if parts and isinstance(every, int) and every > 1 else ""
     if newest_until:
         of_each = f"partition by {', '.join(map(quote, series))}" if series else ""
-        kept = f" where {end} <= {newest_until} qualify event_time = max(event_time) over ({of_each})"
+        filter_clause = f" where {end} <= {newest_until} qualify event_time = max(event_time) over ({of_each})"
     if zone == "UTC" or parts is None:
         return f"""
 select *, forecast_time + (horizon - 1) * {step} as target_time
-from (select distinct {names}{end} as forecast_time from {of}{kept}),
+from (select distinct {names}{end} as forecast_time from {of}{filter_clause}),
   (select unnest([{ahead}]) as horizon)"""
     here, target = f"'{zone}'", f"forecast_time + (horizon - 1) * {step}"
     if local:
@@ -236,7 +236,7 @@ from (select distinct {names}{end} as forecast_time from {of}{kept}),
         target = clocks.met("forecast_time", f"+ (horizon - 1) * {step}", ZONE)
     return f"""
 select * from (select *, {target} as target_time
-from (select distinct {names}{end} as forecast_time, {ZONE} from (select *, {here} as {ZONE} from {of}){kept}),
+from (select distinct {names}{end} as forecast_time, {ZONE} from (select *, {here} as {ZONE} from {of}){filter_clause}),
   (select unnest([{ahead}]) as horizon)) where target_time is not null"""
 
 

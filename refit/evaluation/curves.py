@@ -56,8 +56,8 @@ def at_thresholds(labels: NDArray[np.int64], p: Floats, own: float) -> tuple[Cou
     """
     levels, hits, counts = at_or_above(labels, p)
     shares = np.linspace(0, 1, MOST_THRESHOLDS)
-    places = {int(np.searchsorted(each, share * each[-1])) for each in (hits, counts) for share in shares}
-    thresholds = sorted({own, *(float(levels[place]) for place in places)})
+    indices = {int(np.searchsorted(each, share * each[-1])) for each in (hits, counts) for share in shares}
+    thresholds = sorted({own, *(float(levels[index]) for index in indices)})
     above = np.searchsorted(-levels, [-each for each in thresholds], side="right")
     hits, counts = np.append(0, hits), np.append(0, counts)
     return tuple(zip(thresholds, hits[above].tolist(), (counts - hits)[above].tolist(), strict=True))

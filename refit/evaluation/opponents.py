@@ -106,7 +106,7 @@ def opponents(
         if feature is None:
             first = problem.constants(truth[0], metric) if len(truth[0]) else {}
             guess = score(first[name]) if name in first else math.nan
-            every.append(NaiveOpponent(_called(name, usual, rows), None, constants[name], guess))
+            every.append(NaiveOpponent(_readable_name(name, usual, rows), None, constants[name], guess))
         elif (inside := problem.by_feature(inner, feature, truth[0], metric)) is not None:
             every.append(NaiveOpponent(name, feature, inside, score(inside)))
     sign = metric_named(metric).sign
@@ -135,8 +135,8 @@ def _on_horizons(
 
 def held_back(rows: int, *, in_time: bool) -> NDArray[np.bool_]:
     """(rows,) mask of the rows to choose on where none are set apart: the newest fifth, or every fifth one."""
-    places = np.arange(rows)
-    return places >= rows - rows // HELD_BACK if in_time else places % HELD_BACK == HELD_BACK - 1
+    indices = np.arange(rows)
+    return indices >= rows - rows // HELD_BACK if in_time else indices % HELD_BACK == HELD_BACK - 1
 
 
 def naive_columns(names: Sequence[str]) -> list[str]:
@@ -164,7 +164,7 @@ def _offered(
             yield name, name
 
 
-def _called(name: str, usual: str, rows: pa.Table) -> str:
+def _readable_name(name: str, usual: str, rows: pa.Table) -> str:
     """The name of a constant; of the usual baseline of forecasts, which has the value of the season before.
 
     Where a season is one step, that is the last value, which then has no column of its own.
@@ -184,10 +184,10 @@ def _with_one_best_feature(every: Sequence[NaiveOpponent], sign: float) -> Itera
 
 def sample(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Positions of the rows of a mask, evenly spread over them if there are too many."""
-    places = np.flatnonzero(mask)
-    if len(places) <= MOST_ROWS:
-        return places
-    return places[np.unique(np.linspace(0, len(places) - 1, MOST_ROWS).astype(np.int64))]
+    indices = np.flatnonzero(mask)
+    if len(indices) <= MOST_ROWS:
+        return indices
+    return indices[np.unique(np.linspace(0, len(indices) - 1, MOST_ROWS).astype(np.int64))]
 
 
 def predictions(problem: Problem, table: pa.Table, every: Opponents) -> Mapping[str, Floats]:

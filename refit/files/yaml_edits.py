@@ -44,23 +44,23 @@ def edited(text: str, section: str, values: Mapping[str, Value]) -> str:
     """
     lines = text.splitlines()
     head = next(
-        (place for place, line in enumerate(lines) if re.match(rf"{re.escape(section)}:\s*(#.*)?$", line)), None
+        (index for index, line in enumerate(lines) if re.match(rf"{re.escape(section)}:\s*(#.*)?$", line)), None
     )
     if head is None:
         added = [f"{section}:", *(f"  {key}: {_written(value)}" for key, value in values.items())]
         return "\n".join([*lines, *added]) + "\n"
-    end = next((place for place in range(head + 1, len(lines)) if re.match(r"[^\s#]", lines[place])), len(lines))
+    end = next((index for index in range(head + 1, len(lines)) if re.match(r"[^\s#]", lines[index])), len(lines))
     while end > head + 1 and not lines[end - 1].startswith((" ", "\t")):
         end -= 1  # empty lines and comments before the next section belong to it
     body = lines[head + 1 : end]
     indent = next((line[: len(line) - len(line.lstrip())] for line in body if line.strip()), "  ")
     for key, value in values.items():
         pattern = re.compile(rf"({indent}{re.escape(key)}:)\s*[^#]*?(\s+#.*)?$")
-        place = next((index for index, line in enumerate(body) if pattern.match(line)), None)
-        if place is None:
+        index = next((index for index, line in enumerate(body) if pattern.match(line)), None)
+        if index is None:
             body.append(f"{indent}{key}: {_written(value)}")
         else:
-            body[place] = pattern.sub(lambda found: f"{found[1]} {_written(value)}{found[2] or ''}", body[place])  # noqa: B023
+            body[index] = pattern.sub(lambda match: f"{match[1]} {_written(value)}{match[2] or ''}", body[index])  # noqa: B023
     return "\n".join([*lines[: head + 1], *body, *lines[end:]]) + "\n"
 
 

@@ -163,9 +163,9 @@ class Clusterer(OfNumbers):
         self.segments = np.array([*range(1, len(self._centres) + 1), *[NOISE] * int(noisy.sum())], dtype=np.int64)
         self._reach = np.full(len(self._centres), np.inf)
         if noisy.any():
-            for place, code in enumerate(order[: len(self._centres)]):
-                apart = points[groups == names[code]] - self._centres[place]
-                self._reach[place] = np.sqrt((apart**2).sum(axis=1)).max()
+            for nearest, code in enumerate(order[: len(self._centres)]):
+                apart = points[groups == names[code]] - self._centres[nearest]
+                self._reach[nearest] = np.sqrt((apart**2).sum(axis=1)).max()
 
     def predict(self, table: pa.Table) -> Floats:
         if self._mixture is None:
@@ -180,10 +180,10 @@ class Clusterer(OfNumbers):
         top = joint.max(axis=1)
         loss = self._scaling.log_stretch(numbers) - top - np.log(np.exp(joint - top[:, None]).sum(axis=1))
         rows = np.arange(len(points))
-        place = (joint if self._likeliest else -distances).argmax(axis=1)
-        own = distances[rows, place]
-        segment = np.where(own > self._reach[place], NOISE, self.segments[place])
-        return np.column_stack([segment, loss, _silhouettes(distances, place, own), own])
+        nearest = (joint if self._likeliest else -distances).argmax(axis=1)
+        own = distances[rows, nearest]
+        segment = np.where(own > self._reach[nearest], NOISE, self.segments[nearest])
+        return np.column_stack([segment, loss, _silhouettes(distances, nearest, own), own])
 
     def points(self, table: pa.Table) -> Floats:
         """(rows, columns) the scaled numbers that are clustered; a missing value is 0, the mean."""
@@ -268,12 +268,12 @@ def _distances(points: Floats, centres: Floats) -> Floats:
     return distances
 
 
-def _silhouettes(distances: Floats, place: NDArray[np.int64], own: Floats) -> Floats:
+def _silhouettes(distances: Floats, nearest: NDArray[np.int64], own: Floats) -> Floats:
     """(rows,) simplified silhouettes; 0 if there is one centre only."""
     if distances.shape[1] < 2:
         return np.zeros(len(distances))
     others = distances.copy()
-    others[np.arange(len(place)), place] = np.inf
+    others[np.arange(len(nearest)), nearest] = np.inf
     nearest = others.min(axis=1)
     larger = np.maximum(own, nearest)
     silhouettes: Floats = np.divide(nearest - own, larger, out=np.zeros(len(own)), where=larger > 0)

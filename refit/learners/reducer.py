@@ -117,10 +117,10 @@ class Reducer(OfNumbers):
         self._restores = self._fitted is not None and _restores(self._fitted, placed[:2], points.shape[1])
         random = np.random.default_rng(self.spec.seed)
         count = min(FEW if self._fitted is not None else MANY, len(points))
-        kept = random.choice(len(points), count, replace=False)  # in no order, so that the first are like all
+        drawn = random.choice(len(points), count, replace=False)  # in no order, so that the first are like all
         self.width, self._in_features = placed.shape[1], True
-        self._reference = np.ascontiguousarray(points[kept], dtype=np.float32)
-        self._placed = np.ascontiguousarray(placed[kept])
+        self._reference = np.ascontiguousarray(points[drawn], dtype=np.float32)
+        self._placed = np.ascontiguousarray(placed[drawn])
         return self._report(messages)
 
     def _points(self, numbers: Floats) -> Floats:
@@ -129,9 +129,9 @@ class Reducer(OfNumbers):
 
     def coordinates(self, table: pa.Table) -> Floats:
         """(rows, components) where rows lie."""
-        return self._place(self._points(self._encoding.matrix(table)))
+        return self._embed(self._points(self._encoding.matrix(table)))
 
-    def _place(self, points: Floats) -> Floats:
+    def _embed(self, points: Floats) -> Floats:
         if self._fitted is not None:
             each = [points[[row]] for row in range(len(points))] if self._alone else [points]
             return np.vstack([np.asarray(self._fitted.transform(part), dtype=np.float64) for part in each])
@@ -160,7 +160,7 @@ class Reducer(OfNumbers):
     def _part(self, numbers: Floats) -> Floats:
         assert self._scaling is not None
         points = self._points(numbers)
-        placed = self._place(points)
+        placed = self._embed(points)
         error = mean_square(numbers - self._scaling.original(self._restored(placed)))
         second = placed[:, 1] if placed.shape[1] > 1 else np.zeros(len(placed))
         return np.column_stack([error, self._trust(points, placed), placed[:, 0], second])

@@ -41,8 +41,8 @@ class Volumes:
 
     def log_of(self, scores: Floats) -> Floats:
         """(rows,) log of the volume of what is no more anomalous than each score; never less than the smallest."""
-        place = np.searchsorted(self.scores, scores, side="right") - 1
-        return np.asarray(self.log_volumes[np.maximum(place, 0)], dtype=np.float64)
+        index = np.searchsorted(self.scores, scores, side="right") - 1
+        return np.asarray(self.log_volumes[np.maximum(index, 0)], dtype=np.float64)
 
 
 def proposal(points: Floats, seed: int = 0) -> tuple[Floats, Floats]:

@@ -67,26 +67,26 @@ class ReferencePoints:
         """
         of_rows = predicted[:, 0]
         order = np.argsort(of_points, kind="stable")
-        place = np.maximum(np.searchsorted(of_points[order], of_rows, side="right") - 1, 0)
+        index = np.maximum(np.searchsorted(of_points[order], of_rows, side="right") - 1, 0)
         part = np.arange(len(order))[order] % PARTS
         weights = self.log_weights[order]
-        volumes = [np.logaddexp.accumulate(weights)[place]]
+        volumes = [np.logaddexp.accumulate(weights)[index]]
         for each in range(PARTS):
             summed = np.logaddexp.accumulate(np.where(part == each, -np.inf, weights))
             lowest = summed[np.isfinite(summed)].min()
-            volumes.append(np.maximum(summed, lowest)[place] + np.log(PARTS / (PARTS - 1)))
+            volumes.append(np.maximum(summed, lowest)[index] + np.log(PARTS / (PARTS - 1)))
         inside = weights[: np.searchsorted(of_points[order], np.quantile(of_rows, MASSES[0]), side="right")]
         effective = np.exp(2 * np.logaddexp.reduce(inside) - np.logaddexp.reduce(2 * inside)) if len(inside) else 0.0
-        alike = [np.full(len(of_rows), self.level), np.full(len(of_rows), effective)]
-        return np.column_stack([predicted, volumes[0], *alike, *volumes[1:]])
+        constants = [np.full(len(of_rows), self.level), np.full(len(of_rows), effective)]
+        return np.column_stack([predicted, volumes[0], *constants, *volumes[1:]])
 
 
 @lru_cache(maxsize=8)  # all models that are judged on the same rows
 def _drawn(content: bytes, shape: tuple[int, int], seed: int) -> ReferencePoints | None:
     numbers = np.frombuffer(content).reshape(shape)
-    known = np.where(np.isnan(numbers).all(axis=0), 0.0, numbers)
-    centre = np.nanmedian(known, axis=0)
-    whole = np.where(np.isnan(known), centre, known)
+    filled = np.where(np.isnan(numbers).all(axis=0), 0.0, numbers)
+    centre = np.nanmedian(filled, axis=0)
+    whole = np.where(np.isnan(filled), centre, filled)
     ranges = np.ptp(whole, axis=0)
     varied = ranges > 0
     if not varied.any():
@@ -147,9 +147,9 @@ def _level(of_points: Floats, log_weights: Floats, of_rows: Floats) -> float:
     order = np.argsort(of_points, kind="stable")
     volumes = np.logaddexp.accumulate(log_weights[order])
     distances = np.sort(of_rows)
-    place = np.maximum(np.searchsorted(of_points[order], distances, side="right") - 1, 0)
+    index = np.maximum(np.searchsorted(of_points[order], distances, side="right") - 1, 0)
     above = np.arange(1, len(distances) + 1) / len(distances) - MASSES[0]
-    return float((np.log(above[above > 0]) - volumes[place][above > 0]).max())
+    return float((np.log(above[above > 0]) - volumes[index][above > 0]).max())
 
 
 @dataclass(frozen=True)
@@ -220,21 +220,21 @@ def _mean_of_masses(ascending: Floats) -> float:
     return float(np.diff(edges) @ ascending / (MASSES[1] - MASSES[0])) if len(ascending) else np.nan
 
 
-def _places(rows: int) -> NDArray[np.int64]:
+def _row_sample(rows: int) -> NDArray[np.int64]:
     """The places of the rows whose level sets are looked at, in the order of their volumes."""
     return np.unique(np.linspace(0, rows - 1, min(rows, SETS)).round().astype(np.int64))
 
 
 def _sets(predicted: Floats) -> Floats:
     """(sets, 1 + parts) their volumes as multiples of one over the highest level, and those without each part."""
-    order = np.argsort(predicted[:, VOLUME], kind="stable")[_places(len(predicted))]
+    order = np.argsort(predicted[:, VOLUME], kind="stable")[_row_sample(len(predicted))]
     volumes = np.column_stack([predicted[order, VOLUME], predicted[order][:, OF_PARTS]])
     return np.asarray(np.exp(volumes + predicted[order, LEVEL][:, None]))
 
 
 def _shares(own: Floats, codes: NDArray[np.int64], count: int) -> Floats:
     """(groups, sets) the share of rows in each set, without each of several groups; of all rows if there is one."""
-    ends = np.sort(own, kind="stable")[_places(len(own))]
+    ends = np.sort(own, kind="stable")[_row_sample(len(own))]
     inside = np.zeros((count, len(ends) + 1))
     np.add.at(inside, (codes, np.searchsorted(ends, own, side="left")), 1.0)
     inside = inside.cumsum(axis=1)

@@ -15,9 +15,9 @@ from refit.runtime.terminal import say
 from refit.schemas.feature_table import Giveaway
 
 
-def print_result(folder: Path, place: str, reading: TableReading, label_leaks: Sequence[Giveaway]) -> None:
+def print_result(folder: Path, location: str, reading: TableReading, label_leaks: Sequence[Giveaway]) -> None:
     say(f"{folder}: a project that predicts `{reading.label.name}` ({describe_task(reading)})")
-    for label, text in (*_describe_table(place, reading), *_warnings(reading, label_leaks)):
+    for label, text in (*_describe_table(location, reading), *_warnings(reading, label_leaks)):
         say(f"  {label:<7} {text}")
     say(f"  next    {next_command(folder)}")
 
@@ -31,9 +31,9 @@ def next_command(folder: Path) -> str:
     return f"cd {shlex.quote(str(folder))} && refit run" if folder.parts else "refit run"
 
 
-def _describe_table(place: str, reading: TableReading) -> Iterator[tuple[str, str]]:
+def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str, str]]:
     """Describe the inferred roles and the unused columns, as names and texts."""
-    yield "rows", describe_rows(reading, place)
+    yield "rows", describe_rows(reading, location)
     if comma := [column for column in reading.columns if column.comma]:
         yield "numbers", f"{_names(comma)}: written with a decimal comma"
     if codes := [column for column in reading.columns if column.code]:

@@ -101,7 +101,7 @@ def create(
         params, label_leaks = look(folder, query.source_of(params) if query else params, table)
         # Delete what `look` created: `raw/` may change before the first run, as in any project.
         _delete_new(folder, before | set((folder / "raw").rglob("*")))
-        place = query.place if query else f"raw/{table}"
+        location = query.location if query else f"raw/{table}"
         _write(folder / "params.yaml", _commented(params, reading, generated=own is None))
         _write(folder / schema.FILE, schema.written())
         _write_stages(folder, raw_paths(parse(params)))
@@ -109,13 +109,13 @@ def create(
         if provenance.repository(folder) in (None, folder.resolve()):
             ci_files.write(folder)
         if not (folder / "README.md").exists():
-            _write(folder / "README.md", _readme(name, place, reading, generated=own is None))
+            _write(folder / "README.md", _readme(name, location, reading, generated=own is None))
         _write_gitignore(folder / ".gitignore", _OWN_DATA if own is not None else _GENERATED)
         dvc_runner.initialise(folder)
         prepare(folder)
         if query and not had_raw:
             (folder / "raw").rmdir()
-    print_result(folder, place, reading, label_leaks)
+    print_result(folder, location, reading, label_leaks)
 
 
 def _own_table(csv: Path | None, parquet: Path | None, hints: Hints) -> Path | None:
@@ -366,14 +366,14 @@ _MORE_FILES = "put the next file next to it in `raw/` and `refit run`."
 _MORE_ROWS = "`refit run` reads the query again; with a `watermark` only what is new in it (Refit's docs/sources.md)."
 
 
-def _readme(name: str, place: str, reading: TableReading, *, generated: bool) -> str:
-    origin = "a generated table, only there to have something that runs" if generated else f"`{place}`"
-    in_files = place.startswith("raw/")
+def _readme(name: str, location: str, reading: TableReading, *, generated: bool) -> str:
+    origin = "a generated table, only there to have something that runs" if generated else f"`{location}`"
+    in_files = location.startswith("raw/")
     raw = f"\n- {_OF_RAW[generated]}" if in_files else ""
     return f"""# {name}
 
 Predicts `{reading.label.name}` ({describe_task(reading)}) from {origin}.
-Rows: {describe_rows(reading, place)}.
+Rows: {describe_rows(reading, location)}.
 
     refit run        # six stages, then a summary; again: unchanged
     refit show       # which version is champion, and why

@@ -27,7 +27,7 @@ class Query:
     text: str
 
     @property
-    def place(self) -> str:
+    def location(self) -> str:
         """What the new project calls it."""
         return f"the query of {self.variable}"
 

@@ -34,8 +34,8 @@ def repetitions(connection: Any, step_seconds: int, learned: float) -> tuple[int
         group by series order by count(*) desc, series limit {MOST_SERIES}"""
     ).fetchall()
     series = []
-    for _, places, values in rows:
-        steps = np.array(places) - places[-1] + min(places[-1] - places[0], MOST_STEPS - 1)
+    for _, positions, values in rows:
+        steps = np.array(positions) - positions[-1] + min(positions[-1] - positions[0], MOST_STEPS - 1)
         wanted = steps >= 0
         regular = np.full(int(steps[-1]) + 1, np.nan)
         regular[steps[wanted]] = np.array(values)[wanted]
@@ -63,16 +63,18 @@ def cycles(series: Sequence[Floats]) -> tuple[int, ...]:
     reach = int(np.median([len(values) for values in long])) // LEAST + 2
     common = _common(long, reach)
     halves = [_common([np.array_split(values, 2)[half] for values in long], reach) for half in (0, 1)]
-    found: list[int] = []
+    periods: list[int] = []
     for lag in range(2, min(map(len, (common, *halves))) - 1):
         if min(half[lag] for half in halves) < CLEAR:
             continue
         if common[lag] < CLEAR or common[lag] <= common[lag - 1] or common[lag] < common[lag + 1]:
             continue
-        if common[lag] < common[1:lag].min() + STANDS_OUT or not all(_is_clearer(common, lag, each) for each in found):
+        if common[lag] < common[1:lag].min() + STANDS_OUT or not all(
+            _is_clearer(common, lag, each) for each in periods
+        ):
             continue
-        found.append(lag)
-    clearest = sorted(found, key=lambda lag: -common[lag])[:MOST]
+        periods.append(lag)
+    clearest = sorted(periods, key=lambda lag: -common[lag])[:MOST]
     return tuple(sorted({_snapped(each, [other for other in clearest if other > each]) for each in clearest}))
 
 

@@ -140,8 +140,8 @@ def _registered(store: Store, model: str, moved: MovedVersion, candidate: Candid
     version = versions.find(store, model, candidate.identity)
     if version is None:
         newest = champions.verified_ledger(store, model).newest_number(model)
-        kept = {key: value for key, value in moved.tags.items() if key != RESTORED}
-        tags = {**kept, **candidate.judgement, ORIGIN: moved.origin}
+        own_tags = {key: value for key, value in moved.tags.items() if key != RESTORED}
+        tags = {**own_tags, **candidate.judgement, ORIGIN: moved.origin}
         return versions.create(store, model, run_id=run_id, folder=moved.folder, tags=tags, above=newest)
     if versions.registered(store, model).aliases.get(CHAMPION) == version.version:
         return version

@@ -137,8 +137,8 @@ def left_out(basket: Sequence[str]) -> tuple[str, tuple[str, ...]]:
     >>> left_out(("bread", "milk", "rice"))
     ('rice', ('bread', 'milk'))
     """
-    place = zlib.crc32("\n".join(basket).encode()) % len(basket)
-    return basket[place], (*basket[:place], *basket[place + 1 :])
+    index = zlib.crc32("\n".join(basket).encode()) % len(basket)
+    return basket[index], (*basket[:index], *basket[index + 1 :])
 
 
 def most_frequent(baskets: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -13,7 +13,7 @@ TIP = "tip:"  # the id of an artist that has a tooltip begins with this, and its
 MOST_OF_A_LINE = 24  # points of a line with a tooltip, at equal distances in its list
 MOST_DOTS = 60  # a cloud of more dots has none
 
-Place = tuple[float, float]
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,14 @@ def hover_points(figure: Any) -> Iterator[HoverPoint]:
     scale, height = 72 / figure.dpi, 72 * figure.get_figheight()
     for axes in (each for each in figure.axes if each.axison):
         tipped = [line for line in axes.lines if str(line.get_gid() or "").startswith(TIP)]
-        seen = {_rounded(place) for line in tipped for place in zip(*line.get_data(), strict=True)}
-        for label, places in (*_lines(axes), *_dots(axes)):
-            for place in places:
-                if _rounded(place) in seen or not all(map(math.isfinite, place)):
+        seen = {_rounded(point) for line in tipped for point in zip(*line.get_data(), strict=True)}
+        for label, points in (*_lines(axes), *_dots(axes)):
+            for point in points:
+                if _rounded(point) in seen or not all(map(math.isfinite, point)):
                     continue
-                seen.add(_rounded(place))
-                x, y = (float(each) * scale for each in axes.transData.transform(place))
-                yield HoverPoint(x, height - y, visible(_text(axes, label, place)))
+                seen.add(_rounded(point))
+                x, y = (float(each) * scale for each in axes.transData.transform(point))
+                yield HoverPoint(x, height - y, visible(_text(axes, label, point)))
         for step in axes.patches:
             if hasattr(step, "get_data") and (label := _label(step)):
                 values, edges, _ = step.get_data()
@@ -62,7 +62,7 @@ def hover_points(figure: Any) -> Iterator[HoverPoint]:
                     )
 
 
-def _lines(axes: Any) -> Iterator[tuple[str, list[Place]]]:
+def _lines(axes: Any) -> Iterator[tuple[str, list[Point]]]:
     for line in axes.lines:
         if line.get_gid() or line.get_linestyle() == ":" or line.get_transform() != axes.transData:
             continue
@@ -72,7 +72,7 @@ def _lines(axes: Any) -> Iterator[tuple[str, list[Place]]]:
             yield _label(line), [(float(a), float(b)) for a, b in zip(x[::step], y[::step], strict=True)]
 
 
-def _dots(axes: Any) -> Iterator[tuple[str, list[Place]]]:
+def _dots(axes: Any) -> Iterator[tuple[str, list[Point]]]:
     """Dots, which are drawn as one path of lines without a length."""
     from matplotlib.patches import PathPatch
 
@@ -80,14 +80,14 @@ def _dots(axes: Any) -> Iterator[tuple[str, list[Place]]]:
         of_histogram = hasattr(patch, "get_data")
         if isinstance(patch, PathPatch) and not patch.get_fill() and not patch.get_gid() and not of_histogram:
             vertices: Any = patch.get_path().vertices
-            places = vertices[::2]
-            if len(places) <= MOST_DOTS:
-                yield _label(patch), [(float(x), float(y)) for x, y in places]
+            points = vertices[::2]
+            if len(points) <= MOST_DOTS:
+                yield _label(patch), [(float(x), float(y)) for x, y in points]
 
 
-def _text(axes: Any, label: str, place: Place) -> str:
+def _text(axes: Any, label: str, point: Point) -> str:
     """A value in words: `candidate, recall 0.5: precision 0.25`, or with the name of a row or a day."""
-    x, y = place
+    x, y = point
     if row := _name(axes.yaxis, y):
         return _joined([label, row], _number(x))
     if named := _name(axes.xaxis, x):
@@ -104,8 +104,8 @@ def _name(axis: Any, value: float) -> str:
     from matplotlib.ticker import FixedLocator
 
     locator = axis.get_major_locator()
-    places = getattr(locator, "locs", ()) if isinstance(locator, FixedLocator) else ()
-    return next((str(axis.get_major_formatter()(each, None)) for each in places if abs(each - value) < 1e-6), "")
+    points = getattr(locator, "locs", ()) if isinstance(locator, FixedLocator) else ()
+    return next((str(axis.get_major_formatter()(each, None)) for each in points if abs(each - value) < 1e-6), "")
 
 
 def _label(artist: Any) -> str:
@@ -117,5 +117,5 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def _rounded(place: Place) -> tuple[float, float]:
-    return round(float(place[0]), 6), round(float(place[1]), 6)
+def _rounded(point: Point) -> tuple[float, float]:
+    return round(float(point[0]), 6), round(float(point[1]), 6)

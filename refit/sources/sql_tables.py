@@ -74,7 +74,7 @@ class SqlTable:
     def identify(self) -> str:
         """The largest watermark and numbers of rows; without a watermark the digest of all rows."""
         with self._errors(), self._connect() as connection:
-            return self._standing(connection)
+            return self._current_position(connection)
 
     def changes_since(self, position: str | None) -> Change:
         """The rows above the watermark that was reached, less the lookback; begins the transaction that `read` ends."""
@@ -82,7 +82,7 @@ class SqlTable:
         before = _Position.of(position) if position and self._source.watermark else None
         with self._errors():
             self._open = connection = self._connect()
-            standing = self._standing(connection)
+            standing = self._current_position(connection)
             now = _Position.of(standing)
             if before is None or now is None or before.mark is None or type(before.mark) is not type(now.mark):
                 return Change(standing)
@@ -129,7 +129,7 @@ class SqlTable:
         new = f" where {column} > :above or {column} is null"
         return self._execute(connection, f"select * {self._from}{new}{rest}", above=self._lowered(before.mark))
 
-    def _standing(self, connection: Connection) -> str:
+    def _current_position(self, connection: Connection) -> str:
         """The position as a text."""
         if self._source.watermark is None:
             seen = hashlib.sha256()

@@ -23,10 +23,10 @@ def judged(wanted: DirectionTest, sample: SampledRows, problem: Problem) -> Beha
         sample = _as_numbers(sample, wanted.column)
     after, before = sample.changed(wanted.column, raised), sample.predicted
     if wanted.class_name is not None:
-        place = problem.classes.index(wanted.class_name) if wanted.class_name in problem.classes else None
-        if place is None:
+        index = problem.classes.index(wanted.class_name) if wanted.class_name in problem.classes else None
+        if index is None:
             return _failed(wanted, f"no row is of class {wanted.class_name!r}; there are {', '.join(problem.classes)}")
-        after, before = after[:, place], before[:, place]
+        after, before = after[:, index], before[:, index]
     there = column.is_valid().to_numpy()
     if not there.any():
         return _failed(wanted, f"no test row has a value of {wanted.column}")
@@ -55,8 +55,8 @@ def _as_numbers(sample: SampledRows, column: str) -> SampledRows:
     """The same rows with the column as a number with decimals, so that any amount can be added."""
     import pyarrow as pa
 
-    place, values = sample.table.column_names.index(column), sample.table.column(column).cast(pa.float64())
-    return SampledRows(sample.table.set_column(place, column, values), sample.predicted, sample.keys, sample.predict, 0)
+    index, values = sample.table.column_names.index(column), sample.table.column(column).cast(pa.float64())
+    return SampledRows(sample.table.set_column(index, column, values), sample.predicted, sample.keys, sample.predict, 0)
 
 
 def _failed(wanted: DirectionTest, why: str) -> BehaviourResult:

@@ -41,13 +41,13 @@ def judged(
     """
     rows = wanted.rows or tuple(_read(project, wanted.file or "", features))
     predicted = predict(_table(rows, features, test.table, wanted.name))
-    wrong = [
+    failures = [
         f"row {number} ({why})"
         for number, (row, each) in enumerate(zip(rows, predicted, strict=True), start=1)
-        if (why := _wrong(row, each, threshold, test.problem))
+        if (why := _failure_text(row, each, threshold, test.problem))
     ]
-    share = 1 - len(wrong) / len(rows)
-    more = f"; wrong: {', '.join(wrong[:SHOWN_ROWS])}" if wrong else ""
+    share = 1 - len(failures) / len(rows)
+    more = f"; wrong: {', '.join(failures[:SHOWN_ROWS])}" if failures else ""
     return BehaviourResult(
         name=wanted.name,
         kind="examples",
@@ -55,11 +55,11 @@ def judged(
         sentence=f"{share:.1%} of {len(rows):,} rows are predicted as they say; {wanted.share:.1%} have to be{more}",
         rows=len(rows),
         share=share,
-        worst=tuple(wrong[:SHOWN_ROWS]),
+        worst=tuple(failures[:SHOWN_ROWS]),
     )
 
 
-def _wrong(row: ExampleRow, predicted: Any, threshold: float, problem: Problem) -> str:
+def _failure_text(row: ExampleRow, predicted: Any, threshold: float, problem: Problem) -> str:
     """What is wrong with a prediction; empty if it is as the row says."""
     value = predicted
     if problem.classes:

@@ -84,11 +84,11 @@ def changed(column: pa.ChunkedArray, change: str, seed: int) -> pa.Array:
 def with_typo(text: str, random: Any) -> str:
     """A text with two neighbouring, different letters swapped; unchanged if it has no such pair."""
     pairs = [
-        place
-        for place in range(len(text) - 1)
-        if text[place].isalpha() and text[place + 1].isalpha() and text[place] != text[place + 1]
+        position
+        for position in range(len(text) - 1)
+        if text[position].isalpha() and text[position + 1].isalpha() and text[position] != text[position + 1]
     ]
     if not pairs:
         return text
-    place = pairs[int(random.integers(len(pairs)))]
-    return text[:place] + text[place + 1] + text[place] + text[place + 2 :]
+    position = pairs[int(random.integers(len(pairs)))]
+    return text[:position] + text[position + 1] + text[position] + text[position + 2 :]

@@ -30,11 +30,11 @@ class SampledRows:
 
     def changed(self, column: str, values: pa.Array | pa.ChunkedArray) -> Floats:
         """The predictions of the rows with other values of a column."""
-        place = self.table.column_names.index(column)
-        return self.predict(self.table.set_column(place, self.table.schema.field(column).with_nullable(True), values))
+        index = self.table.column_names.index(column)
+        return self.predict(self.table.set_column(index, self.table.schema.field(column).with_nullable(True), values))
 
     def worst(self, badness: Floats, failed: NDArray[np.bool_]) -> tuple[str, ...]:
         """Names of the rows that failed, the worst first, with how bad they are."""
-        places = np.flatnonzero(failed)
-        ordered = places[np.argsort(-badness[places], kind="stable")][:SHOWN_ROWS]
-        return tuple(f"{self.keys[int(place)].as_py()} ({badness[place]:.4g})" for place in ordered)
+        failures = np.flatnonzero(failed)
+        ordered = failures[np.argsort(-badness[failures], kind="stable")][:SHOWN_ROWS]
+        return tuple(f"{self.keys[int(index)].as_py()} ({badness[index]:.4g})" for index in ordered)

@@ -144,7 +144,7 @@ class Checkpoint:
     progress: Progress = silent
     cost: float = 0.0  # times what the last file took to write pass before the next
     _written: float = field(default_factory=time.monotonic)
-    _took: float = 0.0
+    _seconds: float = 0.0
 
     @property
     def path(self) -> Path:
@@ -177,7 +177,7 @@ class Checkpoint:
         from safetensors.torch import save
 
         started = time.monotonic()
-        if not at_once and started - self._written < max(self.every_seconds, self.cost * self._took):
+        if not at_once and started - self._written < max(self.every_seconds, self.cost * self._seconds):
             return
         entries = {"identity": self.identity, **state.entries().model_dump()}
         tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.tensors().items()}
@@ -187,7 +187,7 @@ class Checkpoint:
         except (OSError, RefitError) as error:
             self.progress(f"warning: no checkpoint of {self.learner} ({first_line(error)}); the fit goes on without it")
         self._written = time.monotonic()
-        self._took = self._written - started
+        self._seconds = self._written - started
 
 
 def identity(described: Mapping[str, object], tensors: Iterable[Tensor]) -> str:

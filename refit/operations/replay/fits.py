@@ -203,8 +203,8 @@ class Fits:
             (scratch / MODEL).mkdir()
             trained.learner.save(scratch / MODEL)
             write_manifest(scratch / MODEL)
-            places = self._places(trained.unseen, train, validation)
-            np.save(scratch / UNSEEN, np.column_stack([places, trained.best.predicted]))
+            indices = self._row_indices(trained.unseen, train, validation)
+            np.save(scratch / UNSEEN, np.column_stack([indices, trained.best.predicted]))
             FitRecord(
                 learner=trained.best.learner.spec.name,
                 model_digest=trained.learner.digest(),
@@ -219,15 +219,15 @@ class Fits:
             ).write(scratch / RECORD)
             write_manifest(scratch)
 
-    def _places(self, unseen: LabelledRows, train: LabelledRows, validation: LabelledRows) -> Rows:
+    def _row_indices(self, unseen: LabelledRows, train: LabelledRows, validation: LabelledRows) -> Rows:
         """Where rows are among those of both windows; a warm start learns from the newest of them only."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         key = self._history.features.key
         learned = pa.concat_tables([train.rows.select([key]), validation.rows.select([key])])
-        places = pc.index_in(unseen.rows[key].combine_chunks(), value_set=learned[key].combine_chunks())
-        return np.asarray(places.to_numpy(zero_copy_only=False), dtype=np.int64)
+        indices = pc.index_in(unseen.rows[key].combine_chunks(), value_set=learned[key].combine_chunks())
+        return np.asarray(indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
     def _fit(
         self, name: str, as_of: datetime, folder: Path, spans: Mapping[str, Span], rows: Mapping[str, Rows]

@@ -93,7 +93,7 @@ class Policy:
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        """Go on from the layers of a policy; what its algorithm knew besides, such as values, is learned again.
+        """Go on from the layers of a policy; what its algorithm also knew, such as values, is learned again.
 
         With `validation` the policy stays as it was if no check is better.
         """

@@ -46,17 +46,17 @@ def rule_confidence(evaluation: Evaluation) -> Any:
 
 
 def shown(evaluation: Evaluation) -> list[tuple[TestedRule, dict[str, int]]]:
-    """The rules of the card, each with its place by every figure that they can be ordered by, best first."""
+    """The rules of the card, each with its rank by every figure that they can be ordered by, best first."""
     rules = details(evaluation).rules[:SHOWN]
-    places: list[dict[str, int]] = [{"surplus": place} for place in range(len(rules))]
-    for place, index in enumerate(_descending([rule.baskets for rule in rules])):
-        places[index]["baskets"] = place
+    ranks: list[dict[str, int]] = [{"surplus": rank} for rank in range(len(rules))]
+    for rank, index in enumerate(_descending([rule.baskets for rule in rules])):
+        ranks[index]["baskets"] = rank
     for where in ("training", "test"):
         for name in FIGURES:
             values = [getattr(getattr(rule, where), name) for rule in rules]
-            for place, index in enumerate(_descending(values)):
-                places[index][f"{where}-{name}"] = place
-    return list(zip(rules, places, strict=True))
+            for rank, index in enumerate(_descending(values)):
+                ranks[index][f"{where}-{name}"] = rank
+    return list(zip(rules, ranks, strict=True))
 
 
 def _descending(values: Sequence[float | None]) -> list[int]:
