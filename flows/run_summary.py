@@ -80,7 +80,7 @@ class RunSummary(Part):
     rows: RowBalance
     features: int
     windows: Windows
-    labels: LabelCounts
+    labels: LabelCounts | None  # null in a problem without labels
     stages: Mapping[str, StageEnd]
     learners: tuple[LearnerSummary, ...]
     chosen: str

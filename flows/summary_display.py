@@ -41,7 +41,7 @@ from refit.runtime.terminal import Terminal, line
 from refit.schemas.artifact import utc_text
 from refit.schemas.drift_decision import DriftDecision
 from refit.schemas.evaluation import Evaluation
-from refit.schemas.feature_table import FeatureTable
+from refit.schemas.feature_table import FeatureTable, LabelCounts
 from refit.schemas.gate_decision import Decision
 from refit.schemas.interval_report import IntervalReport
 from refit.schemas.measured import Measured
@@ -62,7 +62,8 @@ def summarise(run: Session) -> RunSummary:
     validated, training = Validated.read(project / VALIDATED), Training.read(project / TRAINING)
     evaluation, receipt = Evaluation.read(project / EVALUATION), Receipt.read(project / RECEIPT)
     features, timings = FeatureTable.read(project / FEATURE_SET), evaluation.timings
-    price = run.context().params.cost
+    params = run.context().params
+    price = params.cost
     return RunSummary(
         flow_run_id=run.owner.flow_run,
         mlflow_run_id=receipt.run_id,
@@ -73,7 +74,7 @@ def summarise(run: Session) -> RunSummary:
         rows=validated.rows,
         features=len(features.features),
         windows=features.windows,
-        labels=features.labels,
+        labels=features.labels if params.featurize.label.column else None,
         stages={stage: run.stages[stage] for stage in STAGES if stage in run.stages},
         learners=tuple(
             LearnerSummary(
@@ -221,11 +222,6 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     counts += " (their period begins at or after as_of)" if rows.pending else ""
     counts += "; why: refit quarantine list" if rows.quarantined else ""
     windows = " · ".join(f"{name} {window.rows:,}" for name, window in summary.windows)
-    counted = summary.labels.to_json()
-    labels = " · ".join(f"{counted[name]:,} {name}" for name in ("known", "pending", "none"))
-    labels += f" · {without:,} rows without a label kept" if (without := summary.labels.unlabelled) else ""
-    if contradicting := summary.labels.contradicting:
-        labels += f" · {contradicting:,} corrected (what was known when the next window opened counts)"
     return [
         *(
             ("data", f"{stand_in_notice(name)}; the real file is published at {where}")
@@ -234,8 +230,8 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("as of", utc_text(summary.as_of)),
         ("snapshot", f"{summary.snapshot[:12]}, {summary.batches} batches"),
         ("rows", counts),
-        ("labels", labels),
-        ("features", f"{summary.features} · labelled rows: {windows}"),
+        *([("labels", _format_labels(summary.labels))] if summary.labels else []),
+        ("features", f"{summary.features} · {'labelled ' if summary.labels else ''}rows: {windows}"),
         ("learners", " · ".join(_format_learner(learner, summary) for learner in summary.learners)),
         *([("search", searches)] if (searches := _format_searches(summary)) else []),
         *(("not chosen", f"{each.name}: {each.not_chosen}") for each in summary.learners if each.not_chosen),
@@ -253,6 +249,16 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("stages", " · ".join(f"{name} {end.state} {end.seconds:.1f} s" for name, end in summary.stages.items())),
         ("report", summary.report),
     ]
+
+
+def _format_labels(labels: LabelCounts) -> str:
+    counted = labels.to_json()
+    text = " · ".join(f"{counted[name]:,} {name}" for name in ("known", "pending", "none"))
+    if labels.unlabelled:
+        text += f" · {labels.unlabelled:,} rows without a label kept"
+    if labels.contradicting:
+        text += f" · {labels.contradicting:,} corrected (what was known when the next window opened counts)"
+    return text
 
 
 def _format_learner(learner: LearnerSummary, summary: RunSummary) -> str:

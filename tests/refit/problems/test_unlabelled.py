@@ -94,6 +94,7 @@ def test_clusters_of_rows_without_labels_go_through_all_stages_and_the_gate(tmp_
     assert features["labels"]["none"] == features["labels"]["pending"] == 0
     assert training["learner"] == "three"
     assert summary["model"]["alias"] == "champion"
+    assert summary["labels"] is None, "rows of a problem without labels are not counted as labelled"
     decision = read_json(project / DECISION)
     assert decision["metric"] == "surprise"
     assert decision["promote"] is True
