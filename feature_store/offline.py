@@ -70,10 +70,11 @@ def compute(
         lists: dict[str, sequences.Lists] = {}
         row = scratch.table("row", sql.row_sql(feature_set.spine.features, rows, spine_columns), "the spine's features")
         tables = dict.fromkeys((feature.name for feature in feature_set.spine.features), row)
+        limit = _newest_of_use(connection, rows, as_of)
         for view in feature_set.views:
             zone = f"spine.{sql.ZONE}" if feature_set.spine.calendar else None
             seen = _within_reach(connection, view, rows, sources[view.source], zone)
-            of_someone, limit = _of_someone(view, rows, seen), f"timestamp '{_utc(as_of)}'"
+            of_someone = _of_someone(view, rows, seen)
             tables |= _view(scratch, *of_someone, limit, zone)
             lists |= _sequences(scratch, *of_someone, limit, zone)
         for lookup in feature_set.lookups:
@@ -145,6 +146,13 @@ def _spine(scratch: Scratch, feature_set: FeatureSet, relation: str) -> str:
     for name, expression in stated.items():
         require_row_level(connection, f"the spine's {name}", expression, columns)
     return scratch.table("spine", sql.spine_sql(spine, relation), "the spine")
+
+
+def _newest_of_use(connection: DuckDBPyConnection, rows: str, as_of: datetime) -> str:
+    """SQL of the time after which nothing that became known counts for any row: rows of a part may be old ones."""
+    query = f"select least(timestamp '{_utc(as_of)}', max(prediction_time)::timestamp)::varchar from {rows}"
+    [[newest]] = connection.execute(query).fetchall()
+    return f"timestamp '{newest}'"
 
 
 def _within_reach(connection: DuckDBPyConnection, view: FeatureView, rows: str, source: str, zone: str | None) -> str:

@@ -19,6 +19,7 @@ from refit.files.artifacts import RELEASED, sweep
 from refit.runtime import dvc_runner, lock, project_requirements, provenance, run_file
 from refit.runtime.context import Context, utc_now
 from refit.runtime.terminal import Terminal, guard_logs
+from refit.runtime.workers import StartWorkers, processes
 from refit.schemas.releases import Releases
 from refit.storage.snapshots import LATEST, moment_of
 
@@ -38,13 +39,15 @@ class Session:
         """Return the stages' arguments, read again each time: params may have changed since the last stage."""
         if str(self.project) not in sys.path:
             sys.path.append(str(self.project))  # learners may lie in the project; last, so that they shadow nothing
+        params = run_file.params_of(self.project)
         return Context(
             project=self.project,
-            params=run_file.params_of(self.project),
+            params=params,
             progress=self.screen,
             may_promote=self.owner.may_promote,
             trigger=self.owner.trigger,
             flow_run=self.owner.flow_run,
+            workers=_engine(params),
         )
 
     @contextmanager
@@ -62,6 +65,15 @@ class Session:
         """Note how a stage ended, for the summary."""
         self.stages[stage] = StageEnd(state=outcome, seconds=round(seconds, 3))
         self.screen.end(stage, outcome, seconds)
+
+
+def _engine(params: Params) -> StartWorkers:
+    """What computes the parts of a stage."""
+    if params.resources.engine == "processes":
+        return processes
+    from flows.ray_workers import on_ray
+
+    return on_ray
 
 
 def check(project: Path, settings: run_file.RunFile) -> Params:

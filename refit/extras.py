@@ -28,6 +28,8 @@ EXTRA_OF: Mapping[str, str] = {  # by module
     "boto3": "s3",
     "deltalake": "delta",
     "pyiceberg": "iceberg",
+    "ray": "ray",
+    "prefect_ray": "ray",
     "mlxtend": "baskets",
     "umap": "umap",
     "model_signing": "signing",

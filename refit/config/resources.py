@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,4 +14,11 @@ class ResourcesParams(Section):
 
     memory_gb: Annotated[float, Unit("GB")] | None = Field(
         None, ge=0.5, description="memory of a stage, beyond which data goes to disk; default: half of the machine's"
+    )
+    workers: Annotated[int, Unit("parts")] = Field(
+        1, ge=1, description="parts of a stage that are computed at the same time: features, trials of a search"
+    )
+    engine: Literal["processes", "ray"] = Field(
+        "processes",
+        description="what computes them: processes of this machine; or, in a run by Prefect, Ray (RAY_ADDRESS)",
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from refit.config import Params
+from refit.runtime.workers import StartWorkers, processes
 
 
 class Progress(Protocol):
@@ -38,6 +39,7 @@ class Context:
     trigger: str = "manual"
     flow_run: str | None = None
     now: Callable[[], datetime] = field(default=utc_now)
+    workers: StartWorkers = processes  # what computes parts: other processes, or another engine of the flow
     declared_in: Path | None = None  # folder that the paths of sources are relative to; None means the project
 
     @property

@@ -29,9 +29,12 @@ def allowed(params: Params) -> int:
     return of_machine() // 2 if stated is None else round(stated * 1e9)
 
 
-def sql_limit(params: Params) -> str | None:
+def sql_limit(params: Params, *, among: int = 1) -> str | None:
     """DuckDB's `memory_limit`: half of `resources.memory_gb`, because rows are also read, checked and written.
 
     None if it is not stated: not everything that DuckDB does can go on from disk, and data that fits must not fail.
+
+    Args:
+        among: the number of processes that share it.
     """
-    return None if params.resources.memory_gb is None else f"{allowed(params) // 2_000_000}MB"
+    return None if params.resources.memory_gb is None else f"{allowed(params) // (2_000_000 * among)}MB"

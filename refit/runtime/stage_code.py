@@ -51,6 +51,7 @@ PLUMBING = (
     "refit/runtime/registry_store.py",
     "refit/runtime/run_file.py",
     "refit/runtime/stage_code.py",
+    "refit/runtime/workers.py",
     "tasks/__init__.py",
 )
 # What sections derive from the params file: the query and steps of forecasts, metrics by task, arguments of learners.

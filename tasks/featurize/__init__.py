@@ -41,6 +41,7 @@ from tasks.featurize.kinds import advice, arrays_of, columns_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, LABEL, LABEL_KNOWN_AT, WINDOW, label_rows, late_rows
 from tasks.featurize.model_features import with_models
 from tasks.featurize.naive_forecasts import naive_columns, with_columns
+from tasks.featurize.parts import computed_in_parts
 from tasks.featurize.profile import profile, write_profile
 from tasks.featurize.table import StoredTable, write
 from tasks.featurize.warehouse import Warehouse, open_warehouse
@@ -151,7 +152,7 @@ def rehearse(context: Context) -> list[Giveaway]:
         [rows] = warehouse.one(f"select count(*) from {CHOSEN}")
         every = f"select * from {CHOSEN} qualify row_number() over () % {max(1, rows // REHEARSED)} = 0"
         warehouse.connection.execute(f"create temp table rehearsed as {every}")
-        table = _labelled(_training_rows(warehouse, definitions, "rehearsed", context.params, find).read_all())
+        table = _labelled(_training_rows(warehouse, definitions, "rehearsed", context, find).read_all())
     if not problem_of(context.params.train.task).can_leak:
         return []
     key, names = definitions.feature_set.spine.key, definitions.feature_set.names()
@@ -191,7 +192,7 @@ def rows_for(context: Context, definitions: Definitions, window: str, find: Find
     with open_warehouse(context.project, validated, context.params) as warehouse:
         rows = _rows_named(warehouse, definitions, table[key])
         features = features_of(
-            warehouse, definitions, rows, context.params, find or partial(feature_models.folder_of, context)
+            warehouse, definitions, rows, context, find or partial(feature_models.folder_of, context)
         )
     if not features[key].combine_chunks().equals(table[key].combine_chunks()):
         raise UserError(
@@ -221,21 +222,22 @@ def _write_table(
 ) -> StoredTable:
     context.progress("features")
     [rows] = warehouse.one(f"select count(*) from {CHOSEN}")
-    reader = _training_rows(warehouse, definitions, CHOSEN, context.params, find)
+    reader = _training_rows(warehouse, definitions, CHOSEN, context, find)
     write(scratch, reader, reader.schema, lambda done: context.progress("writing features", done, rows))
     return StoredTable(scratch)
 
 
 def _training_rows(
-    warehouse: Warehouse, definitions: Definitions, rows: str, params: Params, find: Find
+    warehouse: Warehouse, definitions: Definitions, rows: str, context: Context, find: Find
 ) -> pa.RecordBatchReader:
     """Compute the training table of some chosen rows, and read it in batches."""
     import pyarrow as pa
 
-    feature_set, extra_columns = definitions.feature_set, kept_columns(warehouse, definitions, params)
+    feature_set, params = definitions.feature_set, context.params
+    extra_columns = kept_columns(warehouse, definitions, params)
     key, same_key = feature_set.spine.key, f"{OWN}key"
     naive = naive_columns(warehouse, definitions, params, rows)  # before anything is read in batches
-    features = _computed(warehouse, definitions, rows, params)
+    features = _computed(warehouse, definitions, rows, context)
     spine_columns, names = [key, "event_time", "prediction_time"], feature_set.model_copy(update={"models": ()}).names()
     of_label = {WINDOW: "window", LABEL: "label", **{name: name for name in extra_columns}, LABEL_KNOWN_AT: KNOWN_AT}
     cells = [f"features.{quote(name)}" for name in spine_columns]
@@ -288,7 +290,7 @@ def kept_columns(warehouse: Warehouse, definitions: Definitions, params: Params)
     return list(params.featurize.keep)
 
 
-def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params, find: Find) -> pa.Table:
+def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, context: Context, find: Find) -> pa.Table:
     """Compute the features of some rows of the spine's source, in their order; the label's column is hidden from them.
 
     Args:
@@ -299,14 +301,15 @@ def features_of(warehouse: Warehouse, definitions: Definitions, rows: str, param
         UserError: the definitions do not fit the current sources.
         RefitError: the machine has too little memory.
     """
-    table = _computed(warehouse, definitions, rows, params).to_arrow_table()
-    return with_models(table, definitions.feature_set.models, find, params.registry.trusted_types)
+    table = _computed(warehouse, definitions, rows, context).to_arrow_table()
+    return with_models(table, definitions.feature_set.models, find, context.params.registry.trusted_types)
 
 
-def _computed(warehouse: Warehouse, definitions: Definitions, rows: str, params: Params) -> DuckDBPyRelation:
-    """Compute the features that no model computes, as in `features_of`, into a table of the warehouse."""
+def _computed(warehouse: Warehouse, definitions: Definitions, rows: str, context: Context) -> DuckDBPyRelation:
+    """Compute the features that no model computes, as in `features_of`; the relation can be read once."""
     import duckdb
 
+    params = context.params
     feature_set = definitions.feature_set.model_copy(update={"models": ()})
     source, label = feature_set.spine.source, params.featurize.label
     hidden = label.column if label.source == source else None
@@ -314,6 +317,9 @@ def _computed(warehouse: Warehouse, definitions: Definitions, rows: str, params:
     spine = f"(select {', '.join(quote(name) for name in columns if name != hidden)} from {rows})"
     relations = {name: warehouse.relation(name, definitions.sources) for name in feature_set.sources()}
     try:
+        in_parts = computed_in_parts(context, warehouse, feature_set, spine, relations)
+        if in_parts is not None:
+            return in_parts
         return compute(warehouse.connection, feature_set, spine, relations, warehouse.as_of)
     except DefinitionError as error:
         raise UserError(f"{params.featurize.definitions or 'params.yaml'}: {error}") from None

@@ -83,7 +83,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         requested = _requested_rows(context, warehouse, champion, rows, validated)
         context.progress("features")
         features = featurize.features_of(
-            warehouse, champion.definitions, requested.relation, context.params, champion.find(context)
+            warehouse, champion.definitions, requested.relation, context, champion.find(context)
         )
         intervals = intervals_of(context, warehouse, champion, features, requested.relation)
         forecast_columns = _forecast_of(context, warehouse, champion, requested.relation, features[champion.key])
@@ -136,9 +136,7 @@ def between(context: Context, champion: Champion, validated: Validated, start: d
         relation = f"(select * from {relation} where {quote(champion.key)}::varchar not in (select _key from logged))"
         if not warehouse.one(f"select count(*) from {relation}")[0]:
             return 0
-        features = featurize.features_of(
-            warehouse, champion.definitions, relation, context.params, champion.find(context)
-        )
+        features = featurize.features_of(warehouse, champion.definitions, relation, context, champion.find(context))
     table = predicted(champion, features, validated, context.now())
     return prediction_log.append(context, champion.version.version, table)
 

@@ -152,9 +152,7 @@ def _of_sources(context: Context, champion: Champion, key: str) -> pa.Table:
     with open_warehouse(context.project, validated, context.params) as warehouse:
         table = warehouse.rows(champion.definitions.feature_set.spine, champion.definitions.sources)
         relation = f"(select * from {table} where {quote(champion.key)}::varchar = {literal(key)})"
-        features = featurize.features_of(
-            warehouse, champion.definitions, relation, context.params, champion.find(context)
-        )
+        features = featurize.features_of(warehouse, champion.definitions, relation, context, champion.find(context))
         newest = f"select {quote(champion.key)}::varchar from {table} order by event_time desc, 1 limit 1"
         keys = [] if features.num_rows else warehouse.connection.execute(newest).fetchall()
     if not features.num_rows:
@@ -171,7 +169,7 @@ def _rows_of_file(context: Context, champion: Champion, file: Path) -> pa.Table:
     with open_warehouse(context.project, validated, context.params) as warehouse:
         requested = of_file(context, warehouse, champion, file)
         features = featurize.features_of(
-            warehouse, champion.definitions, requested.relation, context.params, champion.find(context)
+            warehouse, champion.definitions, requested.relation, context, champion.find(context)
         )
     if not features.num_rows:
         why = requested.refusals[0].reason if requested.refusals else "the definitions leave all out"

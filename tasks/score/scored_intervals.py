@@ -88,7 +88,7 @@ def _since_training(
         f"(select * from {spine} where event_time >= {sql_time(champion.seen_until)} and {key}::varchar in "
         f"(select _key from labels_since) order by event_time, {key})"
     )
-    features = featurize.features_of(warehouse, champion.definitions, relation, context.params, champion.find(context))
+    features = featurize.features_of(warehouse, champion.definitions, relation, context, champion.find(context))
     table = _with_column(warehouse, champion, features, relation, within)
     indices = _indices(table[champion.key], labels["_key"])
     matching = labels.take(indices)

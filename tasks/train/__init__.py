@@ -179,7 +179,8 @@ def _run_trial(spec: Spec, rows: Development, context: Context, *, size_curves: 
         from tasks.train.tuning import tune
 
         search = Search(space, params.train.tuning, params.train.metric)
-        best, tuning = tune(replace(spec, average=1), search, rows, context.project, context.progress)
+        alone = replace(spec, average=1)
+        best, tuning = tune(alone, search, rows, context.project, context.progress, context.workers)
         spec = replace(best, average=spec.average)
     trial = fitted(spec, rows, params, context.progress, size_curves=size_curves)
     return replace(trial, tuning=tuning)

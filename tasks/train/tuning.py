@@ -8,12 +8,10 @@ resumed, or run again on a slower machine, ends with the same arguments.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,6 +29,7 @@ from refit.learners.networks.surroundings import FitAbandoned, curves_judged_by
 from refit.problems import kind_of
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
+from refit.runtime.workers import StartWorkers, Workers, processes
 from refit.schemas.training import TrialReport, TuningReport
 from tasks.train.folds import Development, content
 from tasks.train.search_space import Search, most_epochs, planned, suggested
@@ -53,7 +52,12 @@ class TrialResult:
 
 
 def tune(
-    spec: Spec, search: Search, development: Development, project: Path, progress: Progress = silent
+    spec: Spec,
+    search: Search,
+    development: Development,
+    project: Path,
+    progress: Progress = silent,
+    start_workers: StartWorkers = processes,
 ) -> tuple[Spec, TuningReport]:
     """Search for the best arguments on the folds of `development`; returns the spec with them, and the search.
 
@@ -75,7 +79,7 @@ def tune(
     first, are_all = planned(spec, search)
     total = len(first) if are_all else search.tuning.trials
     done: list[TrialResult] = []
-    with _processes(search.tuning.parallel) as processes:
+    with start_workers(search.tuning.parallel) if search.tuning.parallel > 1 else nullcontext() as workers:
         for start in range(0, total, search.tuning.parallel):
             size = min(search.tuning.parallel, total - start)
             study.sampler = _sampler(search.tuning, spec.seed, start)
@@ -88,7 +92,7 @@ def tune(
             if len(stored) >= start + size:
                 results = stored[start : start + size]
             else:
-                results = _try_all(spec, wanted, search, development, before, processes)
+                results = _try_all(spec, wanted, search, development, before, workers)
             for trial, result in zip(trials, results, strict=True):
                 _tell(study, trial, result, _direction(spec))
             record.add_trials(study.get_trials(deepcopy=False)[max(start, len(stored)) : start + size])
@@ -144,16 +148,6 @@ def _opened(project: Path, name: str, direction: Literal["minimize", "maximize"]
         ) from None
 
 
-@contextmanager
-def _processes(count: int) -> Iterator[Executor | None]:
-    """Provide spawned processes, as forking a process with threads may hang; None if trials run one by one."""
-    if count == 1:
-        yield None
-        return
-    with ProcessPoolExecutor(count, mp_context=multiprocessing.get_context("spawn")) as pool:
-        yield pool
-
-
 def _sampler(tuning: TuningParams, seed: int, start: int) -> optuna.samplers.BaseSampler:
     import optuna
 
@@ -180,12 +174,12 @@ def _try_all(
     search: Search,
     development: Development,
     before: Sequence[optuna.trial.FrozenTrial],
-    processes: Executor | None,
+    workers: Workers | None,
 ) -> list[TrialResult]:
     """Try each set of arguments, in parallel if there are several."""
-    if processes is None or len(wanted) == 1:
+    if workers is None or len(wanted) == 1:
         return [_try(spec, params, search, development, before) for params in wanted]
-    return list(processes.map(partial(_try_given, spec, search, development, before), wanted))
+    return workers.map(partial(_try_given, spec, search, development, before), wanted)
 
 
 def _try_given(

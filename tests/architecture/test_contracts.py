@@ -114,10 +114,10 @@ def test_help_imports_none_of_the_heavy_libraries(command: list[str]) -> None:
 def test_no_analytics_switch_is_left_on() -> None:
     script = (
         "import refit, os; print([os.environ[k] for k in ('DO_NOT_TRACK', 'DVC_NO_ANALYTICS', 'GX_ANALYTICS_ENABLED',"
-        " 'MLFLOW_DISABLE_TELEMETRY', 'PREFECT_SERVER_ANALYTICS_ENABLED')])"
+        " 'MLFLOW_DISABLE_TELEMETRY', 'PREFECT_SERVER_ANALYTICS_ENABLED', 'RAY_USAGE_STATS_ENABLED')])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['1', '1', 'false', 'true', 'false']"
+    assert done.stdout.strip() == "['1', '1', 'false', 'true', 'false', '0']"
 
 
 def test_no_file_grows_beyond_what_a_reader_holds(root: Path) -> None:

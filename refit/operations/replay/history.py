@@ -228,7 +228,7 @@ def _digest(params: Params, validated: Validated, definitions: Definitions, unti
 def _computed(own: Context, validated: Validated, definitions: Definitions, until: datetime, find: Find) -> pa.Table:
     with open_warehouse(own.project, validated, own.params) as warehouse:
         rows_until(warehouse, definitions, own.params, until)
-        features = featurize.features_of(warehouse, definitions, CHOSEN, own.params, find)
+        features = featurize.features_of(warehouse, definitions, CHOSEN, own, find)
         naive = naive_columns(warehouse, definitions, own.params, CHOSEN)
         key = definitions.feature_set.spine.key
         along = [LABEL, LABEL_KNOWN_AT, *featurize.kept_columns(warehouse, definitions, own.params)]

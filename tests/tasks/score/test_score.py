@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,13 +12,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from refit.config import parse
+from refit.config import ResourcesParams, parse
 from refit.errors import RefitError, UserError
 from refit.runtime import dvc_runner, run_file
 from refit.runtime.context import Context
 from refit.schemas.score_report import LoggedRows, RowTotals
 from refit.storage import prediction_log, quarantine
 from tasks import score
+from tasks.featurize import parts
 from tasks.score.input_rows import read_rows
 
 HEADER = "subscription,renewal,plan,country,tenure_months,monthly_price,support_calls,logins"
@@ -45,6 +47,18 @@ def test_window_of_the_gate_scored_again_gives_the_predictions_that_the_gate_saw
     assert told.rows == RowTotals(read=len(ours), scored=len(ours), quarantined=0, left_out=0)
     assert set(scored["model_version"].to_pylist()) == {"1"}
     assert set(scored["snapshot"].to_pylist()) == {told.snapshot}
+
+
+@pytest.mark.slow
+def test_rows_whose_features_several_workers_compute_are_scored_as_by_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "FEWEST", 10)
+    one = context(project)
+    two = replace(one, params=one.params.model_copy(update={"resources": ResourcesParams(workers=2)}))
+    outs = [pq.read_table(score.run(each, "2024-05", out=project / "out.parquet").out) for each in (one, two)]
+    assert outs[0].num_rows >= 20, "or one worker computed them"
+    assert outs[0].equals(outs[1])
 
 
 def test_row_is_logged_once_for_a_version_and_keeps_its_first_prediction(project: Path) -> None:

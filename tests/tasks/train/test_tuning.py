@@ -100,13 +100,11 @@ def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
     assert next(count) == 100 + 3  # eleven of the fourteen were not tried again
 
 
-def test_trials_beside_each_other_in_processes_find_what_they_find_one_by_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_trials_beside_each_other_in_processes_find_what_they_find_one_by_one(tmp_path: Path) -> None:
     asked = search(trials=6, parallel=2)
     beside = tune(spec(), asked, rows(200), tmp_path / "beside")[1]
-    monkeypatch.setattr(tuning, "_processes", lambda count: nullcontext())
-    assert tried(tune(spec(), asked, rows(200), tmp_path / "alone")[1]) == tried(beside)
+    alone = tune(spec(), asked, rows(200), tmp_path / "alone", start_workers=lambda count: nullcontext())[1]
+    assert tried(alone) == tried(beside)
 
 
 def test_other_rows_take_up_no_trial_of_an_old_study(tmp_path: Path) -> None:
@@ -290,11 +288,12 @@ def test_a_search_by_epoch_that_was_killed_within_a_fit_ends_as_if_it_had_not_be
 
 
 @pytest.mark.slow
-def test_a_search_by_epoch_in_processes_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_search_by_epoch_in_processes_is_the_same(tmp_path: Path) -> None:
     given, asked = networks(parallel=2)
     parallel = tune(given, asked, rows(100, folds=2), tmp_path / "parallel")[1]
-    monkeypatch.setattr(tuning, "_processes", lambda count: nullcontext())
-    assert tried(tune(given, asked, rows(100, folds=2), tmp_path / "alone")[1]) == tried(parallel)
+    one_by_one = tmp_path / "alone"
+    alone = tune(given, asked, rows(100, folds=2), one_by_one, start_workers=lambda count: nullcontext())[1]
+    assert tried(alone) == tried(parallel)
 
 
 def test_epochs_that_are_searched_for_are_compared_with_the_same_epoch_of_the_same_fold(tmp_path: Path) -> None:

@@ -1,0 +1,191 @@
+"""Computes features of some of the rows at a time, in any process or machine that reads the same folder.
+
+`write_inputs` writes the rows and the sources to one file, `compute_part` reads it and writes the features of a part,
+and `in_order` puts the features of all parts back into the order of the rows. A feature depends on its own row and on
+what was known by then, so that the division changes no value.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from feature_store.compile import commas, own
+from feature_store.definition import FeatureSet
+from feature_store.offline import TOGETHER, compute, configure
+from feature_store.sql_text import literal, quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from duckdb import DuckDBPyConnection
+
+INPUTS = "inputs.duckdb"
+_PLACE, _PART = own("place"), own("part")
+_PLACE_NAME = _PLACE[1:-1]
+_BATCH = 16_384  # rows that are read of each part at once
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part needs: it is sent to the process that computes it.
+
+    Args:
+        folder: of the inputs and of the result.
+        sources: name of each source -> its table among the inputs.
+        threads, memory_limit: of DuckDB.
+    """
+
+    number: int
+    folder: Path
+    feature_set: FeatureSet
+    sources: Mapping[str, str]
+    as_of: datetime
+    threads: int
+    memory_limit: str | None = None
+
+    @property
+    def output(self) -> Path:
+        return self.folder / f"part-{self.number:05d}.parquet"
+
+
+def write_inputs(
+    connection: DuckDBPyConnection,
+    feature_set: FeatureSet,
+    spine: str,
+    sources: Mapping[str, str],
+    folder: Path,
+    *,
+    rows: int,
+    parts: int,
+) -> dict[str, str]:
+    """Write the rows, each with its part, and the sources; returns the table of each source.
+
+    Rows are divided by a hash of the entity where all views have the same one, so that each event is read for one part;
+    otherwise by their order, so that the windows of a part begin late.
+
+    Args:
+        spine, sources: as `feature_store.offline.compute` takes them.
+    """
+    configure(connection)
+    tables = {relation: f"source{index}" for index, relation in enumerate(dict.fromkeys(sources.values()))}
+    numbered = f"select row_number() over () as {_PLACE}, * from (select * from {spine})"
+    connection.execute(f"attach {literal(str(folder / INPUTS))} as inputs")
+    try:
+        connection.execute(
+            f"create table inputs.rows as select {_division(feature_set, rows, parts)} as {_PART}, * from ({numbered})"
+        )
+        for relation, table in tables.items():
+            connection.execute(f"create table inputs.{table} as select * from {relation}")
+    finally:
+        connection.execute("detach inputs")
+    return {name: tables[relation] for name, relation in sources.items()}
+
+
+def _division(feature_set: FeatureSet, rows: int, parts: int) -> str:
+    """SQL of the part of a row, from 0."""
+    entities = {view.entity for view in feature_set.views}
+    if len(entities) == 1 and (entity := entities.pop()) and not {*entity} & {*feature_set.spine.entities}:
+        return f"hash({commas(map(quote, entity))}) % {parts}"
+    return f"(({_PLACE} - 1) * {parts}) // {max(rows, 1)}"
+
+
+def compute_part(part: Part) -> int:
+    """Write the features of a part under its final name, at once, and return its number of rows.
+
+    May be called again, and twice at a time: each call writes the same file.
+
+    Raises:
+        DefinitionError: as of `feature_store.offline.compute`.
+    """
+    import pyarrow.parquet as pq
+
+    scratch = part.folder / f".{part.output.name}.{uuid.uuid4().hex}.partial"
+    try:
+        with _opened(part) as connection:
+            mine = f"from rows where {_PART} = {part.number} order by {_PLACE}"
+            spine = f"(select * exclude ({_PLACE}, {_PART}) {mine})"
+            features = compute(connection, part.feature_set, spine, part.sources, part.as_of)
+            places = connection.sql(f"select {_PLACE} {mine}").to_arrow_table()[0].combine_chunks()
+            reader, first = features.to_arrow_reader(_BATCH), 0
+            schema = reader.schema.insert(0, _place_field())
+            with pq.ParquetWriter(scratch, schema, compression="zstd", compression_level=1) as writer:
+                for batch in reader:
+                    numbers = places.slice(first, batch.num_rows)
+                    writer.write_batch(batch.add_column(0, _place_field(), numbers))
+                    first += batch.num_rows
+        if first != len(places):
+            raise AssertionError(f"{first} features of {len(places)} rows: the engine is broken")
+        scratch.replace(part.output)
+    finally:
+        scratch.unlink(missing_ok=True)
+    return first
+
+
+@contextmanager
+def _opened(part: Part) -> Iterator[DuckDBPyConnection]:
+    """A connection that reads the inputs, and nothing else on the machine."""
+    import duckdb
+
+    with duckdb.connect(part.folder / INPUTS, read_only=True) as connection:
+        configure(connection)
+        connection.execute(f"set threads = {part.threads}")
+        connection.execute(f"set temp_directory = {literal(str(part.folder / f'spill-{uuid.uuid4().hex}'))}")
+        if part.memory_limit:
+            connection.execute(f"set memory_limit = {literal(part.memory_limit)}")
+        connection.execute(f"set allowed_directories = [{literal(f'{part.folder}/')}]")
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
+        yield connection
+
+
+def in_order(parts: Sequence[Part], rows: int) -> Iterator[pa.Table]:
+    """The features of all parts in the order of the rows, some at a time; as from `feature_store.offline.compute`."""
+    import pyarrow as pa
+
+    streams = [_Stream(part.output) for part in parts]
+    for first in range(1, max(rows, 1) + 1, TOGETHER):
+        table = pa.concat_tables([stream.before(first + TOGETHER) for stream in streams])
+        places = table[_PLACE_NAME].to_numpy()
+        if len(places) != min(TOGETHER, rows + 1 - first):
+            raise AssertionError(f"{len(places)} rows from {first} on, of {rows}: the engine is broken")
+        if (np.diff(places) < 0).any():
+            table = table.take(np.argsort(places))
+        yield table.drop_columns([_PLACE_NAME])
+
+
+class _Stream:
+    """Reads the rows of one part, whose places ascend."""
+
+    def __init__(self, file: Path) -> None:
+        import pyarrow.parquet as pq
+
+        opened = pq.ParquetFile(file)
+        self._batches: Iterator[pa.RecordBatch] = opened.iter_batches(_BATCH)
+        self._rest: pa.Table = opened.schema_arrow.empty_table()
+
+    def before(self, place: int) -> pa.Table:
+        """The rows before a place that were not read yet."""
+        import pyarrow as pa
+
+        tables = [self._rest]
+        while not len(last := tables[-1]) or last[_PLACE_NAME][-1].as_py() < place:
+            if (batch := next(self._batches, None)) is None:
+                break
+            tables.append(pa.Table.from_batches([batch]))
+        whole = pa.concat_tables(tables)
+        end = int(np.searchsorted(whole[_PLACE_NAME].to_numpy(), place))
+        self._rest = whole.slice(end)
+        return whole.slice(0, end)
+
+
+def _place_field() -> pa.Field:
+    import pyarrow as pa
+
+    return pa.field(_PLACE_NAME, pa.int64())

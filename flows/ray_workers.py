@@ -1,0 +1,83 @@
+"""Computes the parts of a stage on a Ray cluster, each as a Prefect task, where `resources.engine` is `ray`.
+
+The cluster is that of RAY_ADDRESS, as of Ray's own commands; without it, Ray runs on this machine alone. Its nodes have
+the same packages, the project's folder under the same path, and reach the Prefect server.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from refit.errors import RefitError, chain, first_line
+from refit.extras import not_installed
+from refit.runtime.workers import Workers
+
+if TYPE_CHECKING:
+    from prefect_ray import RayTaskRunner
+
+__all__ = ["on_ray"]
+
+Given = TypeVar("Given")
+Result = TypeVar("Result")
+
+
+@task(name="part", cache_policy=NO_CACHE, persist_result=False)
+def part(call: Callable[[], Any]) -> Any:
+    """Compute one part."""
+    return call()
+
+
+class RayWorkers:
+    """Parts as Prefect tasks on Ray, which calls one again if its process or its node is gone."""
+
+    threads = 1  # Ray reserves one processor for a task
+
+    def __init__(self, runner: RayTaskRunner[Any]) -> None:
+        self._runner = runner
+
+    def map(self, function: Callable[[Given], Result], parts: Sequence[Given]) -> list[Result]:
+        """As `Workers.map`."""
+        from ray.exceptions import RayError
+
+        # As one callable: Prefect looks into lists and dataclasses for results of other tasks.
+        futures = [self._runner.submit(part, {"call": partial(function, each)}) for each in parts]
+        try:
+            return [future.result() for future in futures]
+        except Exception as error:
+            lost = next((each for each in chain(error) if isinstance(each, RayError)), None)
+            if lost is None:
+                raise
+            raise RefitError(f"Ray gave a part up: {first_line(lost)}; see `ray status`, then run it again") from error
+
+
+@contextmanager
+def on_ray(count: int) -> Iterator[Workers]:
+    """Connect to the cluster; how many parts it computes at the same time is up to its processors, not to `count`.
+
+    Raises:
+        UserError: the extra `ray` is not installed.
+        RefitError: no cluster answers at RAY_ADDRESS.
+    """
+    try:
+        from prefect_ray import RayTaskRunner
+    except ModuleNotFoundError as error:
+        raise not_installed(error, "resources.engine: ray", "params.yaml") or error from None
+    address = os.environ.get("RAY_ADDRESS")
+    runner = RayTaskRunner(address, {"log_to_driver": False, "logging_level": "ERROR"})
+    try:
+        runner.__enter__()
+    except (ConnectionError, OSError, RuntimeError) as error:
+        raise RefitError(
+            f"Ray does not answer at {address or 'this machine'}: {first_line(error)}; start it, or correct RAY_ADDRESS"
+        ) from None
+    try:
+        yield RayWorkers(runner)
+    finally:
+        runner.__exit__(None, None, None)
