@@ -1,14 +1,68 @@
-"""Reads feature columns as doubles or strings, and refuses values that the conversion would change."""
+"""Reads a window of the training table, and feature columns as doubles or strings, refusing what that would change."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from refit.config import nearest
 from refit.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
+
+BATCH = 122_880  # rows read at once: DuckDB's row group
+
+
+def rows_of_window(path: Path, window: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the rows of one window of a training table, in the order of the file.
+
+    They are read in batches: a row group, which `pyarrow.parquet.read_table` holds several of, is a million rows.
+
+    Args:
+        columns: names, in the order of the result; default: all.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        names = file.schema_arrow.names if columns is None else list(columns)
+        groups = list(_groups_of_window(file.metadata, window))
+        read = file.iter_batches(BATCH, row_groups=groups, columns=list(dict.fromkeys([*names, "window"])))
+        parts = [batch.filter(pc.equal(batch["window"], window)) for batch in read]
+        schema = pa.schema([file.schema_arrow.field(name) for name in names], file.schema_arrow.metadata)
+    return pa.Table.from_batches([part.select(names) for part in parts if part.num_rows], schema)
+
+
+def rows_at(path: Path, indices: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
+    """Read the rows at ascending indices of a training table, in batches, as in `rows_of_window`."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        parts, start = list[pa.RecordBatch](), 0
+        for batch in file.iter_batches(BATCH, columns=list(columns)):
+            end = start + batch.num_rows
+            inside = indices[(indices >= start) & (indices < end)] - start
+            if len(inside):
+                parts.append(batch.take(pa.array(inside)).select(columns))
+            start = end
+        schema = pa.schema([file.schema_arrow.field(name) for name in columns], file.schema_arrow.metadata)
+    return pa.Table.from_batches(parts, schema)
+
+
+def _groups_of_window(metadata: Any, window: str) -> Iterator[int]:
+    """The row groups that may have rows of a window, by the statistics of the file."""
+    for group in range(metadata.num_row_groups):
+        of_group = metadata.row_group(group)
+        columns = map(of_group.column, range(of_group.num_columns))
+        known = next(each for each in columns if each.path_in_schema == "window").statistics
+        if known is None or not known.has_min_max or known.min <= window <= known.max:
+            yield group
 
 
 def numbers(table: pa.Table, name: str) -> Any:

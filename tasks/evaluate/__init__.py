@@ -46,6 +46,7 @@ from refit.schemas.gate_decision import Decision, EvaluatedWindow, GateVerdict
 from refit.schemas.incumbent import Incumbent
 from refit.schemas.measured import Measured
 from refit.schemas.training import Training
+from refit.storage.columns import rows_of_window
 from tasks import featurize
 from tasks.evaluate import behavioural_tests, candidate_intervals, naive_opponents, predictions_file
 from tasks.evaluate.explanation import explained
@@ -160,14 +161,13 @@ def _read(context: Context) -> EvaluationInputs:
 def _test_rows(context: Context, given: EvaluationInputs) -> pa.Table:
     """Read the test window of the feature table, in canonical order."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = context.path(artifacts.TABLE)
     if not path.is_file():
         raise RefitError(f"{path} does not exist yet; `refit stage featurize` makes it")
     path = given.features.table.path(context.project)
     try:
-        table = pq.read_table(path, filters=[("window", "=", "test")], page_checksum_verification=True)
+        table = rows_of_window(path, "test")
     except (OSError, pa.ArrowException) as error:
         raise RefitError(f"{path} cannot be read ({error}); delete it and run `refit stage featurize` again") from None
     return table.sort_by([("event_time", "ascending"), (given.features.key, "ascending")])

@@ -21,6 +21,7 @@ from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from refit.schemas.evaluation import EvaluatedOpponent, OpponentsOnPart
 from refit.schemas.feature_table import FeatureTable
+from refit.storage.columns import rows_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,23 +56,14 @@ def fitted(context: Context, features: FeatureTable, problem: Problem) -> Oppone
 
 def _learned(context: Context, features: FeatureTable, names: list[str]) -> pa.Table:
     """Labelled rows of the training and the validation window, in canonical order: of each at most `MOST_ROWS`."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(features.table.path(context.project), page_checksum_verification=True) as file:
-        columns = ["event_time", features.key, "window", "label", *names]
-        columns = list(dict.fromkeys([*columns, *opponents.naive_columns(file.schema_arrow.names)]))
-        windows = file.read(columns=["window"])["window"].to_numpy()
-        wanted = np.sort(np.concatenate([opponents.sample(windows == name) for name in ("train", "validation")]))
-        parts: list[pa.Table] = []
-        start = 0
-        for group in range(file.num_row_groups):
-            end = start + file.metadata.row_group(group).num_rows
-            inside = wanted[(wanted >= start) & (wanted < end)] - start
-            if len(inside) or not parts:
-                parts.append(file.read_row_group(group, columns=columns).take(pa.array(inside)))
-            start = end
-    table = pa.concat_tables(parts)
+    path = features.table.path(context.project)
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        there, windows = file.schema_arrow.names, file.read(columns=["window"])["window"].to_numpy()
+    wanted = np.sort(np.concatenate([opponents.sample(windows == name) for name in ("train", "validation")]))
+    columns = ["event_time", features.key, "window", "label", *names, *opponents.naive_columns(there)]
+    table = rows_at(path, wanted, list(dict.fromkeys(columns)))
     return table.sort_by([("event_time", "ascending"), (features.key, "ascending")])
 
 

@@ -35,6 +35,7 @@ from refit.schemas.feature_table import (
     WindowSummary,
 )
 from refit.schemas.validated import Validated
+from refit.storage.columns import BATCH, rows_of_window
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import advice, arrays_of, columns_of
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
 
 REHEARSED = 20_000  # rows
-BATCH = 122_880  # rows read at once: DuckDB's row group
 
 
 def run(context: Context) -> None:
@@ -171,8 +171,6 @@ def rows_for(context: Context, definitions: Definitions, window: str, find: Find
         RefitError: a batch is gone or changed.
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
     if window not in NAMES:
         raise ValueError(f"window {window!r} is none of {', '.join(NAMES)}")
@@ -187,8 +185,7 @@ def rows_for(context: Context, definitions: Definitions, window: str, find: Find
         raise RefitError(
             "data/validated.json is not the one that the training table came from; `refit run` makes them agree"
         )
-    table = pq.read_table(current.table.path(context.project), columns=[key, "event_time", "window", "label"])
-    table = table.filter(pc.equal(table["window"], window))
+    table = rows_of_window(current.table.path(context.project), window, [key, "event_time", "window", "label"])
     with open_warehouse(context.project, validated, context.params) as warehouse:
         rows = _rows_named(warehouse, definitions, table[key])
         features = features_of(

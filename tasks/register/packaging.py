@@ -48,6 +48,7 @@ from refit.schemas.model_description import ModelDescription
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
+from refit.storage.columns import rows_of_window
 from registry import signing
 from registry.versions import save_pyfunc
 
@@ -160,7 +161,7 @@ def golden_rows(context: Context, key: str, features: Sequence[str]) -> pa.Table
     import pyarrow.parquet as pq
 
     table = FeatureTable.read(context.path(CANDIDATE) / FEATURE_SET.name).table.path(context.project)
-    test = pq.read_table(table, columns=[key, *features], filters=[("window", "=", "test")])
+    test = rows_of_window(table, "test", [key, *features])
     judged = pq.read_table(_predictions(context))
     key_column = free(key, JUDGED)
     keys = judged.column(key_column if key_column in judged.column_names else "key").combine_chunks()

@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.learners.spill import is_large, table_in_file
+from refit.storage.columns import BATCH
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["read"]
-
-BATCH = 122_880  # rows read at once
 
 
 def read(path: Path, columns: Sequence[str], *, key: str, max_rows: int | None, seed: int) -> pa.Table:

@@ -1,0 +1,84 @@
+"""Rows of a window are read in batches: a million rows of a row group need not fit in memory together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from refit.storage import columns
+from refit.storage.columns import rows_at, rows_of_window
+
+ROWS = 100_000
+TEST = np.arange(ROWS) % 40 == 0
+POOLS: list[pa.MemoryPool] = []  # kept: arrays may outlive a test
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One row group, with rows of the test window all over it."""
+    path = tmp_path_factory.mktemp("rows") / "table.parquet"
+    numbers = {f"x{number}": np.arange(ROWS) % (100 + number) / 3 for number in range(8)}
+    window = pa.array(np.where(TEST, "test", "train"))
+    pq.write_table(pa.table({"id": np.arange(ROWS), "window": window, **numbers}), path, row_group_size=ROWS)
+    return path
+
+
+@pytest.fixture
+def counted() -> Iterator[pa.MemoryPool]:
+    """Counts the memory that Arrow takes."""
+    before = pa.default_memory_pool()
+    POOLS.append(pa.proxy_memory_pool(before))
+    pa.set_memory_pool(POOLS[-1])
+    yield POOLS[-1]
+    pa.set_memory_pool(before)
+
+
+def test_the_rows_of_a_window_are_those_of_a_filter_and_need_no_row_group_in_memory(
+    table: Path, counted: pa.MemoryPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "BATCH", ROWS // 20)
+    found = rows_of_window(table, "test")
+    most = counted.max_memory()
+    expected = pq.read_table(table, filters=[("window", "=", "test")])
+    assert found.equals(expected)
+    assert found.num_rows == TEST.sum()
+    assert most < 0.5 * counted.max_memory()
+
+
+def test_columns_come_in_the_given_order_with_or_without_the_window(table: Path) -> None:
+    every = rows_of_window(table, "test")
+    for names in (["x3", "id"], ["x1", "window", "x0"]):
+        assert rows_of_window(table, "test", names).equals(every.select(names))
+
+
+def test_rows_at_indices_are_those_of_the_whole_table_and_need_no_row_group_in_memory(
+    table: Path, counted: pa.MemoryPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(columns, "BATCH", ROWS // 20)
+    indices = np.array([0, 1, 4_999, 5_000, 77_777, ROWS - 1])
+    found = rows_at(table, indices, ["x3", "id"])
+    most = counted.max_memory()
+    assert found.equals(pq.read_table(table, columns=["id", "x3"]).select(["x3", "id"]).take(indices))
+    assert most < 0.5 * counted.max_memory()
+    assert rows_at(table, indices[:0], ["id"]).num_rows == 0
+
+
+def test_row_groups_of_other_windows_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    rows = pa.table({"id": [1, 2, 3, 4], "window": ["train", "train", "validation", "test"]})
+    pq.write_table(rows, path, row_group_size=2, write_page_checksum=True, compression="none")
+    content = path.read_bytes()
+    first = pq.read_metadata(path).row_group(0).column(0)
+    start = first.dictionary_page_offset or first.data_page_offset
+    path.write_bytes(
+        content[:start] + bytes(first.total_compressed_size) + content[start + first.total_compressed_size :]
+    )
+    assert rows_of_window(path, "test")["id"].to_pylist() == [4]
+    assert rows_of_window(path, "nothing").num_rows == 0
+    with pytest.raises(OSError):
+        rows_of_window(path, "train")
