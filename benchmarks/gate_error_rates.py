@@ -143,7 +143,7 @@ def retrainings(chains: int, seed: int) -> None:
 
 
 def _chain(random: np.random.Generator, change: Any, anchored: bool) -> tuple[float, int]:
-    """What the last champion has lost against the anchor, and how many candidates took charge."""
+    """What the last champion has lost against the anchor, and how many candidates were promoted."""
     anchor = champion = quality_of(OWN)
     count = 0
     for _ in range(STEPS):

@@ -114,12 +114,12 @@ class Growth:
             for part, limbs in _parts(table[_name(term.cell)], term).items():
                 sizes[f"{term.x}_{part}"] = len(limbs)
                 values |= {f"{term.x}_{part}_{index}": limb for index, limb in enumerate(limbs)}
-        of_whom = table[_name(ENTITY)].to_numpy()
+        entity = table[_name(ENTITY)].to_numpy()
         ended = {
-            window: Totals.of(of_whom, _times(table[_name(own(window))]), values)
+            window: Totals.of(entity, _times(table[_name(own(window))]), values)
             for window in (windows_of(view) if has_ends(view, versions=versions) else ())
         }
-        return cls(view, Totals.of(of_whom, _times(table[_name(KNOWN_AT)]), values), ended, sizes)
+        return cls(view, Totals.of(entity, _times(table[_name(KNOWN_AT)]), values), ended, sizes)
 
     def block(self, first: int, entities: Ints, moments: pa.Table) -> pa.Table:
         """The totals of some rows of the spine.

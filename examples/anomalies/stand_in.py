@@ -1,4 +1,4 @@
-"""Generates a small table in the layout of the public mammography file; what it tells of mammograms is made up."""
+"""Generates a small table in the layout of the public mammography file; what it says about mammograms is made up."""
 
 from __future__ import annotations
 

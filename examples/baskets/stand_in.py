@@ -1,4 +1,4 @@
-"""Generates a small table in the layout of the public groceries; what it tells of purchases is made up."""
+"""Generates a small table in the layout of the public groceries; what it says about purchases is made up."""
 
 from __future__ import annotations
 

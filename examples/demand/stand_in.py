@@ -1,4 +1,4 @@
-"""Generates four months of hours in the layout of the bike sharing file; what it tells of demand is made up."""
+"""Generates four months of hours in the layout of the bike sharing file; what it says about demand is made up."""
 
 from __future__ import annotations
 

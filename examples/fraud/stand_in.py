@@ -1,4 +1,4 @@
-"""Generates a small table in the layout of the public vehicle claims; what it tells of claims is made up."""
+"""Generates a small table in the layout of the public vehicle claims; what it says about claims is made up."""
 
 from __future__ import annotations
 

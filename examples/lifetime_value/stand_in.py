@@ -1,4 +1,4 @@
-"""Generates a few hundred customers in the layout of CDNOW's file; what it tells of customers is made up."""
+"""Generates a few hundred customers in the layout of CDNOW's file; what it says about customers is made up."""
 
 from __future__ import annotations
 

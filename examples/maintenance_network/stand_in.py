@@ -1,4 +1,4 @@
-"""Generates a few engines in the layout of C-MAPSS; what it tells of engines is made up."""
+"""Generates a few engines in the layout of C-MAPSS; what it says about engines is made up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Generates a small table in the layout of the public wholesale file; what it tells of customers is made up."""
+"""Generates a small table in the layout of the public wholesale file; what it says about customers is made up."""
 
 from __future__ import annotations
 

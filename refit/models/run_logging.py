@@ -63,7 +63,7 @@ def _best_effort(context: Context, required: bool) -> Iterator[None]:
     except Exception as error:
         if required:
             raise
-        context.progress(f"warning: MLflow was not told: {error}; `register` will do it")
+        context.progress(f"warning: MLflow was not updated: {error}; `register` will do it")
 
 
 def _log_training(context: Context, store: Store) -> str:

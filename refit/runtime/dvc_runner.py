@@ -191,7 +191,7 @@ class Cache:
         try:
             used_objects = self._repo.used_objs(all_commits=history, all_experiments=history, force=True)
         except DvcException as error:
-            raise RefitError(f"what DVC's cache is needed for cannot be told: {message_of(error)}") from error
+            raise RefitError(f"what DVC's cache is needed for cannot be determined: {message_of(error)}") from error
         used = {str(each.value) for objects in used_objects.values() for each in objects if each.value}
         for owner, lock in locks.items():
             try:

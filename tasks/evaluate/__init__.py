@@ -147,7 +147,7 @@ def _read(context: Context) -> EvaluationInputs:
     training = Training.read(context.path(artifacts.TRAINING))
     if training.model_digest != (stored_digest := learner.digest()):
         raise RefitError(
-            f"{artifacts.TRAINING} tells of model {training.model_digest[:12]}, {artifacts.CANDIDATE} holds "
+            f"{artifacts.TRAINING} names model {training.model_digest[:12]}, {artifacts.CANDIDATE} holds "
             f"{stored_digest[:12]}; run `refit stage train` again"
         )
     return EvaluationInputs(

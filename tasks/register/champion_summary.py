@@ -104,5 +104,5 @@ def champion_summary(context: Context) -> ChampionSummary:
 def _missing_promotion(line: Entry | None, ledger: str) -> str:
     """Explain why the ledger has no promotion of the champion."""
     if line is None:
-        return f"the ledger {ledger} tells of no promotion: it was lost or moved away, or the alias was set by hand"
+        return f"the ledger {ledger} has no promotion: it was lost or moved away, or the alias was set by hand"
     return f"the alias was set outside of Refit: by the ledger {ledger}, version {line.to_version} is champion"

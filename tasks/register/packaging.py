@@ -79,7 +79,7 @@ class Candidate:
         training, decision = Training.read(context.path(TRAINING)), Decision.read(context.path(DECISION))
         if decision.candidate != training.model_digest:
             raise RefitError(
-                f"{DECISION} judges model {decision.candidate[:12]}, but {TRAINING} tells of "
+                f"{DECISION} judges model {decision.candidate[:12]}, but {TRAINING} names "
                 f"{training.model_digest[:12]}; `refit run` evaluates it"
             )
         check_manifest(context.path(CANDIDATE))

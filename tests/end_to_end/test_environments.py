@@ -77,7 +77,7 @@ def test_a_champion_is_moved_with_its_evidence_and_rolled_back_and_reproduced_th
 
 @pytest.fixture
 def announced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, str]]:
-    """The environment and the event of what commands announce to those whom the params there name."""
+    """The environment and the event of what commands announce to the receivers that the params there name."""
     events: list[tuple[str | None, str]] = []
 
     def announce(context: Context, event: str, version: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The reference project on the real flights: from CSV to a model in charge, as good as it should be and no better."""
+"""The reference project on the real flights: from CSV to a champion, as good as it should be and no better."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ def test_nobody_learns_from_what_came_after_its_window(done: Path) -> None:
         assert f"{known:%Y-%m-%d}" == windows[name]["end"][:10]
 
 
-def test_errors_are_told_by_horizon_beside_the_season_before(done: Path) -> None:
+def test_errors_are_reported_by_horizon_next_to_the_season_before(done: Path) -> None:
     evaluation = read_json(done / EVALUATION)
     found = evaluation["forecast"]
     assert [each["horizon"] for each in found["horizons"]] == HORIZONS

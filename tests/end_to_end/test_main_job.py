@@ -40,7 +40,7 @@ def ledger_lines(project: Path) -> int:
         return int(connection.execute("select count(*) from ledger").fetchone()[0])
 
 
-def test_the_first_run_puts_a_model_in_charge_that_beats_the_baseline(finished: Path) -> None:
+def test_the_first_run_makes_a_model_champion_that_beats_the_baseline(finished: Path) -> None:
     decision, receipt = read_json(finished / DECISION), read_json(finished / RECEIPT)
     assert decision["promote"] is True
     assert (receipt["version"], receipt["alias"]) == ("1", "champion")
@@ -96,7 +96,7 @@ def test_dvc_repro_before_and_after_agrees_and_moves_no_alias(project: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_bare_repro_judges_against_whoever_is_in_charge_now(project: Path) -> None:
+def test_a_bare_repro_judges_against_the_present_champion(project: Path) -> None:
     dvc(project, "repro", "--force", "--single-item", "evaluate")
     (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("seed: 0", "seed: 5"))
     dvc(project, "repro")
@@ -209,7 +209,7 @@ def test_a_missing_champion_is_noticed_not_replaced(project: Path) -> None:
         drive(project, overrides={"train.seed": 9})
 
 
-def test_show_as_json_says_who_is_in_charge_and_why(finished: Path) -> None:
+def test_show_as_json_says_which_version_is_champion_and_why(finished: Path) -> None:
     found = json.loads(json.dumps(champion(finished), default=str))
     for key in ("model", "version", "aliases", "metrics", "snapshot", "git_commit", "decision"):
         assert key in found, key

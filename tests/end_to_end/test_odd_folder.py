@@ -56,7 +56,7 @@ def test_a_project_in_a_folder_of_an_odd_name_is_trained_promoted_scored_and_rol
     assert pq.read_table(project / told["out"]).num_rows == told["rows"]["scored"] > 800
     ran("drift")
     assert "version 2" in ran("history")
-    assert {path.name for path in tmp_path.iterdir()} == {ODD}, "nothing lies beside it"
+    assert {path.name for path in tmp_path.iterdir()} == {ODD}, "nothing lies next to it"
     assert (project / ".refit/mlflow.db").is_file()
     assert (project / ".refit/ledger.db").is_file()
     assert list(project.glob(".refit/mlartifacts/*/*/artifacts/model/MLmodel"))

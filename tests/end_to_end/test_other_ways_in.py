@@ -1,4 +1,4 @@
-"""The researcher's front door and the way around DVC's seam: the same results, and nobody new in charge."""
+"""The researcher's front door and the way around DVC's seam: the same results, and no new champion."""
 
 from __future__ import annotations
 

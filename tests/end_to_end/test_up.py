@@ -89,7 +89,7 @@ def free_port(wanted: int) -> str:
 
 
 def bring_up(project: Path) -> str:
-    start = random.randrange(21000, 29000, 40)  # tests run beside each other, and beside a developer's own servers
+    start = random.randrange(21000, 29000, 40)  # tests run at the same time, next to a developer's own servers
     ports = ("--prefect-port", free_port(start), "--mlflow-port", free_port(start + 20))
     return refit("up", "--detach", *ports, project=project)
 
@@ -255,7 +255,7 @@ def turned_months(project: Path) -> None:
 
 
 @pytest.mark.slow
-def test_months_that_drifted_are_noticed_and_lead_to_a_new_model_in_charge(alone: Path) -> None:
+def test_months_that_drifted_are_noticed_and_lead_to_a_new_champion(alone: Path) -> None:
     params = (alone / "params.yaml").read_text()
     (alone / "params.yaml").write_text(params.replace("training: null", "training: 1"))
     turned_months(alone)

@@ -59,7 +59,7 @@ LONG = (
 )
 NAMES = sorted(path.parent.name for path in EXAMPLES.glob("*/params.yaml"))
 SHARED = Path(os.environ.get("REFIT_SHARED_DATA", EXAMPLES.parent.parent / "shared/data"))
-ERRORS = ("total", "coverage")  # figures beside metrics: how far they are from what they should be
+ERRORS = ("total", "coverage")  # figures that are not metrics: how far they are from what they should be
 STABILITY = "stability"  # of segments: mean adjusted Rand index of bootstrap fits
 REACHED: dict[str, dict[str, float]] = {  # the least, or of errors the most, that examples/README.md leaves room for
     "anomalies": {"validation roc_auc": 0.88, "test average_precision": 0.35},  # chosen without labels; forest: .865

@@ -66,6 +66,6 @@ def store() -> Iterator[Store]:
 
 @pytest.fixture(scope="module")
 def shared_store() -> Iterator[Store]:
-    """One database for all examples of a property: each fills it anew."""
+    """One database for all examples of a property: each fills it again."""
     with duckdb.connect(config={"threads": 1}) as connection:
         yield Store(connection)

@@ -27,7 +27,7 @@ BOTH = lags(
 
 
 def crowd(store: Any, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Events on the hour, some of them told again later, known early or late; rows on the hour and beside it."""
+    """Events on the hour, some of them repeated later, known early or late; rows on the hour and off it."""
     chance = random.Random(seed)
     events = []
     for hour in range(40):

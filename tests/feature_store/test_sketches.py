@@ -1,4 +1,4 @@
-"""Sketches: counts that add up, whoever counts, in whatever order, on any number of threads."""
+"""Sketches: counts that add up, however rows are divided, in any order, on any number of threads."""
 
 from __future__ import annotations
 

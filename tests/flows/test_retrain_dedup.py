@@ -1,4 +1,4 @@
-"""One drift, one retraining: whoever tells it again, in whatever order, starts nothing."""
+"""One drift, one retraining: reporting it again, in any order, starts nothing."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, empty_registry: Path) -> Stor
 
 @pytest.fixture
 def store(made: Store) -> Store:
-    """That registry, with nobody in charge and no ledger."""
+    """That registry, without a champion and a ledger."""
     (made.home / "ledger.db").unlink(missing_ok=True)
     if "champion" in versions.registered(made, "toy").aliases:
         client(made).delete_registered_model_alias("toy", "champion")

@@ -92,14 +92,16 @@ def test_a_file_that_is_no_database_is_told_as_the_ledgers_own_fault(ledger: Led
         assert "\n" not in str(told.value)
 
 
-def test_a_ledger_that_was_cut_to_nothing_is_begun_anew(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_ledger_that_was_cut_to_nothing_is_begun_again(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "ledger.db").touch()
     assert ledger.last_move("toy") is None
     ledger.append(LINE)
     assert ledger.entries("toy") == [LINE]
 
 
-def test_a_reader_beside_the_first_writer_finds_nothing_yet_and_makes_no_tables(ledger: Ledger, tmp_path: Path) -> None:
+def test_a_reader_next_to_the_first_writer_finds_nothing_yet_and_makes_no_tables(
+    ledger: Ledger, tmp_path: Path
+) -> None:
     sqlite3.connect(tmp_path / "ledger.db").execute("create table another (x)").connection.close()
     assert ledger.entries("toy") == []
     ledger.append(LINE)

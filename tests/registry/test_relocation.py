@@ -1,4 +1,4 @@
-"""A store that was copied or moved works with the artifacts beside it, and leaves those of the original alone."""
+"""A store that was copied or moved works with the artifacts next to it, and leaves those of the original alone."""
 
 from __future__ import annotations
 

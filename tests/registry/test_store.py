@@ -1,4 +1,4 @@
-"""Where the registry lies: the environment's, the params', or beside the project."""
+"""Where the registry lies: the environment's, the params', or in the project."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import LOGGED
 from tasks.score.input_rows import read_rows
 
-# Every name that a table, query, file or report of ours has beside columns of the user's.
+# Every name that a table, query, file or report of ours has next to columns of the user's.
 NAMES = (
     "_row _event_time event_time available_at prediction_time window label label_known_at row_key _label "
     "_window _known_at _n _key _prediction _prediction_time _version _model_digest _snapshot _as_of "

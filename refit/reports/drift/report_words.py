@@ -26,7 +26,7 @@ def verdict(decision: DriftDecision) -> str:
     if not decision.anything_judged:
         return "Nothing to judge yet."
     if decision.newest_judged is None:
-        return f"Nothing is amiss with {version}, as far as can be told without labels."
+        return f"Nothing is amiss with {version}, as far as can be seen without labels."
     return f"{version.capitalize()} still fits."
 
 

@@ -152,9 +152,9 @@ def assumptions(evaluation: Evaluation, zone: ZoneInfo) -> Iterator[str]:
         yield f"Rows of one {test.cluster} may be alike; {independent}."
     if rule := candidate.split:
         how = "as a column says" if rule.startswith("as column") else "by chance"
-        yield f"The test rows were kept apart {how} ({rule}): the intervals tell of rows like these, not of later."
+        yield f"The test rows were kept apart {how} ({rule}): the intervals are for rows like these, not later ones."
     else:
-        yield "The test window is one stretch of time: the intervals tell of luck within it, not of seasons to come."
+        yield "The test window is one stretch of time: the intervals cover luck within it, not seasons to come."
         if last := candidate.seen_until:
             yield (
                 f"The model was made from data up to {last.astimezone(zone):%Y-%m-%d}, before the test window; "

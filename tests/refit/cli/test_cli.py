@@ -187,7 +187,7 @@ def test_a_lost_ledger_is_said_to_be_lost_and_a_broken_one_to_be_broken(project:
     assert "None" not in shown
     assert re.search(r"^cost +training \S+ USD · 1,000 predictions", shown, re.M)
     assert re.search(r"^predictions +one row \S+ ms", shown, re.M)
-    assert "tells of no promotion: it was lost" in " ".join(shown.split())
+    assert "has no promotion: it was lost" in " ".join(shown.split())
     found = refit_in(project, "doctor", "--json")
     assert found.returncode == 1  # the registry knows how many lines it had
     assert "it was lost" in found.stdout

@@ -173,7 +173,7 @@ def test_only_what_is_obeyed_or_unseen_is_escaped() -> None:
         assert len(one_line(chr(code))) > 1, hex(code)
 
 
-def test_json_stays_json_where_a_secret_is_hidden_beside_a_quote(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_stays_json_where_a_secret_is_hidden_next_to_a_quote(capsys: pytest.CaptureFixture[str]) -> None:
     print_json({"cells": ['password=hunter2"', "postgresql://u:hunter2\\@db"], 'pwd=hunter2"': None})
     printed = capsys.readouterr().out
     assert "hunter2" not in printed

@@ -119,7 +119,7 @@ def test_names_that_nobody_had_are_found() -> None:
     assert verdict.columns[0].thresholds["unseen"] == DriftParams().min_effect.unseen
 
 
-def test_names_that_keep_coming_up_anew_are_as_usual() -> None:
+def test_new_names_that_keep_coming_up_are_as_usual() -> None:
     layout = Layout({"name": Categories(tuple(f"name {n}" for n in range(12)), (), complete=True)})
     counts = np.zeros((REFERENCE, 15), int)
     counts[np.arange(REFERENCE), np.arange(REFERENCE) // 10] = DAILY

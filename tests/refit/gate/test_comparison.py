@@ -36,7 +36,7 @@ def rows(seed: int, count: int = 400, clusters: int = 9, decimals: int = 2) -> t
 
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("seed", range(5))
-def test_every_value_left_out_equals_the_metric_computed_anew_without_that_cluster(metric: str, seed: int) -> None:
+def test_every_value_left_out_equals_the_metric_computed_again_without_that_cluster(metric: str, seed: int) -> None:
     sample, scores, _ = rows(seed)
     left = leave_out(metric, sample, scores)
     assert left.value == pytest.approx(REFERENCE[metric](sample.labels, scores), abs=1e-12)
@@ -203,7 +203,7 @@ def several(task: str, seed: int = 0, count: int = 240) -> tuple[Sample, list[np
     ("task", "metric"),
     [(task, name) for task in TASKS for name in kind_of(task).metric_names() if name != "calibration_error"],
 )
-def test_leaving_a_cluster_out_is_computing_the_metric_anew_without_its_rows(task: Any, metric: str) -> None:
+def test_leaving_a_cluster_out_is_computing_the_metric_again_without_its_rows(task: Any, metric: str) -> None:
     sample, (ours, _) = several(task)
     left = leave_out(metric, sample, ours, 0.4)
     form = problem_of(task).formula(metric)

@@ -304,7 +304,7 @@ def pair(random: np.random.Generator, days: int, noise: float) -> tuple[Sample, 
 
 
 def promoted(policy: GateParams, noise: float) -> float:
-    """The share of simulated candidates that the gate puts in charge."""
+    """The share of simulated candidates that the gate promotes."""
     random, count = np.random.default_rng(20131201), 0
     for _ in range(RUNS):
         sample, ours, theirs = pair(random, DAYS, noise)

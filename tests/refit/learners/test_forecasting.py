@@ -61,7 +61,7 @@ def test_a_recursive_forecast_goes_on_from_its_own_steps() -> None:
     assert np.abs(without.predict(table) - label).max() > 1, "it sees no more than lags and cycles"
 
 
-def test_a_row_is_forecast_by_itself_whatever_lies_beside_it() -> None:
+def test_a_row_is_forecast_by_itself_whatever_lies_next_to_it() -> None:
     table, label = rows()
     learner = fitted(spec_of(table, "recursive", lags="sold", cycles={"hour": 4}, **RIDGE), table, label)
     whole = learner.predict(table)

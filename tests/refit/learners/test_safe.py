@@ -1,4 +1,4 @@
-"""What is stored runs nothing when it is read, whoever wrote it."""
+"""What is stored runs nothing when it is read, no matter who wrote it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Free text as a feature: its words are learned from beside numbers and categories, and stored as safely as these."""
+"""Free text as a feature: its words are learned from next to numbers and categories, and stored as safely as these."""
 
 from __future__ import annotations
 

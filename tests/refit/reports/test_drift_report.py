@@ -166,7 +166,7 @@ CASES = {
     "nothing to judge": (decision("ok", windows=0) | {"backtest": []}, "Nothing to judge yet."),
     "uncalibrated": (decision("ok", calibrated=False), "Its backtest is too short to say how low is unusual"),
     "unlabelled": (decision("ok", skill=None), "No window of production has enough labels yet."),
-    "no backtest": (decision("ok", skill=None) | {"backtest": []}, "as far as can be told without labels"),
+    "no backtest": (decision("ok", skill=None) | {"backtest": []}, "as far as can be seen without labels"),
     "one window": (decision("ok", windows=1), "Version 7 still fits."),
 }
 
@@ -246,7 +246,7 @@ def test_a_threshold_of_zero_is_no_drift_by_itself() -> None:
     assert ColumnDrift(**zero, p=None, breached=False).severity == 0.0
 
 
-def test_a_drift_run_leaves_its_report_beside_its_decision_and_in_mlflow(project: Path) -> None:
+def test_a_drift_run_leaves_its_report_next_to_its_decision_and_in_mlflow(project: Path) -> None:
     from refit.runtime import registry_store, run_file
     from refit.runtime.context import Context
     from registry.client import client

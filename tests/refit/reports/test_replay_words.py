@@ -90,7 +90,7 @@ def test_the_settings_of_a_policy_make_production_retrain_as_it_did() -> None:
             assert settings == {}
 
 
-def test_a_policy_beyond_the_budget_is_not_named_beside_the_best() -> None:
+def test_a_policy_beyond_the_budget_is_not_named_next_to_the_best() -> None:
     unsure = replayed((0.01, -0.002, 0.022))
     assert unsure.model_copy(update={"budget": 4}).not_worse == ("performance",)
     assert unsure.model_copy(update={"budget": 3}).not_worse == ()

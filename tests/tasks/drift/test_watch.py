@@ -1,4 +1,4 @@
-"""Watching a model in charge: quiet while nothing changes, clear when skill is lost, the same when asked twice."""
+"""Watching a champion: quiet while nothing changes, clear when skill is lost, the same when asked twice."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_month_whose_labels_are_all_yet_to_come_is_watched_without_them(project:
     assert newest.estimated is not None
 
 
-def test_nobody_in_charge_is_said(project: Path) -> None:
+def test_a_missing_champion_is_said(project: Path) -> None:
     for name in ("mlflow.db", "ledger.db"):
         (project / ".refit" / name).unlink()
     with pytest.raises(UserError, match="no version of demo is champion yet"):

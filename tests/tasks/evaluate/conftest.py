@@ -69,7 +69,7 @@ def held(path: Path, table: pa.Table) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class SmallProject:
-    """A scratch project with features, a candidate, and nobody in charge until `put_in_charge`."""
+    """A scratch project with features, a candidate, and no champion until `make_champion`."""
 
     context: Context
     charge: dict[str, Any]  # what the stand-in for the registry says
@@ -134,7 +134,7 @@ class SmallProject:
         )
         artifacts.write_json(self.path(artifacts.TRAINING), training)
 
-    def put_in_charge(self, version: str = "3", **told: Any) -> None:
+    def make_champion(self, version: str = "3", **told: Any) -> None:
         """Take the candidate out of the way and into charge; the next one is judged against it."""
         training = read(self.path(artifacts.TRAINING))
         folder = self.path(f"registered/{version}")

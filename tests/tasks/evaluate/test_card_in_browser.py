@@ -25,7 +25,7 @@ STATED = {
 
 @pytest.fixture
 def card(drawn: Callable[..., dict[str, Any]], small_project: Any) -> Any:
-    small_project.put_in_charge("3")
+    small_project.make_champion("3")
     small_project.train("strength", "echo")
     evaluation = drawn(evaluate__card=STATED, train__threshold={"by": "cost", "false_positive": 1, "false_negative": 5})
     return small_project.path(MODEL_CARD), evaluation

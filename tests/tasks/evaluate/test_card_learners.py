@@ -1,4 +1,4 @@
-"""What the model card tells of folds and of searches for arguments."""
+"""What the model card says about folds and searches for arguments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TRIALS = [
 
 
 def told_of(small_project: Any) -> None:
-    """Let the candidate's training tell of folds and of a search."""
+    """Let the candidate's training have folds and a search."""
     path = small_project.path(artifacts.TRAINING)
     training = artifacts.read_json(path)
     (learner,) = training["learners"]

@@ -1,4 +1,4 @@
-"""What the gate demands besides the gain: slices with margins of their own, budgets, and fewer errors."""
+"""What the gate demands in addition to the gain: slices with margins of their own, budgets, and fewer errors."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ GATE = {"min_rows": 1000}
 
 @pytest.fixture
 def challenged(small_project: Any) -> Any:
-    """A weak model in charge, and a better candidate."""
+    """A weak champion, and a better candidate."""
     small_project.train("noise", "echo")
-    small_project.put_in_charge("3")
+    small_project.make_champion("3")
     small_project.train()
     return small_project
 
@@ -73,7 +73,7 @@ def test_a_value_that_must_be_judged_and_is_too_small_or_unknown_is_refused(
     assert "no test row has hour '7'; there are below" in reasons("hour=7")
 
 
-def test_a_slice_that_is_no_column_names_the_nearest_whoever_is_in_charge(evaluated: Evaluate) -> None:
+def test_a_slice_that_is_no_column_names_the_nearest_whichever_version_is_champion(evaluated: Evaluate) -> None:
     for key in ("colours", "colours=red"):
         with pytest.raises(UserError, match=r"evaluate.gate.slices: .*'colours'; did you mean 'colour'"):
             evaluated(evaluate__gate={**GATE, "slices": {key: 0.02}})

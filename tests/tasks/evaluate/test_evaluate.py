@@ -58,7 +58,7 @@ def test_a_candidate_that_is_the_baseline_itself_is_refused_and_said_to_be_so(
 
 def test_a_champion_is_judged_on_the_same_rows(evaluated: Evaluate, small_project: Any) -> None:
     small_project.train("noise", "echo")
-    small_project.put_in_charge("3")
+    small_project.make_champion("3")
     small_project.train()
     found = evaluated()
     decision = found["decision"]
@@ -74,7 +74,7 @@ def test_a_champion_is_judged_on_the_same_rows(evaluated: Evaluate, small_projec
 
 
 def test_a_worse_candidate_is_refused_with_the_reason(evaluated: Evaluate, small_project: Any) -> None:
-    small_project.put_in_charge("3")
+    small_project.make_champion("3")
     small_project.train("noise", "echo")
     decision = evaluated()["decision"]
     assert not decision["promote"]
@@ -82,7 +82,7 @@ def test_a_worse_candidate_is_refused_with_the_reason(evaluated: Evaluate, small
 
 
 def test_the_champion_is_not_promoted_over_itself(evaluated: Evaluate, small_project: Any) -> None:
-    small_project.put_in_charge("3")
+    small_project.make_champion("3")
     assert "identical" in " ".join(evaluated()["decision"]["reasons"])
 
 
@@ -90,7 +90,7 @@ def test_a_champion_that_has_seen_the_test_window_makes_the_gate_refuse(
     evaluated: Evaluate, small_project: Any
 ) -> None:
     small_project.train("noise", "echo")
-    small_project.put_in_charge("3", seen_until="2024-03-05T00:00:00Z")
+    small_project.make_champion("3", seen_until="2024-03-05T00:00:00Z")
     small_project.train()
     assert "has already seen the test window" in " ".join(evaluated()["decision"]["reasons"])
 
@@ -102,7 +102,7 @@ def test_a_champion_that_the_same_rule_split_by_another_key_may_have_seen_test_r
     described = artifacts.read_json(small_project.path(artifacts.FEATURE_SET)) | {"split": "0.2 of the rows, seed 0"}
     artifacts.write_json(small_project.path(artifacts.FEATURE_SET), described)
     small_project.train("noise", "echo")
-    small_project.put_in_charge("3", split="0.2 of the rows, seed 0")
+    small_project.make_champion("3", split="0.2 of the rows, seed 0")
     small_project.train()
     assert "may have seen" not in " ".join(evaluated()["decision"]["reasons"])
     stored = small_project.path("registered/3/features.json")
@@ -118,9 +118,9 @@ def test_a_champion_that_the_same_rule_split_by_another_key_may_have_seen_test_r
 def test_the_anchor_is_judged_too_unless_it_is_the_champion(evaluated: Evaluate, small_project: Any) -> None:
     anchor = {"version": "1", "model_digest": "older", "seen_until": "2024-03-01T00:00:00Z"}
     small_project.train("echo")
-    small_project.put_in_charge("1")
+    small_project.make_champion("1")
     small_project.train("noise", "echo")
-    small_project.put_in_charge("3", anchor=anchor)
+    small_project.make_champion("3", anchor=anchor)
     small_project.train()
     assert [each["against"] for each in evaluated()["decision"]["compared"]] == ["champion", "anchor", "baseline"]
     small_project.charge["anchor"] = {**anchor, "version": "3"}
@@ -133,7 +133,7 @@ def test_a_champion_with_other_features_is_scored_by_its_own(
 ) -> None:
     """Its features come back in another order of rows, and still each row gets its own."""
     champion = small_project.train("noise", "echo")
-    small_project.put_in_charge("3")
+    small_project.make_champion("3")
     folder = small_project.path("registered/3")
     stored = artifacts.read_json(folder / "features.json")
     artifacts.write_json(
@@ -162,7 +162,7 @@ def test_a_champion_with_other_features_is_scored_by_its_own(
 def test_a_champion_whose_features_cannot_be_computed_makes_the_gate_refuse_and_the_stage_go_on(
     evaluated: Evaluate, small_project: Any, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    small_project.put_in_charge("3")
+    small_project.make_champion("3")
     small_project.train("strength")
     folder = small_project.path("registered/3")
     stored = artifacts.read_json(folder / "features.json")

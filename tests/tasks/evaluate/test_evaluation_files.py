@@ -86,7 +86,7 @@ def test_the_model_card_escapes_what_comes_from_data(evaluated: Evaluate, small_
 
 
 def test_the_model_card_tells_the_verdict_and_every_check(evaluated: Evaluate, small_project: Any) -> None:
-    small_project.put_in_charge("3")
+    small_project.make_champion("3")
     small_project.train("noise", "echo")
     decision = evaluated()["decision"]
     page = small_project.path(CARD).read_text()

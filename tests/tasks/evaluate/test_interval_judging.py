@@ -1,4 +1,4 @@
-"""What an evaluation says of intervals: how many labels they held, how wide they were, and for whom."""
+"""What an evaluation says of intervals: how many labels they held, how wide they were, for all rows and by group."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_each_group_is_told_in_order_and_one_that_is_not_held_by_name() -> None:
     assert sentences[0].endswith("mean width 3.29.")
 
 
-def test_what_following_the_labels_is_worth_is_told_beside_intervals_that_do_not() -> None:
+def test_what_following_the_labels_is_worth_is_reported_next_to_intervals_that_do_not() -> None:
     report = judged(["1", "10"], followed=True)
     assert report.plain.coverage.value < 0.77
     assert report.coverage.value == pytest.approx(0.9, abs=0.015)

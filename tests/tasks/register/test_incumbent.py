@@ -1,4 +1,4 @@
-"""Whom a candidate is judged against, and how its stored model is fetched."""
+"""Which version a candidate is judged against, and how its stored model is fetched."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tasks import register
 pytestmark = pytest.mark.usefixtures("same_process")
 
 
-def test_where_nobody_is_in_charge_the_comparand_says_so(project: Any) -> None:
+def test_without_a_champion_the_comparand_says_so(project: Any) -> None:
     assert incumbent.refresh(project.context).champion is None
     assert read_json(project.folder / artifacts.COMPARAND) == {
         "model": "toy",
@@ -110,7 +110,7 @@ def test_evaluate_is_refused_where_the_file_and_the_registry_disagree(project: A
         incumbent.check(project.context)
 
 
-def test_a_look_that_another_checkout_takes_meanwhile_is_no_disagreement_on_who_is_in_charge(
+def test_a_look_that_another_checkout_takes_meanwhile_is_no_disagreement_on_the_champion(
     project: Any, new_project: Callable[[str], Any]
 ) -> None:
     project.registered(0)

@@ -11,7 +11,7 @@ from refit.errors import UserError
 from tasks import register
 from tasks.register import lineage
 
-pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested beside it
+pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested separately
 
 BATCH: dict[str, Any] = {"source": "rows", "name": "2013-11", "sha256": "ab" * 32, "rows": 200, "files": ["rows.csv"]}
 
@@ -34,7 +34,7 @@ def test_a_version_names_its_batches_and_a_batch_its_versions(project: Any) -> N
     assert [each.version for each in by_snapshot] == ["2"]
 
 
-def test_why_a_version_is_or_is_not_in_charge_is_said_in_words(project: Any) -> None:
+def test_why_a_version_is_or_is_not_champion_is_said_in_words(project: Any) -> None:
     project.registered(0)
     project.registered(1)
     project.registered(2, promote=False)

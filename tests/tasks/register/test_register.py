@@ -90,7 +90,7 @@ def test_a_candidate_judged_against_someone_else_than_the_champion_is_refused(pr
     project.judged(1)
     client(project.store).delete_registered_model_alias("toy", "champion")
     decision = read_json(project.folder / artifacts.DECISION)
-    register.promote(project.context, "1", "it was in charge")  # as if another checkout had put someone in charge
+    register.promote(project.context, "1", "it was champion")  # as if another checkout had promoted a version
     decision["comparand"]["version"] = "7"
     write_json(project.folder / artifacts.DECISION, decision)
     register.run(project.context)
@@ -102,7 +102,7 @@ def test_a_candidate_judged_against_someone_else_than_the_champion_is_refused(pr
 def test_a_decision_about_another_model_is_not_used(project: Any) -> None:
     project.judged(0)
     project.trained(1)
-    with pytest.raises(RefitError, match=r"decision\.json judges model .* but .*training\.json tells of"):
+    with pytest.raises(RefitError, match=r"decision\.json judges model .* but .*training\.json names"):
         register.run(project.context)
     assert project.aliases == {}
 
@@ -160,7 +160,7 @@ def test_predictions_of_other_rows_are_not_made_golden(project: Any) -> None:
         register.run(project.context)
 
 
-def test_a_model_without_a_safe_format_is_never_put_in_charge_not_even_by_overruling(project: Any) -> None:
+def test_a_model_without_a_safe_format_is_never_promoted_not_even_by_overruling(project: Any) -> None:
     project.judged()
     candidate = project.folder / artifacts.CANDIDATE
     (candidate / "model.skops").rename(candidate / "model.pkl")
@@ -218,7 +218,7 @@ def test_the_version_keeps_what_is_needed_to_explain_and_to_make_it_again(projec
     assert "scikit-learn==" in (stored / "requirements.txt").read_text()
 
 
-def test_in_charge_says_who_since_when_and_why(project: Any) -> None:
+def test_the_champion_is_shown_with_since_when_and_why(project: Any) -> None:
     with pytest.raises(UserError, match="no version of toy is champion yet"):
         register.champion_summary(project.context)
     project.registered()
@@ -289,7 +289,7 @@ def test_an_alias_that_someone_set_in_mlflow_is_not_moved_back_on_an_old_decisio
     assert project.told == [("promote", None, "1"), ("promote", "1", "2")]
 
 
-def test_a_champion_keeps_the_decision_that_put_it_in_charge(project: Any) -> None:
+def test_a_champion_keeps_the_decision_that_promoted_it(project: Any) -> None:
     project.registered()
     decision = read_json(project.folder / artifacts.DECISION)
     write_json(project.folder / artifacts.DECISION, {**decision, "promote": False, "reasons": ["stricter now"]})

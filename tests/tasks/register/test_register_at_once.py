@@ -118,7 +118,7 @@ class Checkouts:
             self.database.keep()
 
     def winner(self) -> str:
-        """The one in charge, once aliases, ledger and pending moves are shown to agree on it."""
+        """The champion, once aliases, ledger and pending moves are shown to agree on it."""
         first = self[1]
         now = str(first.aliases["champion"])
         moves = [line for line in first.told if line[0] != "refuse"]
@@ -193,7 +193,7 @@ def test_of_eight_promotions_judged_against_one_champion_one_is_carried_out_and_
 @pytest.mark.slow
 @pytest.mark.usefixtures("same_process")
 @pytest.mark.parametrize("trials", [1, MANY])
-def test_of_eight_promotions_by_hand_in_eight_checkouts_one_succeeds_and_seven_name_the_one_in_charge(
+def test_of_eight_promotions_by_hand_in_eight_checkouts_one_succeeds_and_seven_name_the_champion(
     checkouts: Checkouts, trials: int
 ) -> None:
     for _ in range(trials):
@@ -223,7 +223,7 @@ def test_of_eight_promotions_by_hand_in_one_checkout_one_succeeds_and_seven_say_
 
 
 def check_by_hand(checkouts: Checkouts, ended: Sequence[tuple[int, str]]) -> None:
-    """One of the commands put its version in charge; the others say in one line, and in the ledger, who is."""
+    """One of the commands made its version champion; the others say in one line, and in the ledger, which one is."""
     now = checkouts.winner()
     assert [said.splitlines()[-1] for status, said in ended if status == 0] == [
         f"toy version {now} is champion in place of version 1"
@@ -237,7 +237,7 @@ def check_by_hand(checkouts: Checkouts, ended: Sequence[tuple[int, str]]) -> Non
 
 @pytest.mark.usefixtures("same_process")
 @pytest.mark.parametrize("trials", [1, MANY])
-def test_two_retrainings_at_once_leave_one_in_charge_and_the_other_says_so(checkouts: Checkouts, trials: int) -> None:
+def test_two_retrainings_at_once_leave_one_champion_and_the_other_says_so(checkouts: Checkouts, trials: int) -> None:
     def retrain(number: int, seed: int) -> None:
         checkout = checkouts[number]
         checkout.judged(seed)

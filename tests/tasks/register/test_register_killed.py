@@ -105,7 +105,7 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database | None]:
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory, database: Database | None) -> Path:
-    """Where a project lies while it is worked on, and beside it a copy of how it was before its second `register`."""
+    """Where a project lies while it is worked on, and next to it a copy of how it was before its second `register`."""
     return tmp_path_factory.mktemp("killed") / "toy"
 
 

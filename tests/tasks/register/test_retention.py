@@ -132,7 +132,7 @@ def test_null_keeps_every_version_and_every_run_for_ever(seven: Any) -> None:
 
 
 def tracking_only(project: Any) -> str:
-    """A training that MLflow was told of and that was never registered; its run."""
+    """A training that was logged to MLflow and never registered; its run."""
     from refit.models import run_logging as told
 
     run_id = told.log_training(project.context, required=True)

@@ -16,7 +16,7 @@ from refit.models import incumbent, verification
 from registry.client import client
 from tasks import register
 
-pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested beside it
+pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested separately
 
 
 def test_the_version_before_comes_back_and_the_ledger_tells_it(project: Any) -> None:
@@ -56,7 +56,7 @@ def test_a_version_that_the_gate_refused_is_no_earlier_one_to_go_back_to(project
     assert register.history(project.context) == told
 
 
-def test_a_version_that_someone_registered_and_put_in_charge_by_hand_can_be_shown_and_left(
+def test_a_version_that_someone_registered_and_made_champion_by_hand_can_be_shown_and_left(
     project: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     project.registered(0)

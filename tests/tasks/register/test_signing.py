@@ -65,7 +65,7 @@ def stored(project: Any) -> Path:
 
 
 def swap_and_cover(project: Any) -> None:
-    """What whoever may write the artifacts and MLflow's database, and not the ledger's, can do: another model fits."""
+    """What write access to the artifacts and MLflow's database, but not the ledger's, allows: another model fits."""
     folder = stored(project)
     (folder / "data/candidate/model.json").write_text(
         (folder / "data/candidate/model.json").read_text().replace("logistic", "logistik")

@@ -107,7 +107,7 @@ def test_a_registry_that_fails_is_a_warning_for_a_stage_and_an_error_for_registe
     said: list[str] = []
     context = replace(project.context, progress=lambda what, *_: said.append(what))
     assert run_logging.log_training(context) is None
-    assert said[0].startswith("warning: MLflow was not told: ")
+    assert said[0].startswith("warning: MLflow was not updated: ")
     with pytest.raises(RefitError, match=r"cannot write .*registry\.lock"):
         run_logging.log_training(context, required=True)
 

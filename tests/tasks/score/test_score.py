@@ -209,7 +209,7 @@ def test_scores_are_written_as_parquet_or_csv_only(project: Path, tmp_path: Path
         score.run(context(project), "2024-05", out=tmp_path / "scores.xlsx")
 
 
-def test_nobody_in_charge_is_said(project: Path) -> None:
+def test_a_missing_champion_is_said(project: Path) -> None:
     for name in ("mlflow.db", "ledger.db"):
         (project / ".refit" / name).unlink()
     with pytest.raises(UserError, match="no version of demo is champion yet; `refit run`"):

@@ -63,7 +63,7 @@ def test_every_row_is_scored_once_by_a_fit_that_has_not_seen_it(kind: str) -> No
         assert max(rates) - min(rates) < 0.02
 
 
-def test_repeats_cut_anew_and_draws_are_of_the_share_asked_for() -> None:
+def test_repeats_draw_new_folds_and_draws_are_of_the_share_asked_for() -> None:
     twice = cut(**folds(kind="stratified", folds=3, repeats=2)).folds
     assert len(twice) == 6
     assert twice[0].scored.tolist() != twice[3].scored.tolist()

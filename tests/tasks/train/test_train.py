@@ -1,4 +1,4 @@
-"""The stage `train`: what it leaves, and whom it chooses."""
+"""The stage `train`: what it leaves, and which learner it chooses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search for arguments: the same whatever is killed or runs beside it, and never with a look at the test rows."""
+"""The search for arguments: the same whatever is killed or runs in parallel, and never with a look at the test rows."""
 
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
     assert next(count) == 100 + 3  # eleven of the fourteen were not tried again
 
 
-def test_trials_beside_each_other_in_processes_find_what_they_find_one_by_one(tmp_path: Path) -> None:
+def test_trials_in_parallel_processes_find_what_they_find_one_by_one(tmp_path: Path) -> None:
     asked = search(trials=6, parallel=2)
-    beside = tune(spec(), asked, rows(200), tmp_path / "beside")[1]
+    parallel = tune(spec(), asked, rows(200), tmp_path / "parallel")[1]
     alone = tune(spec(), asked, rows(200), tmp_path / "alone", start_workers=lambda count: nullcontext())[1]
-    assert tried(alone) == tried(beside)
+    assert tried(alone) == tried(parallel)
 
 
 def test_other_rows_take_up_no_trial_of_an_old_study(tmp_path: Path) -> None:

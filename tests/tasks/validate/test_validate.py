@@ -302,7 +302,7 @@ def test_a_column_that_appeared_or_went_missing_fails(shop, sales):
     assert "ingest.sources.sales.columns" in line
 
 
-def test_whole_numbers_beyond_a_floats_reach_stay_apart_beside_nulls(shop, sales):
+def test_whole_numbers_beyond_a_floats_reach_stay_apart_next_to_nulls(shop, sales):
     big = 2**60
     shop.add("2024-01", sales(100, at={n: {"items": big + n if n else None} for n in range(100)}))
     unique = {"expect_column_values_to_be_unique": {"column": "items"}}

@@ -108,7 +108,7 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
         change = 1 - mae.value / naive
         yield f"That is {abs(change):.1%} {'less' if change > 0 else 'more'} than one guess for everyone is off by."
     if ours["mape"].value is None:
-        yield "Errors as a share of the label are not told, as some labels are 0."
+        yield "Errors as a share of the label are not reported, as some labels are 0."
     yield from interval_coverage.sentences(_details(evaluation).intervals)
 
 
