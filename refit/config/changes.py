@@ -1,4 +1,4 @@
-"""The params key `changes` of a source: whether its rows come late, or are corrected, and since when that is known."""
+"""The params key `changes` of a source: whether rows come late, are corrected, or are all replaced, and since when."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from refit.config.section import Section, nearest, span
+from refit.config.section import Section, Share, nearest, span
 
-Kind = Literal["append", "late", "corrections"]
+Kind = Literal["append", "late", "corrections", "snapshot"]
+_USABLE: Mapping[Kind, frozenset[str]] = {
+    "append": frozenset(),
+    "late": frozenset({"within", "arrived_at"}),
+    "corrections": frozenset({"within", "version", "deleted", "arrived_at"}),
+    "snapshot": frozenset({"delivered", "max_deleted_share"}),
+}
+_DATES = ("Ym", "Ymd", "YmdH", "YmdHM", "YmdHMS")  # the parts of a time that the name of a file may have
 
 
 class ChangesParams(Section):
     """How the rows of a source change after they were first read."""
 
     kind: Kind = Field(
-        "append", description="append: never; late: rows join old periods; corrections: new versions too"
+        "append",
+        description="append: never; late: rows join old periods; corrections: new versions too; snapshot: each "
+        "delivery replaces all",
     )
     within: str | None = Field(
         None, pattern=r"^[1-9][0-9]{0,5}[mhdw]$", description="how much older than the newest row a late row may be"
@@ -29,28 +38,51 @@ class ChangesParams(Section):
         None,
         description="SQL over the columns: when a row arrived; default: the version if it is a time, else the ingest",
     )
+    delivered: str | None = Field(
+        None,
+        description="snapshot: the date in the name of each delivery's files, such as %Y-%m-%d; default: all files are "
+        "one delivery, of the time of the ingest",
+    )
+    max_deleted_share: Share = Field(
+        0.1, ge=0, le=1, description="snapshot: how many of its rows may be missing in the next delivery"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> ChangesParams:
-        settings = {name for name in ("within", "version", "deleted", "arrived_at") if getattr(self, name) is not None}
-        usable: Mapping[str, set[str]] = {
-            "append": set(),
-            "late": {"within", "arrived_at"},
-            "corrections": {"within", "version", "deleted", "arrived_at"},
-        }
-        if extra := sorted(settings - usable[self.kind]):
-            others = [kind for kind in usable if extra[0] in usable[kind]]
+        settings = {name for name in self.model_fields_set - {"kind"} if getattr(self, name) is not None}
+        if extra := sorted(settings - _USABLE[self.kind]):
+            others = [kind for kind, usable in _USABLE.items() if extra[0] in usable]
             raise ValueError(f"`{extra[0]}` is for kind {' and '.join(others)}, not {self.kind}: leave it out")
         if self.kind == "late" and self.within is None:
             raise ValueError("kind late needs `within`, how much older than the newest row a row may be, such as 60d")
         if self.kind == "corrections" and self.version is None:
             raise ValueError("kind corrections needs `version`, the column whose largest value is the newest version")
+        if self.delivered is not None and self.date_parts not in _DATES:
+            raise ValueError(
+                f"`delivered` {self.delivered!r} is no date in a name: write it with %Y, %m and %d, and for a time of day "
+                "%H, %M and %S, each once, such as %Y-%m-%d"
+            )
         return self
+
+    @property
+    def date_parts(self) -> str:
+        """The parts of a time that the name of a delivery's file has, the longest first, such as `Ymd`."""
+        return "".join(sorted(re.findall("%(.?)", self.delivered or ""), key=lambda part: "YmdHMS".find(part)))
 
     @property
     def is_append(self) -> bool:
         """Whether rows never change, and no row joins a period that a later one follows."""
         return self.kind == "append"
+
+    @property
+    def is_snapshot(self) -> bool:
+        """Whether each delivery replaces all rows."""
+        return self.kind == "snapshot"
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether a row can have several versions."""
+        return self.kind in ("corrections", "snapshot")
 
     @property
     def longest(self) -> timedelta | None:
@@ -69,7 +101,9 @@ class ChangesParams(Section):
         if self.is_append:
             return None
         if event_time is None:
-            return f"a static source (no event_time) has versions of its own: leave out `changes: {self.kind}`"
+            more = "; for rows without a time, date the table: event_time: timestamp '2020-01-01'"
+            hint = more if self.is_snapshot else ""
+            return f"a static source (no event_time) has versions of its own: leave out `changes: {self.kind}`{hint}"
         if kind == "query":
             return f"the rows of kind 'query' are computed: declare `changes: {self.kind}` at the sources that it reads"
         if self.version is None:
@@ -97,4 +131,6 @@ def _section(value: object) -> object:
     return {"kind": value} if isinstance(value, str) else value
 
 
-Changes = Annotated[ChangesParams, BeforeValidator(_section, json_schema_input_type=Literal["append"] | ChangesParams)]
+Changes = Annotated[
+    ChangesParams, BeforeValidator(_section, json_schema_input_type=Literal["append", "snapshot"] | ChangesParams)
+]

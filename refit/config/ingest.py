@@ -197,6 +197,8 @@ class SourceParams(Section):
             raise ValueError("a static source (no event_time) has neither events nor available_at")
         if fault := self.changes.fault(self.columns, self.key, self.event_time, self.kind):
             raise ValueError(fault)
+        if self.changes.is_snapshot and (fault := self._snapshot_fault()):
+            raise ValueError(fault)
         self._check_layouts()
         self._check_format()
         return self
@@ -231,6 +233,21 @@ class SourceParams(Section):
         if self.is_table and (self.sha256 or self.filled_columns):
             key = "sha256" if self.sha256 else next(name for name in _OF_FILES if getattr(self, name))
             raise ValueError(f"`{key}` is for files: leave it out")
+
+    def _snapshot_fault(self) -> str | None:
+        """Why its deliveries cannot be compared with one another; None if they can."""
+        if missing := [column for column in self.key if column not in self.required]:
+            needed = ", ".join(dict.fromkeys([*self.required, *missing]))
+            return f"the rows of a snapshot are compared by `key`, which no row may lack: write required: [{needed}]"
+        if self.watermark:
+            return "a snapshot is read whole, and its missing rows are deletions: leave out `watermark`"
+        if self.line_column:
+            return f"line_column {self.line_column!r} differs in each delivery of a snapshot: leave it out"
+        if self.changes.delivered and self.kind != "files":
+            return f"changes.delivered is for the names of files: leave it out, kind {self.kind!r} has none"
+        if self.changes.delivered and self.file_column:
+            return f"file_column {self.file_column!r} differs in each delivery of a snapshot: leave it out"
+        return None
 
     def _check_layouts(self) -> None:
         """Check that files with other columns are of a format that names them, and that the names fit."""

@@ -1,4 +1,4 @@
-"""What was read of each source: `.refit/ingest.json` for files, and next to the batches of a table its position.
+"""What was read of each source: `.refit/ingest.json` for files, and next to the batches of a table or snapshot.
 
 Losing it only costs time: everything is read again, and equals what is stored.
 """
@@ -37,6 +37,7 @@ class SourceState(Part):
     files: Mapping[str, ReadFile]
     read_again: UtcTime | None  # when the first row that lies in the future becomes due
     position: str | None = omitted(None)  # of a table: up to where its rows are stored in these batches
+    unfinished: UtcTime | None = omitted(None)  # a delivery of which only some batches may be stored
 
 
 def read_states(path: Path) -> dict[str, SourceState]:

@@ -37,6 +37,7 @@ class SnapshotBatch(Part):
     repeats: int = omitted(0)  # rows read with it that repeat another row of the source
     taken: Ranges = omitted(())  # rows that waited in it for their time, and were moved to a later batch
     arrived: UtcTime | None = omitted(None)  # since when its rows are known, if they came late or are new versions
+    deletes: bool = omitted(False)  # whether its rows are deleted since then
 
     @model_validator(mode="after")
     def _check_period(self) -> Self:

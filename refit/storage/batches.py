@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,19 @@ def forget(project: Path, source: str) -> None:
     """Remove the batches of a source. Manifests go first: a batch without one does not exist."""
     for suffix in ("json", "parquet"):
         for path in (project / BATCHES / source).glob(f"*.{suffix}"):
+            path.unlink()
+
+
+def forget_delivery(project: Path, source: str, delivered: datetime) -> None:
+    """Remove what is stored of one delivery of a snapshot, and the files of batches without a manifest."""
+    kept: set[Path] = set()
+    for batch in manifests(project, source):
+        if batch.delivered == delivered:
+            (project / batch.path).with_suffix(".json").unlink()
+        else:
+            kept |= {project / path for path in (batch.path, batch.uncast_path) if path}
+    for path in (project / BATCHES / source).glob("*.parquet"):
+        if path not in kept:
             path.unlink()
 
 

@@ -66,6 +66,7 @@ def _entry(batch: Manifest, taken: Ranges) -> SnapshotBatch:
         repeats=batch.repeats,
         taken=taken,
         arrived=batch.arrived,
+        deletes=batch.deletes,
     )
 
 

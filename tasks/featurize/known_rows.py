@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 ARRIVED, ID = own("arrived"), own("id")  # of each row: when it arrived, null if in the course of time; its key
+DELETES = own("deletes")  # of a snapshot: whether the row was missing in a delivery
 _AVAILABLE, _DELETED, _VERSION, _KEPT, _PLACE = map(own, ("available", "deleted", "version", "kept", "place"))
 _THERE = own("there")  # since when a version replaces the one before, whether or not it is available itself
 
@@ -41,6 +42,9 @@ class Changing:
         def inside(column: str) -> str:
             return quote(source.inside(column) or "event_time")
 
+        if changes.is_snapshot:
+            newest = f"coalesce({ARRIVED}, timestamp '-infinity')"
+            return cls(tuple(map(inside, source.key)), ARRIVED, newest, DELETES)
         arrived_at = changes.arrived_at or ARRIVED
         version = None if changes.version is None else inside(changes.version)
         if changes.arrived_at is None and changes.version and changes.arrival(source.columns):

@@ -22,7 +22,7 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.runtime import memory
 from refit.schemas.validated import Validated
-from tasks.featurize.known_rows import ARRIVED, Changing, create_known, predicted_sql
+from tasks.featurize.known_rows import ARRIVED, DELETES, Changing, create_known, predicted_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -231,6 +231,7 @@ def open_warehouse(project: Path, validated: Validated, params: Params) -> Itera
         arrived = ""
         if batch.source in changing:
             arrived = f", {sql_time(batch.arrived) if batch.arrived else 'null::timestamp'} as {ARRIVED}"
+            arrived += f", {batch.deletes} as {DELETES}"
         rows = f"select *{arrived} from read_parquet({literal(str(path.resolve()))})"
         if batch.excluded and batch.source in params.ingest.sources:
             number = quote(row_column(params.ingest.sources[batch.source].columns))

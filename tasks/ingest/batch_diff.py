@@ -60,6 +60,14 @@ def fault_text() -> str:
     return f"array_to_string(list_sort(list_transform(_faults, lambda f: {fault})), chr(30)) || coalesce(_raw, '')"
 
 
+def faulty(uncast: str) -> str:
+    """Return SQL for the rows of a batch's record of faults, for `fault_text`."""
+    return (
+        "(select _row, list({'column': \"column\", 'value': \"value\", 'reason': reason}) as _faults, "
+        f'any_value("row") as _raw from {uncast} group by _row)'
+    )
+
+
 def compare(
     connection: duckdb.DuckDBPyConnection,
     project: Path,
@@ -144,8 +152,7 @@ def _load(
         connection.register("part", uncast)
         connection.execute(
             f"insert into all_then_rows select false, false, md5_number({fault_text()}), null, null, null, null "
-            "from (select _row, list({'column': \"column\", 'value': \"value\", 'reason': reason}) as _faults, "
-            'any_value("row") as _raw from part group by _row)'
+            f"from {faulty('part')}"
         )
         connection.unregister("part")
     connection.execute(f"create or replace table then_rows as select *, {_COPY.format('file')} from all_then_rows")

@@ -38,7 +38,7 @@ def file(context: Context, name: str) -> SourceFile:
     """
     source, where = context.params.ingest.sources[name], f"ingest.sources.{name}.query"
     for other in _named(context.params, source, where):
-        if context.params.ingest.sources[other].changes.version is not None and not source.forecast:
+        if context.params.ingest.sources[other].changes.has_versions and not source.forecast:
             raise UserError(
                 f"{where} reads {other}, which has several versions of a row, and would show what was corrected later "
                 "as if it had always been known; let features read it, or leave out its `changes` (params.yaml)"

@@ -78,7 +78,7 @@ class LateRows:
         """SQL that is true for a late row; a row without a time counts as one."""
         assert self._before is not None
         late = f"coalesce(_event_time <= {_timestamp(self._before)}, true)"
-        if self.source.changes.version is None or not self._is_recorded:
+        if not self.source.changes.has_versions or not self._is_recorded:
             return late
         self._load_ids()
         names = cells(self.source)

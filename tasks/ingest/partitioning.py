@@ -25,7 +25,7 @@ from tasks.ingest.periods import Period, periods_on
 if TYPE_CHECKING:
     import duckdb
 
-_WAITS = f"coalesce(list_contains(list_transform(_faults, lambda f: f.reason), {literal(FUTURE)}), false)"
+WAITS = f"coalesce(list_contains(list_transform(_faults, lambda f: f.reason), {literal(FUTURE)}), false)"
 _GROUP = 122_880  # rows; DuckDB's row group size, so that readers need not split again
 _GROUP_VALUES = 1 << 26  # of images and vectors: a group of large ones has fewer rows
 
@@ -58,9 +58,15 @@ class Partitioner:
         *,
         now: datetime,
         whole: bool = True,
+        delivered: datetime | None = None,
     ) -> None:
-        """Args: whole: whether the rows are all of their files, and not only those that a table has newly."""
+        """Args:
+        now: when the rows are read; of a delivery, when it came.
+        whole: whether the rows are all of their files, and not only those that a table has newly.
+        delivered: of a snapshot, the time of the delivery that the rows are.
+        """
         self.whole = whole
+        self.delivered = delivered
         self.connection = connection
         self.project = project
         self.name = name
@@ -75,7 +81,10 @@ class Partitioner:
         self.periods: list[Period] = []
         self.repeats: dict[int, int] = {}  # by period: number of rows that repeat another one
         self._counted: set[int] = set()  # periods whose repeated rows are recorded
-        self.late_rows = LateRows(connection, project, self.source, f"ingest.sources.{name}", self.stored, files, now)
+        earlier = (
+            self.stored if delivered is None else [m for m in self.stored if m.delivered and m.delivered < delivered]
+        )
+        self.late_rows = LateRows(connection, project, self.source, f"ingest.sources.{name}", earlier, files, now)
 
     def assign_periods(self) -> list[datetime]:
         """Create the table `placed`, the cast rows with their period number; returns the starts of the periods.
@@ -93,7 +102,8 @@ class Partitioner:
             return []
         days = run("select distinct _event_time::date from cast_rows where _event_time is not null").fetchall()
         newest = [] if self.whole else [batch.last for batch in self.stored[-1:] if batch.last]
-        self.periods = periods_on([day for (day,) in days] + [last.date() for last in newest], self.kind, self.zone)
+        others = newest if self.delivered is None else [batch.start for batch in self.stored if batch.start]
+        self.periods = periods_on([day for (day,) in days] + [each.date() for each in others], self.kind, self.zone)
         run("create or replace table periods (_start timestamp, _period integer)")
         starts = [period.start.replace(tzinfo=None) for period in self.periods]
         run("insert into periods select unnest($starts), unnest(range(len($starts)))", {"starts": starts})
@@ -126,7 +136,7 @@ class Partitioner:
         Raises:
             UserError: stored rows differ from those of the source.
         """
-        cuts = self._measure("placed")
+        cuts = self.measure("placed")
         waiting.load(self.connection, self.project, self.stored)
         if self.source.event_time is None:
             return self._static(cuts[0])
@@ -143,6 +153,10 @@ class Partitioner:
             else:
                 written += self._period(by_start[start], parts, max(newest), max(lasts, default=None), reaches)
         return written
+
+    def index_of(self, start: datetime) -> int:
+        """The number of the period that begins at a moment."""
+        return next(index for index, period in enumerate(self.periods) if period.start == start)
 
     def _reaches(self) -> dict[str, datetime]:
         """Return the earliest event time of each file, from which on it has all its rows."""
@@ -166,7 +180,7 @@ class Partitioner:
         if newest and (newest.content, newest.uncast_content) == (cut.content, cut.uncast_content):
             return []
         part = newest.part + 1 if newest else 1
-        return [self._write("placed", cut, None, f"v{part}", part, closed=False)]
+        return [self.write("placed", cut, None, f"v{part}", part, closed=False)]
 
     def _period(
         self,
@@ -178,13 +192,9 @@ class Partitioner:
     ) -> list[Manifest]:
         period = self.periods[cut.index]
         closed = newest > period.start
-        complete = closed or (last is not None and last >= period.end - self.near)
         here = f"(from placed where _period = {cut.index})"
         if not parts:
-            if self.late_rows.any_in(here):
-                return self._parts(here, period, 1, closed=closed)
-            name, part = (period.name, 0) if complete else (f"{period.name}.1", 1)
-            return [self._write(here, cut, period, name, part, closed=closed)]
+            return self.first_batches(here, cut, period, last, closed=closed)
         stored = combine_digests(part.content for part in parts), combine_digests(part.uncast_content for part in parts)
         if (cut.content, cut.uncast_content) == stored:
             return []
@@ -197,17 +207,27 @@ class Partitioner:
             return []
         if self.whole:  # what a table gives again is no row that repeats another
             self.repeats[cut.index] = self.repeats.get(cut.index, 0) + diff.repeated
-        if self._one(f"select bool_and({_WAITS}) from {FRESH}"):
+        if self._one(f"select bool_and({WAITS}) from {FRESH}"):
             return []
-        return self._parts(FRESH, period, max(parts[-1].part, 1) + 1, closed=closed)
+        return self.further_parts(FRESH, period, max(parts[-1].part, 1) + 1, closed=closed)
 
-    def _parts(self, fresh: str, period: Period, part: int, *, closed: bool) -> list[Manifest]:
+    def first_batches(
+        self, here: str, cut: Cut, period: Period, last: datetime | None, *, closed: bool
+    ) -> list[Manifest]:
+        """Write the first rows of a period: all of it if they are complete and came in time, else a part."""
+        if self.late_rows.any_in(here):
+            return self.further_parts(here, period, 1, closed=closed)
+        complete = closed or (last is not None and last >= period.end - self.near)
+        name, part = (period.name, 0) if complete else (f"{period.name}.1", 1)
+        return [self.write(here, cut, period, name, part, closed=closed)]
+
+    def further_parts(self, fresh: str, period: Period, part: int, *, closed: bool) -> list[Manifest]:
         """Write new rows as a further part of a period; those that came late as a part of their own, before it."""
         written: list[Manifest] = []
         for rows, arrived in self.late_rows.split(fresh):
-            (cut,) = self._measure(rows)
+            (cut,) = self.measure(rows)
             name, number = f"{period.name}.{part + len(written)}", part + len(written)
-            written.append(self._write(rows, cut, period, name, number, closed=closed, arrived=arrived))
+            written.append(self.write(rows, cut, period, name, number, closed=closed, arrived=arrived))
         return written
 
     def _changed(self, period: str, parts: Sequence[Manifest], cut: Cut, diff: BatchDiff) -> str:
@@ -226,7 +246,7 @@ class Partitioner:
 
     def _leave_future(self) -> None:
         """Leave out files that only have future rows: they are read again once the first row is due."""
-        waiting = f"(select _file from cast_rows group by _file having bool_and({_WAITS}))"
+        waiting = f"(select _file from cast_rows group by _file having bool_and({WAITS}))"
         if self.stored or self._one(f"select count(*) from cast_rows where _file not in {waiting}"):
             self.connection.execute(f"delete from cast_rows where _file in {waiting}")
 
@@ -255,7 +275,7 @@ class Partitioner:
             f"correct the file, or the columns and event_time of ingest.sources.{self.name} in params.yaml"
         )
 
-    def _measure(self, relation: str) -> list[Cut]:
+    def measure(self, relation: str) -> list[Cut]:
         """Count and digest the rows of `relation` by period."""
         row, fault = row_text([*cells(self.source).values(), "_event_time"]), fault_text()
         good, bad = "filter (where _faults is null)", "filter (where _faults is not null)"
@@ -276,7 +296,7 @@ class Partitioner:
             for index, rows, read, first, last, low, high, bad_low, bad_high in sums
         ]
 
-    def _write(
+    def write(
         self,
         here: str,
         cut: Cut,
@@ -286,6 +306,7 @@ class Partitioner:
         *,
         closed: bool,
         arrived: datetime | None = None,
+        deletes: bool = False,
     ) -> Manifest:
         """Write the rows of the relation `here` as one batch; the manifest is written last and makes it valid."""
         numbers = [n for (n,) in self.connection.execute(f"select distinct _file from {here} order by 1").fetchall()]
@@ -294,7 +315,7 @@ class Partitioner:
         uncast, uncast_path = cut.read - cut.rows, path.with_suffix(".uncast.parquet")
         if uncast:
             self._write_rows(self._uncast_query(here, f"{number} as _row"), uncast_path)
-        waited = waiting.take(self.connection, here) if period else {}
+        waited = waiting.take(self.connection, here) if period and not deletes else {}
         columns = ", ".join(f"{cell} as {quote(name)}" for name, cell in cells(self.source).items())
         row, time = quote(row_column(self.source.columns)), quote(time_column(self.source.columns))
         self._write_rows(
@@ -327,6 +348,8 @@ class Partitioner:
             repeats=self._repeats_once(cut.index),
             waited=waited,
             arrived=arrived,
+            delivered=self.delivered,
+            deletes=deletes,
         )
         manifest.write(self.project / path.with_suffix(".json"))
         return manifest

@@ -106,6 +106,9 @@ def plans(params: Params, batches: Sequence[SnapshotBatch]) -> list[BatchPlan]:
 
 def _plan(params: Params, batch: SnapshotBatch, earlier: Sequence[SnapshotBatch]) -> BatchPlan:
     source = params.ingest.sources[batch.source]
+    max_share = params.validate_.max_quarantined_share
+    if batch.deletes:  # copies of rows that were validated; if one were refused, the row would not be deleted
+        return BatchPlan(batch, source, (), ("not checked: these rows were deleted",), max_share, ())
     suite = suite_of(params, batch.source)
     path = f"ingest.sources.{batch.source}"
     some, doubt = _some_value(source, batch, suite, params.featurize.label.column)
@@ -126,13 +129,14 @@ def _plan(params: Params, batch: SnapshotBatch, earlier: Sequence[SnapshotBatch]
         *some,
         *band,
     ]
+    mates = tuple(other for other in earlier if other.start == batch.start)
     return BatchPlan(
         batch=batch,
         source=source,
         checks=(*always, *suite),
         warnings=(*doubt, *caution),
-        max_share=params.validate_.max_quarantined_share,
-        periodmates=tuple(other for other in earlier if not batch.static and other.start == batch.start),
+        max_share=max_share,
+        periodmates=() if batch.static or source.changes.is_snapshot else mates,
     )
 
 

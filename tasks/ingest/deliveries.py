@@ -1,0 +1,97 @@
+"""Sorts the files of a snapshot into deliveries, each of which replaces all rows of the source."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from refit.config.changes import ChangesParams
+from refit.errors import UserError
+from refit.sources.source_files import SourceFile
+
+_DIGITS = {"Y": 4, "m": 2, "d": 2, "H": 2, "M": 2, "S": 2}
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """All rows of a source at a moment."""
+
+    moment: datetime  # since when its rows are known
+    files: tuple[SourceFile, ...]
+    is_over: bool = False  # whether the time in the names of its files is over: they may not change any more
+
+    @property
+    def names(self) -> set[str]:
+        """The names of its files."""
+        return {file.name for file in self.files}
+
+
+def deliveries_of(
+    files: Sequence[SourceFile], changes: ChangesParams, zone: ZoneInfo, now: datetime, where: str
+) -> list[Delivery]:
+    """Return the deliveries of a source in the order of their time.
+
+    All files are one delivery of this moment, unless their names have dates.
+
+    Raises:
+        UserError: the name of a file has no date, several, or one that lies in the future.
+    """
+    if changes.delivered is None:
+        return [Delivery(now, tuple(files))]
+    found: dict[datetime, list[SourceFile]] = {}
+    for file in files:
+        start, end = span_of(file.name, changes, zone, where)
+        if start > now:
+            raise UserError(
+                f"{file.name} is a delivery of {start.astimezone(zone):%Y-%m-%d %H:%M}, which lies in the future: "
+                f"correct its name, or {where}.changes.delivered"
+            )
+        found.setdefault(min(end, now), []).append(file)
+    return [Delivery(moment, tuple(found[moment]), is_over=moment < now) for moment in sorted(found)]
+
+
+def span_of(name: str, changes: ChangesParams, zone: ZoneInfo, where: str) -> tuple[datetime, datetime]:
+    """Return the time of a delivery that the name of its file gives: its start, and its end, which is taken for it.
+
+    What was delivered on a day is known at the end of that day at the latest. A time of day is taken as it is.
+
+    >>> changes = ChangesParams(kind="snapshot", delivered="%Y-%m-%d")
+    >>> [f"{each:%d %H:%M}" for each in span_of("out/sales-2024-05-02.csv", changes, ZoneInfo("UTC"), "sales")]
+    ['02 00:00', '03 00:00']
+
+    Raises:
+        UserError: the name has no such date, or several.
+    """
+    pattern = str(changes.delivered)
+    text = re.sub(r"%(.)", lambda part: f"(?P<{part[1]}>[0-9]{{{_DIGITS[part[1]]}}})", _escaped(pattern))
+    matches = {tuple(sorted(each.groupdict().items())) for each in re.finditer(text, name)}
+    if len(matches) == 1:
+        parts = {part: int(value) for part, value in matches.pop()}
+        try:
+            return _span(parts, zone)
+        except (ValueError, OverflowError):
+            pass
+    dates = f"{len(matches)} different dates" if len(matches) > 1 else "no date"
+    raise UserError(
+        f"{name} has {dates} of the form {pattern}, which says when it was delivered: correct {where}.changes.delivered, "
+        f"or {where}.path so that it matches deliveries only"
+    )
+
+
+def _escaped(pattern: str) -> str:
+    return "%".join(map(re.escape, pattern.split("%")))
+
+
+def _span(parts: dict[str, int], zone: ZoneInfo) -> tuple[datetime, datetime]:
+    year, month = parts["Y"], parts["m"]
+    time = (parts.get("H", 0), parts.get("M", 0), parts.get("S", 0))
+    start = datetime(year, month, parts.get("d", 1), *time)  # noqa: DTZ001 - days are counted by the calendar
+    end = start
+    if "d" not in parts:
+        end = datetime(year + month // 12, month % 12 + 1, 1)  # noqa: DTZ001
+    elif "H" not in parts:
+        end = start + timedelta(days=1)
+    return start.replace(tzinfo=zone).astimezone(UTC), end.replace(tzinfo=zone).astimezone(UTC)
