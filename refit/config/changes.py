@@ -59,8 +59,8 @@ class ChangesParams(Section):
             raise ValueError("kind corrections needs `version`, the column whose largest value is the newest version")
         if self.delivered is not None and self.date_parts not in _DATES:
             raise ValueError(
-                f"`delivered` {self.delivered!r} is no date in a name: write it with %Y, %m and %d, and for a time of day "
-                "%H, %M and %S, each once, such as %Y-%m-%d"
+                f"`delivered` {self.delivered!r} is no date in a name: write it with %Y, %m and %d, and for a time of "
+                "day %H, %M and %S, each once, such as %Y-%m-%d"
             )
         return self
 

@@ -7,20 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refit.config import SourceParams
 from refit.errors import UserError
-from refit.files.artifacts import BATCHES, SNAPSHOT, STATE, digest, sha256
+from refit.files.artifacts import BATCHES, SNAPSHOT, STATE
 from refit.runtime import memory, run_file
 from refit.runtime.context import Context
-from refit.runtime.stage_code import code_digest, own_code
-from refit.schemas.ingest_state import (
-    ReadFile,
-    SourceState,
-    read_position,
-    read_states,
-    write_position,
-    write_states,
-)
+from refit.schemas.ingest_state import ReadFile
 from refit.schemas.manifest import Manifest
 from refit.sources import object_stores, sources
 from refit.sources.source_files import ReadDigest, SourceFile

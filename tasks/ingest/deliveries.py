@@ -76,8 +76,8 @@ def span_of(name: str, changes: ChangesParams, zone: ZoneInfo, where: str) -> tu
             pass
     dates = f"{len(matches)} different dates" if len(matches) > 1 else "no date"
     raise UserError(
-        f"{name} has {dates} of the form {pattern}, which says when it was delivered: correct {where}.changes.delivered, "
-        f"or {where}.path so that it matches deliveries only"
+        f"{name} has {dates} of the form {pattern}, which says when it was delivered: correct "
+        f"{where}.changes.delivered, or {where}.path so that it matches deliveries only"
     )
 
 

@@ -89,8 +89,8 @@ class ReplacedRows:
         file, line, file_2, line_2, *values = first
         shown = ", ".join(f"{column} {value}" for column, value in zip(self._source.key, values, strict=True))
         raise UserError(
-            f"{self._rows.files[file]} line {line} and {self._rows.files[file_2]} line {line_2} differ and have one key "
-            f"({shown}), as have {number:,} in all: one delivery has one row for each key; correct it, or change "
+            f"{self._rows.files[file]} line {line} and {self._rows.files[file_2]} line {line_2} differ and have one "
+            f"key ({shown}), as have {number:,} in all: one delivery has one row for each key; correct it, or change "
             f"{self._where}.key"
         )
 
@@ -113,8 +113,8 @@ class ReplacedRows:
             "(select 1 from there t where t.key = h.key and t.content = h.content)"
         )
         run(
-            f"create or replace temp table bad as select _file, _line, md5_number({fault_text()}) as content from placed "
-            "where _faults is not null"
+            f"create or replace temp table bad as select _file, _line, md5_number({fault_text()}) as content "
+            "from placed where _faults is not null"
         )
         run(
             f"create or replace temp table {_NEW} as select p.* from placed p semi join (select _file, _line "
@@ -123,8 +123,8 @@ class ReplacedRows:
             "using (_file, _line)"
         )
         run(
-            "create or replace temp table gone as select part, number, row_number() over (order by part, number) as nth "
-            "from there anti join here using (key)"
+            "create or replace temp table gone as select part, number, row_number() over (order by part, number) "
+            "as nth from there anti join here using (key)"
         )
 
     def _load(self, stored: Sequence[Manifest]) -> None:
@@ -178,7 +178,7 @@ class ReplacedRows:
         return new, changed, gone, before
 
     def _write(self) -> list[Manifest]:
-        """Write the rows of `_NEW` and `_GONE` as parts of their periods; those that came late, and deletions, apart."""
+        """Write the rows of `_NEW` and `_GONE` as parts of their periods: late ones, others, deletions."""
         rows = self._rows
         waiting.load(rows.connection, rows.project, rows.stored)
         cuts = rows.measure("placed")
@@ -208,22 +208,21 @@ class ReplacedRows:
         if gone <= share * before + _ROUNDING:
             return
         raise UserError(
-            f"{self._title} lacks {gone:,} of the {before:,} rows that were there before it ({gone / before:.1%}), at most "
-            f"{share:.1%} may be missing: deliver it completely, or if these rows are deleted, raise "
+            f"{self._title} lacks {gone:,} of the {before:,} rows that were there before it ({gone / before:.1%}), at "
+            f"most {share:.1%} may be missing: deliver it completely, or if these rows are deleted, raise "
             f"{self._where}.changes.max_deleted_share, for one run by --set {self._where}.changes.max_deleted_share=1"
         )
 
     def _differs(self, new: int, changed: int, gone: int) -> str:
-        newest = max(part.delivered for part in self._rows.stored if part.delivered)
+        newest = max(part.delivered for part in self._rows.stored if part.delivered).astimezone(self._rows.zone)
         if self._source.changes.delivered is None:
             return (
-                f"{self._title} comes before that of {newest.astimezone(self._rows.zone):%Y-%m-%d %H:%M}, which is stored: "
+                f"{self._title} comes before that of {newest:%Y-%m-%d %H:%M}, which is stored: "
                 "correct this machine's clock, and run again"
             )
         return (
-            f"{self._title} is not what was read before: {new:,} rows are new, {changed:,} changed and {gone:,} missing, "
-            f"and {newest.astimezone(self._rows.zone):%Y-%m-%d %H:%M} was read already; put its files back or take them "
-            f"away, or delete {BATCHES / self._rows.name} to read all deliveries again"
+            f"{self._title} is not what was read before: {new:,} rows are new, {changed:,} changed and {gone:,} "
+            f"missing, and {newest:%Y-%m-%d %H:%M} was read already; put its files back or take them away, or delete {BATCHES / self._rows.name} to read all deliveries again"
         )
 
     @property

@@ -52,16 +52,16 @@ def accepted(context: Context, as_of: str) -> Validated:
     return Validated(as_of=snapshot.as_of, snapshot=snapshot.digest, rows=balance, batches=batches)
 
 
-def sums(context: Context, moments: list[str], as_of: str) -> list[float]:
+def sums(context: Context, moments: list[str], as_of: str, source: str = "sales") -> list[float]:
     """The sum of prices over 7 days at some moments."""
     total = Aggregate(name="sum", function="sum", column="price", windows=("7d",))
-    view = FeatureView(name="of_shop", source="sales", entity=("shop",), features=(total,))
+    view = FeatureView(name="of_shop", source=source, entity=("shop",), features=(total,))
     features = FeatureSet(spine=Spine(source="asked", key="id"), views=(view,))
     rows = ", ".join(f"({n}, 'a', timestamp '{moment}')" for n, moment in enumerate(moments))
     spine = f"(from (values {rows}) t(id, shop, event_time))"
     with open_warehouse(context.project, accepted(context, as_of), context.params) as warehouse:
-        sales = warehouse.relation("sales", sources(context.params))
-        table = compute(warehouse.connection, features, spine, {"sales": sales}, warehouse.as_of)
+        rows_of = {source: warehouse.relation(source, sources(context.params))}
+        table = compute(warehouse.connection, features, spine, rows_of, warehouse.as_of)
         return [value for (value,) in table.select("sum_7d").fetchall()]
 
 
@@ -86,6 +86,20 @@ def test_the_example_of_corrections_gives_the_sums_that_are_stated(root: Path, t
     assert len(stated) == 4
     context = context_of(tmp_path, params, datetime(2024, 6, 1, tzinfo=UTC))
     assert sums(context, [moment for moment, _ in stated], "2024-06-01") == [float(total) for _, total in stated]
+
+
+def test_the_example_of_deliveries_gives_the_sums_and_parts_that_are_stated(root: Path, tmp_path: Path) -> None:
+    text = section(root, "Deliveries that replace all rows")
+    params, *deliveries = indented(text)
+    (tmp_path / "raw").mkdir()
+    for name, rows in zip(re.findall(r"`(prices-\S+\.csv)`", text), deliveries, strict=True):
+        (tmp_path / "raw" / name).write_text(rows)
+    stated = re.findall(r"^\| (\d{4}-\S+ \S+) \| (\d+) \|$", text, re.M)
+    context = context_of(tmp_path, params, datetime(2024, 6, 1, tzinfo=UTC), label=("prices", "price"))
+    found = sums(context, [moment for moment, _ in stated], "2024-06-01", source="prices")
+    assert found == [float(total) for _, total in stated] == [30, 35, 19, 5]
+    names = {batch.name: (batch.rows, batch.deletes) for batch in accepted(context, "2024-06-01").batches}
+    assert names == {"2024-05.1": (2, False), "2024-05.2": (1, False), "2024-05.3": (1, False), "2024-05.4": (1, True)}
 
 
 def test_the_example_of_late_rows_makes_a_part_that_is_known_from_its_arrival_on(root: Path, tmp_path: Path) -> None:
