@@ -222,7 +222,8 @@ class ReplacedRows:
             )
         return (
             f"{self._title} is not what was read before: {new:,} rows are new, {changed:,} changed and {gone:,} "
-            f"missing, and {newest:%Y-%m-%d %H:%M} was read already; put its files back or take them away, or delete {BATCHES / self._rows.name} to read all deliveries again"
+            f"missing, and {newest:%Y-%m-%d %H:%M} was read already; "
+            f"put its files back or take them away, or delete {BATCHES / self._rows.name} to read all deliveries again"
         )
 
     @property

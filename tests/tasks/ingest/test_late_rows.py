@@ -146,7 +146,7 @@ def test_a_wider_bound_does_not(late: Any) -> None:
             "`version` is for kind corrections, not late: leave it out",
         ),
         ({"kind": "late", "within": "3 days"}, "string should match"),
-        ({"kind": "latest"}, "input should be 'append', 'late' or 'corrections'"),
+        ({"kind": "latest"}, "input should be 'append', 'late', 'corrections' or 'snapshot'"),
         ({"kind": "corrections", "version": "cots"}, "changes.version 'cots' is not declared; did you mean 'cost'?"),
         (
             {"kind": "corrections", "version": "id"},
