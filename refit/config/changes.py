@@ -49,7 +49,8 @@ class ChangesParams(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> ChangesParams:
-        settings = {name for name in self.model_fields_set - {"kind"} if getattr(self, name) is not None}
+        fields = type(self).model_fields
+        settings = {name for name in fields if name != "kind" and getattr(self, name) != fields[name].default}
         if extra := sorted(settings - _USABLE[self.kind]):
             others = [kind for kind, usable in _USABLE.items() if extra[0] in usable]
             raise ValueError(f"`{extra[0]}` is for kind {' and '.join(others)}, not {self.kind}: leave it out")

@@ -18,6 +18,7 @@ from servers import execute, postgresql, postgresql_server  # noqa: F401
 from refit.errors import UserError
 from refit.sources import sql_tables
 from tasks import ingest
+from tasks.ingest import source_status
 
 
 @pytest.fixture
@@ -176,15 +177,15 @@ def test_an_interrupted_read_loses_and_doubles_nothing(shop: Any, monkeypatch: p
     shop.ingest()
     shop.add(34, 70, 0, "2013-02-08 12:00Z")
     shop.sql("insert into trips values (200, '2013-01-02 01:00Z', 'b', 1, '2013-02-09 23:30Z')")
-    write = ingest.write_position
+    write = source_status.write_position
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(ingest, "write_position", killed)
+    monkeypatch.setattr(source_status, "write_position", killed)
     with pytest.raises(KeyboardInterrupt):
         shop.ingest()
-    monkeypatch.setattr(ingest, "write_position", write)
+    monkeypatch.setattr(source_status, "write_position", write)
     position = json.loads((shop.path / "data/batches/trips/position").read_text())
     assert not {*shop.stored()} <= {*position["batches"]}
     shop.ingest()
