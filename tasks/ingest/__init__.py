@@ -160,18 +160,18 @@ class _Reading(SourceStatus):
         """Read the deliveries of a snapshot that have changed files; each is stored completely, or not at all."""
         from tasks.ingest.deliveries import deliveries_of
 
-        changes, zone = self.source.changes, self.context.params.project.zone
+        pattern, zone = self.source.changes.delivered, self.context.params.project.zone
         self.unread = {file.name for file in changed}
         earlier = {*self.state.files} if self.state and self.stored else set()
         written: list[Manifest] = []
         due = None
-        for delivery in deliveries_of(self.files, changes, zone, self.context.now(), self.where):
+        for delivery in deliveries_of(self.files, pattern, zone, self.context.now(), self.where):
             if self.unread.isdisjoint(delivery.names):
                 continue
             was_read = delivery.is_over and not earlier.isdisjoint(delivery.names)
             more, future = self._read_delivery(connection, delivery, was_read=was_read)
             written += more
-            due = future if changes.delivered is None else None  # else it waits for the next delivery
+            due = future if pattern is None else None  # else it waits for the next delivery
             self.unread -= delivery.names
             self.stored = batches.manifests(self.context.project, self.name)
             self.store(self.stored, due)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from refit.config.changes import ChangesParams
 from refit.errors import UserError
 from refit.sources.source_files import SourceFile
 
@@ -30,20 +29,20 @@ class Delivery:
 
 
 def deliveries_of(
-    files: Sequence[SourceFile], changes: ChangesParams, zone: ZoneInfo, now: datetime, where: str
+    files: Sequence[SourceFile], pattern: str | None, zone: ZoneInfo, now: datetime, where: str
 ) -> list[Delivery]:
     """Return the deliveries of a source in the order of their time.
 
-    All files are one delivery of this moment, unless their names have dates.
+    All files are one delivery of this moment, unless a pattern (`changes.delivered`) finds dates in their names.
 
     Raises:
         UserError: the name of a file has no date, several, or one that lies in the future.
     """
-    if changes.delivered is None:
+    if pattern is None:
         return [Delivery(now, tuple(files))]
     found: dict[datetime, list[SourceFile]] = {}
     for file in files:
-        start, end = span_of(file.name, changes, zone, where)
+        start, end = span_of(file.name, pattern, zone, where)
         if start > now:
             raise UserError(
                 f"{file.name} is a delivery of {start.astimezone(zone):%Y-%m-%d %H:%M}, which lies in the future: "
@@ -53,19 +52,17 @@ def deliveries_of(
     return [Delivery(moment, tuple(found[moment]), is_over=moment < now) for moment in sorted(found)]
 
 
-def span_of(name: str, changes: ChangesParams, zone: ZoneInfo, where: str) -> tuple[datetime, datetime]:
+def span_of(name: str, pattern: str, zone: ZoneInfo, where: str) -> tuple[datetime, datetime]:
     """Return the time of a delivery that the name of its file gives: its start, and its end, which is taken for it.
 
     What was delivered on a day is known at the end of that day at the latest. A time of day is taken as it is.
 
-    >>> changes = ChangesParams(kind="snapshot", delivered="%Y-%m-%d")
-    >>> [f"{each:%d %H:%M}" for each in span_of("out/sales-2024-05-02.csv", changes, ZoneInfo("UTC"), "sales")]
+    >>> [f"{each:%d %H:%M}" for each in span_of("out/sales-2024-05-02.csv", "%Y-%m-%d", ZoneInfo("UTC"), "sales")]
     ['02 00:00', '03 00:00']
 
     Raises:
         UserError: the name has no such date, or several.
     """
-    pattern = str(changes.delivered)
     text = re.sub(r"%(.)", lambda part: f"(?P<{part[1]}>[0-9]{{{_DIGITS[part[1]]}}})", _escaped(pattern))
     matches = {tuple(sorted(each.groupdict().items())) for each in re.finditer(text, name)}
     if len(matches) == 1:
