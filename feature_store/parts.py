@@ -30,6 +30,7 @@ INPUTS = "inputs.duckdb"
 _PLACE, _PART = own("place"), own("part")
 _PLACE_NAME = _PLACE[1:-1]
 _BATCH = 16_384  # rows that are read of each part at once
+_BUFFER = 1 << 16  # bytes of a column that are read at once; by default, all that was read of a part stays in memory
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class _Stream:
     def __init__(self, file: Path) -> None:
         import pyarrow.parquet as pq
 
-        opened = pq.ParquetFile(file)
+        opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER)
         self._batches: Iterator[pa.RecordBatch] = opened.iter_batches(_BATCH)
         self._rest: pa.Table = opened.schema_arrow.empty_table()
 

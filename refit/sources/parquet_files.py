@@ -39,7 +39,13 @@ def read(
     decoded = 0
     try:
         texts = _texts(pyarrow.parquet.read_schema(path), columns)
-        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True, read_dictionary=texts) as parquet:
+        with pyarrow.parquet.ParquetFile(
+            path,
+            page_checksum_verification=True,
+            read_dictionary=texts,
+            pre_buffer=False,  # by default, the bytes of all that was read stay in memory
+            buffer_size=1 << 16,
+        ) as parquet:
             check_header(parquet.schema_arrow.names)
             for batch in parquet.iter_batches(rows, columns=list(columns)):
                 sizes = {column: _sizes(batch[column]) for column in texts}

@@ -12,9 +12,17 @@ from refit.errors import UserError
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from numpy.typing import NDArray
 
 BATCH = 122_880  # rows read at once: DuckDB's row group
+
+
+def stored_table(path: Path) -> pq.ParquetFile:
+    """Open a training table to read it in batches; by default, pyarrow keeps the bytes of all that was read of it."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False, buffer_size=1 << 16)
 
 
 def rows_of_window(path: Path, window: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -27,9 +35,8 @@ def rows_of_window(path: Path, window: str, columns: Sequence[str] | None = None
     """
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with stored_table(path) as file:
         names = file.schema_arrow.names if columns is None else list(columns)
         groups = list(_groups_of_window(file.metadata, window))
         read = file.iter_batches(BATCH, row_groups=groups, columns=list(dict.fromkeys([*names, "window"])))
@@ -41,9 +48,8 @@ def rows_of_window(path: Path, window: str, columns: Sequence[str] | None = None
 def rows_at(path: Path, indices: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
     """Read the rows at ascending indices of a training table, in batches, as in `rows_of_window`."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with stored_table(path) as file:
         parts, start = list[pa.RecordBatch](), 0
         for batch in file.iter_batches(BATCH, columns=list(columns)):
             end = start + batch.num_rows

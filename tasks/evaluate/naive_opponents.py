@@ -21,7 +21,7 @@ from refit.problems.contract import Problem
 from refit.runtime.context import Context
 from refit.schemas.evaluation import EvaluatedOpponent, OpponentsOnPart
 from refit.schemas.feature_table import FeatureTable
-from refit.storage.columns import rows_at
+from refit.storage.columns import rows_at, stored_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -56,10 +56,8 @@ def fitted(context: Context, features: FeatureTable, problem: Problem) -> Oppone
 
 def _learned(context: Context, features: FeatureTable, names: list[str]) -> pa.Table:
     """Labelled rows of the training and the validation window, in canonical order: of each at most `MOST_ROWS`."""
-    import pyarrow.parquet as pq
-
     path = features.table.path(context.project)
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with stored_table(path) as file:
         there, windows = file.schema_arrow.names, file.read(columns=["window"])["window"].to_numpy()
     wanted = np.sort(np.concatenate([opponents.sample(windows == name) for name in ("train", "validation")]))
     columns = ["event_time", features.key, "window", "label", *names, *opponents.naive_columns(there)]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.learners.spill import is_large, table_in_file
-from refit.storage.columns import BATCH
+from refit.storage.columns import BATCH, stored_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +28,7 @@ def read(path: Path, columns: Sequence[str], *, key: str, max_rows: int | None, 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path, page_checksum_verification=True)
+    file = stored_table(path)
     drawn = None if max_rows is None else _drawn(file, key, max_rows, seed)
     rows = file.metadata.num_rows if drawn is None else int(drawn.sum())
     large = is_large(8 * rows * len(columns))

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from refit.storage import columns
-from refit.storage.columns import rows_at, rows_of_window
+from refit.storage.columns import rows_at, rows_of_window, stored_table
 
 ROWS = 100_000
 TEST = np.arange(ROWS) % 40 == 0
@@ -66,6 +66,15 @@ def test_rows_at_indices_are_those_of_the_whole_table_and_need_no_row_group_in_m
     assert found.equals(pq.read_table(table, columns=["id", "x3"]).select(["x3", "id"]).take(indices))
     assert most < 0.5 * counted.max_memory()
     assert rows_at(table, indices[:0], ["id"]).num_rows == 0
+
+
+def test_reading_a_table_to_its_end_keeps_no_bytes_of_earlier_row_groups(tmp_path: Path) -> None:
+    numbers = pa.table({"x": np.random.default_rng(0).random(400_000)})  # that cannot be compressed
+    pq.write_table(numbers, tmp_path / "t.parquet", row_group_size=20_000)
+    before = pa.total_allocated_bytes()
+    with stored_table(tmp_path / "t.parquet") as file:
+        most = max(pa.total_allocated_bytes() for _ in file.iter_batches(20_000)) - before
+    assert most < 0.5 * numbers.nbytes
 
 
 def test_row_groups_of_other_windows_are_not_read(tmp_path: Path) -> None:
