@@ -56,16 +56,17 @@ class NaiveOpponent:
 
 @dataclass(frozen=True)
 class Opponents:
-    """All naive opponents, the usual baseline first, and the one that the gate compares with."""
+    """All naive opponents, the usual one first, and the one that the gate compares with."""
 
     every: tuple[NaiveOpponent, ...] = ()
     best: NaiveOpponent | None = None
+    baseline: str = ""  # the name of the one that the baseline predicts
     on_horizons: Mapping[str, NaiveOpponent] = field(default_factory=dict)  # the best one on each horizon of forecasts
 
     @property
     def further(self) -> NaiveOpponent | None:
-        """The best one, if it is another than the usual baseline, which the gate compares with in any case."""
-        return None if not self.every or self.best is self.every[0] else self.best
+        """The best one, if it is another than the baseline, which the gate compares with in any case."""
+        return None if self.best is None or self.best.name == self.baseline else self.best
 
 
 def opponents(
@@ -76,6 +77,7 @@ def opponents(
     *,
     features: Sequence[str],
     metric: str,
+    baseline_metric: str,
     named: Sequence[str] | None,
 ) -> Opponents:
     """Fit the naive opponents of a problem, and choose the best.
@@ -85,6 +87,7 @@ def opponents(
         held_out: (rows,) mask of the rows that they are chosen on.
         features: those of the candidate.
         metric: the gate's.
+        baseline_metric: training's, which decides what the baseline predicts: the mean, or the median.
         named: names of opponents and features (`evaluate.baselines`); None: all that the problem offers.
     """
     constants = problem.constants(labels, metric)
@@ -116,7 +119,13 @@ def opponents(
             every[index] = NaiveOpponent(each.name, each.feature, whole, each.score)
     measured = [each for each in every if math.isfinite(each.score)]
     best = max(measured, key=lambda each: sign * each.score, default=every[0])
-    return Opponents(tuple(every), best, dict(_on_horizons(problem, outer, truth[1], every, metric)))
+    usual_of_training = next(iter(problem.constants(labels, baseline_metric)))
+    return Opponents(
+        tuple(every),
+        best,
+        _readable_name(usual_of_training, usual_of_training, rows),
+        dict(_on_horizons(problem, outer, truth[1], every, metric)),
+    )
 
 
 def _on_horizons(

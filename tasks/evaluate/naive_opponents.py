@@ -50,6 +50,7 @@ def fitted(context: Context, features: FeatureTable, problem: Problem) -> Oppone
         held_out,
         features=names,
         metric=metric,
+        baseline_metric=context.params.train.metric,
         named=context.params.evaluate.baselines,
     )
 

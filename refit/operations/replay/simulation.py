@@ -207,6 +207,7 @@ class Simulator:
                 held_out if held_out.any() else opponents.held_back(len(fit.learned), in_time=True),
                 features=[*history.features.numeric, *history.features.categorical],
                 metric=params.gate.metric,
+                baseline_metric=self.context.params.train.metric,
                 named=params.baselines,
             )
         return self._naive[fit.name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,11 @@ from refit.config import GateParams
 from refit.errors import UserError
 from refit.evaluation.evidence import evidence
 from refit.evaluation.holdout import Holdout
-from refit.evaluation.opponents import opponents
+from refit.evaluation.opponents import Opponents, opponents
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
 from refit.gate.comparison import Sample
+from refit.gate.evidence import Evidence
 from refit.gate.promotion import decide
 from refit.metrics.clusters import Clusters
 from refit.models.run_content import of_evaluation
@@ -134,7 +136,9 @@ def forecasts(days: int = 400) -> tuple[pa.Table, Any]:
 def test_each_horizon_has_its_own_best_opponent_and_the_gate_refuses_a_loss_against_it() -> None:
     problem, (table, value) = problem_of("forecast"), forecasts()
     held_out = np.arange(len(value)) >= len(value) // 2
-    every = opponents(problem, table, value, held_out, features=["horizon"], metric="mae", named=None)
+    every = opponents(
+        problem, table, value, held_out, features=["horizon"], metric="mae", baseline_metric="mae", named=None
+    )
     assert {horizon: each.name for horizon, each in every.on_horizons.items()} == {
         "1": "last_value",
         "9": "season_before",
@@ -144,15 +148,7 @@ def test_each_horizon_has_its_own_best_opponent_and_the_gate_refuses_a_loss_agai
     error = np.where(table["horizon"].to_numpy() == 1, 4.0, 0.1)  # worse than the last value one step ahead
     gate = GateParams(metric="mae", max_loss=1.0, min_gain_over_baseline=0.0, min_rows=10, slices={"horizon": 0.5})
     p = {"candidate": value + error, "baseline": problem.guess_for(table, every.every[0].naive)}
-    found = evidence(
-        test,
-        Scored(p, {}, {}, opponents=every),
-        {"mae": 1.0},
-        candidate=TrainedModel(model_digest="c0ffee", seen_until=datetime(2024, 1, 1, tzinfo=UTC)),
-        test_start=datetime(2024, 1, 1, tzinfo=UTC),
-        incumbent=Incumbent(model="demo", version=None, model_digest=None, seen_until=None, anchor=None, looks=0),
-        gate=gate,
-    )
+    found = _evidence(test, p, every, gate)
     verdict = decide(found, gate)
     (reason,) = verdict.reasons
     assert "against the last value where horizon=1, at least" in reason
@@ -161,6 +157,35 @@ def test_each_horizon_has_its_own_best_opponent_and_the_gate_refuses_a_loss_agai
     assert not [note for note in verdict.notes if "not asked" in note]
     whole = GateParams(metric="mae", max_loss=1.0, min_gain_over_baseline=0.0, min_rows=10)
     assert decide(replace(found, naive_slices=()), whole).promote, "as a whole it is better than each of them"
+
+
+def test_the_median_is_an_opponent_of_its_own_where_the_baseline_predicts_the_mean() -> None:
+    """Trained by squared errors the baseline predicts the mean; the gate judges absolute errors."""
+    problem, value = problem_of("regression"), np.random.default_rng(0).lognormal(0, 2, 1_000)
+    table, held_out = pa.table({"width": np.ones(1_000)}), np.arange(1_000) >= 500
+    fitted = partial(opponents, problem, table, value, held_out, features=["width"], metric="mae", named=None)
+    assert fitted(baseline_metric="mae").further is None
+    every = fitted(baseline_metric="rmse")
+    assert every.further is not None
+    assert every.further.name == "median"
+    p = {"candidate": np.full(1_000, 2 * np.median(value)), "baseline": np.full(1_000, value.mean())}
+    sample = Sample(value, Clusters.rows(len(value)), problem)
+    gate = GateParams(metric="mae", max_loss=10.0, min_gain_over_baseline=0.0, min_rows=10)
+    verdict = decide(_evidence(Holdout(table, value, np.array([]), sample, problem), p, every, gate), gate)
+    assert not verdict.promote
+    assert any("has to do better than the median" in reason for reason in verdict.reasons)
+
+
+def _evidence(test: Holdout, p: dict[str, Any], every: Opponents, gate: GateParams) -> Evidence:
+    return evidence(
+        test,
+        Scored(p, {}, {}, opponents=every),
+        {"mae": 1.0},
+        candidate=TrainedModel(model_digest="c0ffee", seen_until=datetime(2024, 1, 1, tzinfo=UTC)),
+        test_start=datetime(2024, 1, 1, tzinfo=UTC),
+        incumbent=Incumbent(model="demo", version=None, model_digest=None, seen_until=None, anchor=None, looks=0),
+        gate=gate,
+    )
 
 
 def test_accuracy_is_reported_at_the_threshold_and_at_one_half_with_their_names(
