@@ -68,7 +68,10 @@ def deploy(
         state_outside(project, params)
         steps = [origin_of(project, repository).step(secret) if pull == "git" else {IMAGE: {}}]
         if not dvc_remote.has_remote(project):
-            say("warning: DVC has no remote: each run starts from the sources; `dvc remote add -d NAME URL` adds one")
+            say(
+                "warning: DVC has no remote: each run starts from the sources; `dvc remote add -d NAME URL` adds one",
+                stderr=True,
+            )
     declared = read_yaml(project / PREFECT_YAML)
     within = environments.current()
     content = remote(declared, model=params.project.name, pool=pool, steps=steps, within=within)

@@ -68,16 +68,18 @@ def _pages(project: Path) -> Starlette:
         return HTMLResponse(path.read_bytes(), headers={"content-security-policy": REPORT_POLICY, **_PRIVATE})
 
     def home(request: Request) -> Response:
-        return page(home_page.render(overview(project)))
+        return page(home_page.render(overview(project), context_of(project).params.project.zone))
 
     def history(request: Request) -> Response:
         context = context_of(project)
-        return page(home_page.render_history(context.params.project.name, register.history(context)))
+        named = context.params.project
+        return page(home_page.render_history(named.name, register.history(context), named.zone))
 
     def compare(request: Request) -> Response:
         numbers = request.query_params.get("first", ""), request.query_params.get("second", "")
         links = {"Home": "./"} | {f"card of version {number}": f"versions/{number}/card" for number in numbers}
-        return page(comparison_page.render(compared(context_of(project), *numbers), links))
+        context = context_of(project)
+        return page(comparison_page.render(compared(context, *numbers), links, context.params.project.zone))
 
     def data_docs(request: Request) -> Response:
         folder = (project / DATA_DOCS).resolve()

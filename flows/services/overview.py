@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import tzinfo
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -43,7 +44,7 @@ def overview(project: Path) -> Overview:
     context = context_of(project)
     gatherer = _Gatherer(context)
     entries, champion = gatherer.entries(), gatherer.champion()
-    headline, kind, sentences = _headline(champion, gatherer.problem)
+    headline, kind, sentences = _headline(champion, gatherer.problem, context.params.project.zone)
     return Overview(
         model=context.params.project.name,
         environment=environments.current(),
@@ -62,11 +63,11 @@ def mlflow_page(path: str) -> str:
     return f"/#/{path}?workflowType=machine_learning"
 
 
-def _headline(champion: ChampionSummary | None, problem: str) -> tuple[str, Kind, tuple[str, ...]]:
+def _headline(champion: ChampionSummary | None, problem: str, zone: tzinfo) -> tuple[str, Kind, tuple[str, ...]]:
     if champion is None:
         return "There is no champion", "plain", (problem,)
     learner = f" ({champion.learner})" if champion.learner else ""
-    since = f" since {templates.moment(champion.since)}" if champion.since else ""
+    since = f" since {templates.moment(champion.since, zone)}" if champion.since else ""
     why = "; ".join(champion.why)
     waits = [each.sentence for each in champion.waiting]
     return f"Version {champion.version}{learner} is champion{since}", "warn" if waits else "good", (why, *waits)
@@ -107,7 +108,7 @@ class _Gatherer:
 
     def tiles(self, champion: ChampionSummary | None, entries: list[Entry]) -> Iterator[Tile]:
         """Yield the facts of the headline."""
-        metric = self.context.params.evaluate.gate.metric
+        metric, zone = self.context.params.evaluate.gate.metric, self.context.params.project.zone
         if champion is not None:
             numbers = {name: value for name, value in (champion.metrics or {}).items() if isinstance(value, float)}
             yield score(numbers, metric)
@@ -117,15 +118,15 @@ class _Gatherer:
         else:
             kinds: dict[str, Kind] = {"refuse": "bad", "await": "warn"}
             word = {"refuse": "refused", "await": "waits", "rollback": "rolled back"}.get(judged.action, "promoted")
-            note = f"version {judged.to_version}, {templates.moment(judged.at)}"
+            note = f"version {judged.to_version}, {templates.moment(judged.at, zone)}"
             yield Tile("last decision", word, note, kinds.get(judged.action, "good"))
         if self._drift is None:
             yield Tile("drift", "not checked", "`refit drift` compares the newest rows with the reference")
         else:
-            note, kind = f"as of {templates.moment(self._drift.as_of)}", _DRIFT[self._drift.verdict]
+            note, kind = f"as of {templates.moment(self._drift.as_of, zone)}", _DRIFT[self._drift.verdict]
             yield Tile("drift", report_words.verdict_word(self._drift), note, kind)
         if champion is not None and champion.seen_until:
-            yield Tile("learned from data before", champion.seen_until[:10], "UTC")
+            yield Tile("learned from data before", templates.moment(champion.seen_until, zone), str(zone))
 
     def cards(self, champion: ChampionSummary | None) -> Iterator[Card]:
         """Yield a card for each page that there is, or that a command would write."""

@@ -25,7 +25,7 @@ from flows.services.processes import (
 from flows.services.service_state import MLFLOW, PREFECT, PREFECT_PAGES, address, api, running_services
 from refit.errors import RefitError, Terminated, UserError
 from refit.files.artifacts import STATE
-from refit.runtime.terminal import say
+from refit.runtime.terminal import print_json, say
 
 FIRST_PORT = {PREFECT: 4200, MLFLOW: 5000}
 FIRST_TEMPORARY_PORT = 8400
@@ -48,7 +48,9 @@ _TITLES = {
 }
 
 
-def serve_uis(project: Path, *, prefect_port: int | None = None, mlflow_port: int | None = None) -> None:
+def serve_uis(
+    project: Path, *, prefect_port: int | None = None, mlflow_port: int | None = None, as_json: bool = False
+) -> None:
     """Serve the home page and both UIs on the ports, or the first free ones, until Ctrl-C; print their addresses.
 
     What `refit up` runs already is used as it is, and goes on.
@@ -69,13 +71,16 @@ def serve_uis(project: Path, *, prefect_port: int | None = None, mlflow_port: in
                 own.append(servers[name])
         for server in own:
             wait_until_it_answers(server)
-        say(format_home(servers[MLFLOW]))
-        for name in (PREFECT, MLFLOW):
-            say(format_server(servers[name]))
-        print_secret(project, is_new=is_new)
-        ends = "Ctrl-C ends " + ("both" if len(own) > 1 else own[0].name if own else "this command alone")
-        say(f"Ready in {time.monotonic() - started_at:.0f} s. {ends}.")
-        until_interrupted(lambda: None)
+        if as_json:
+            print_json({**addresses(project, servers), "started": [server.name for server in own]})
+        else:
+            say(format_home(servers[MLFLOW]))
+            for name in (PREFECT, MLFLOW):
+                say(format_server(servers[name]))
+            print_secret(project, is_new=is_new)
+            ends = "Ctrl-C ends " + ("both" if len(own) > 1 else own[0].name if own else "this command alone")
+            say(f"Ready in {time.monotonic() - started_at:.0f} s. {ends}.")
+        until_interrupted(lambda: None, quiet=as_json)
     finally:
         for server in own:
             end(server)
@@ -196,6 +201,12 @@ def print_secret(project: Path, *, is_new: bool) -> None:
         say(f"The browser asks for what lies in {path} (MLflow: for its two halves).")
 
 
+def addresses(project: Path, servers: Mapping[str, Started]) -> dict[str, str]:
+    """Return where the pages of both servers are, and the file with the secret that they ask for."""
+    pages = {name: address(servers[name]) for name in (PREFECT, MLFLOW)}
+    return {"home": f"{pages[MLFLOW]}/{HOME}", **pages, "secret_file": str(project / credentials.AUTH)}
+
+
 def format_home(mlflow: Started) -> str:
     """Format the address of the home page, which lies on MLflow's server, as one line for people."""
     return f"{'Home':<8} {address(mlflow)}/{HOME}   champion, reports, history, versions side by side"
@@ -207,11 +218,12 @@ def format_server(server: Started) -> str:
     return f"{name:<8} {address(server)}   {what}"
 
 
-def until_interrupted(look: Callable[[], None]) -> None:
-    """Call `look` once a second, until Ctrl-C or SIGTERM."""
+def until_interrupted(look: Callable[[], None], *, quiet: bool) -> None:
+    """Call `look` once a second, until Ctrl-C or SIGTERM; say so unless `quiet`."""
     try:
         while True:
             look()
             time.sleep(1)
     except (KeyboardInterrupt, Terminated):
-        say("ended")
+        if not quiet:
+            say("ended")

@@ -7,7 +7,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from flows import deployments, notifications
 from flows.services import credentials
 from flows.services.ports import (
     ENVIRONMENT,
+    addresses,
     format_home,
     format_server,
     listening_for,
@@ -41,13 +42,15 @@ from refit.files.artifacts import SNAPSHOT, STATE
 from refit.files.permissions import tighten
 from refit.files.yaml_files import read_yaml
 from refit.runtime import environments, run_file
-from refit.runtime.terminal import say
+from refit.runtime.terminal import print_json, say
 from refit.schemas.snapshot import Snapshot
 
 _WORKER_ENVIRONMENT = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # 10 s by default: a long wait after an event
 
 
-def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: int | None) -> None:
+def up(
+    project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: int | None, as_json: bool = False
+) -> None:
     """Start both servers and a worker, deploy `prefect.yaml`, and print what was done; keep what runs already.
 
     Without `detach`, the first `up` stays until Ctrl-C, which ends everything.
@@ -69,22 +72,39 @@ def up(project: Path, *, detach: bool, prefect_port: int | None, mlflow_port: in
                 end(services[name])
             write_record(project, already_running)
             raise
-    _print_state(project, services, already_running, time.monotonic() - started_at)
-    print_secret(project, is_new=is_new)
+    if as_json:
+        worker = services[WORKER]
+        print_json(
+            {
+                **addresses(project, services),
+                "worker": {"pid": worker.pid, "log": worker.log},
+                "started": sorted(services.keys() - already_running.keys()),
+            }
+        )
+    else:
+        _print_state(project, services, already_running, time.monotonic() - started_at)
+        print_secret(project, is_new=is_new)
     if not detach and not already_running:
-        until_interrupted(lambda: _raise_if_down(project))
-        down(project)
+        until_interrupted(lambda: _raise_if_down(project), quiet=as_json)
+        ended = down(project)
+        if not as_json:
+            print_ended(project, ended)
 
 
-def down(project: Path) -> None:
-    """End what `up` started, by pid and start time, and print it. The next run resumes a run that this ends."""
+def down(project: Path) -> list[Started]:
+    """End what `up` started, by pid and start time; return it. The next run resumes a run that this ends."""
     with _one_at_a_time(project):
         services = read_record(project)
         order = (WORKER, MLFLOW, PREFECT)  # the worker first: it would log errors without its server
-        ended = [name for name in order if name in services and end(services[name])]
+        ended = [services[name] for name in order if name in services and end(services[name])]
         write_record(project, {})
-    for name in ended:
-        say(f"ended {name} (pid {services[name].pid})")
+    return ended
+
+
+def print_ended(project: Path, ended: Sequence[Started]) -> None:
+    """Print what `down` has ended."""
+    for each in ended:
+        say(f"ended {each.name} (pid {each.pid})")
     if not ended:
         say(f"nothing of {project} is up")
 

@@ -11,7 +11,6 @@ from flows.session import context_of
 from refit.files.artifacts import atomic
 from refit.models.comparison import compared
 from refit.reports import comparison_page
-from refit.reports.templates import moment
 from refit.runtime.terminal import Terminal, say
 from refit.schemas.measured import Measured
 from refit.schemas.version_comparison import ComparedVersion, VersionComparison
@@ -19,8 +18,8 @@ from refit.schemas.version_comparison import ComparedVersion, VersionComparison
 MOST_LINES = 40  # of params, and of features, that the terminal shows
 _FACTS: Mapping[str, Callable[[ComparedVersion], str | None]] = {
     "learner": lambda of: of.learner,
-    "as of": lambda of: of.as_of and moment(of.as_of),
-    "data before": lambda of: of.seen_until and moment(of.seen_until),
+    "as of": lambda of: of.as_of,
+    "data before": lambda of: of.seen_until,
     "snapshot": lambda of: of.snapshot and of.snapshot[:12],
     "batches, rows": lambda of: None if of.rows is None else f"{of.batches:,}, {of.rows:,}",
     "fitted on rows": lambda of: None if of.fitted_rows is None else f"{of.fitted_rows:,}",
@@ -35,10 +34,12 @@ def compare(project: Path, first: str, second: str, out: Path | None = None) -> 
     Raises:
         UserError: there is no such version.
     """
-    comparison = compared(context_of(project), first, second)
+    context = context_of(project)
+    comparison = compared(context, first, second)
     if out is not None:
         with atomic(out) as scratch:
-            scratch.write_text(comparison_page.render(comparison), encoding="utf-8")
+            page = comparison_page.render(comparison, zone=context.params.project.zone)
+            scratch.write_text(page, encoding="utf-8")
     return comparison
 
 

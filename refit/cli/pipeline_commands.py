@@ -52,12 +52,15 @@ def run(
 def stage(
     name: Annotated[str, typer.Argument(help=f"one of {', '.join(STAGES)}")],
     project: Project = HERE,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Run one stage's work, as DVC does. Never moves `champion`."""
     from refit.cli import running
 
-    running.run_one_stage(project_at(project), name)
+    seconds = running.run_one_stage(project_at(project), name)
+    if as_json:
+        print_json({"stage": name, "seconds": seconds})
 
 
 @app.command()

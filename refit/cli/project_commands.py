@@ -75,6 +75,7 @@ def init(
         str | None, typer.Option("--from-example", help="copy an example of Refit's repository, such as churn")
     ] = None,
     git: Annotated[bool, typer.Option(help="make a git repository, unless DIR lies in one")] = True,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Make a new project that runs at once."""
@@ -89,9 +90,9 @@ def init(
     with (
         query_reading.rows_of(given) if given else nullcontext(parquet) as rows,
         example_copy.copied(from_example, folder) if from_example else nullcontext(),
-        repository.made(folder, wanted=git),
+        repository.made(folder, wanted=git) as in_new_repository,
     ):
-        project_folder.create(
+        description = project_folder.create(
             folder,
             csv=csv,
             parquet=rows,
@@ -102,3 +103,9 @@ def init(
             hints=hints,
             query=given,
         )
+    if in_new_repository:
+        description = description.with_note("git", repository.NOTE)
+    if as_json:
+        print_json(description.to_json())
+    else:
+        description.print()

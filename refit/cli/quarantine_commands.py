@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from refit.cli.options import HERE, AsJson, Debug, Project, Why, project_at
+from refit.cli.options import HERE, AsJson, Debug, Project, Why, print_outcome, project_at
 from refit.errors import UserError
-from refit.runtime.terminal import print_json, say
+from refit.runtime.terminal import print_json
 
 app = typer.Typer(help="Rows that validation refused: look at them, let them back in.", no_args_is_help=True)
 
@@ -39,6 +39,7 @@ def quarantine_release(
     project: Project = HERE,
     all_: Annotated[bool, typer.Option("--all", help="every refused row of the batch")] = False,
     why: Why = None,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Let refused rows back in; who, when and why go into released.json."""
@@ -48,4 +49,5 @@ def quarantine_release(
         raise UserError("a release needs a reason: --why TEXT")
     if bool(rows) == all_:
         raise UserError("name the row numbers to release, or give --all")
-    say(running.release(project_at(project), source, batch, None if all_ else tuple(rows or ()), why))
+    done = running.release(project_at(project), source, batch, None if all_ else tuple(rows or ()), why)
+    print_outcome(done, as_json=as_json)

@@ -72,8 +72,11 @@ def _age_of_this_process() -> float:
     return float(now - (psutil.Process().create_time() - psutil.boot_time()))
 
 
-def run_one_stage(project: Path, stage: str) -> None:
-    """`refit stage NAME`: run one stage, as DVC does, with the lock token of the surrounding run if there is one."""
+def run_one_stage(project: Path, stage: str) -> float:
+    """`refit stage NAME`: run one stage, as DVC does, with the lock token of the surrounding run if there is one.
+
+    Returns the seconds that its work took.
+    """
     function = stage_function(stage)
     with lock.project_lock(project) as owner:
         prepare(project)
@@ -82,8 +85,10 @@ def run_one_stage(project: Path, stage: str) -> None:
             from refit.models import incumbent
 
             incumbent.refresh(context)
+        started = time.monotonic()
         try:
             function(context)
+            return round(time.monotonic() - started, 3)
         except RefitError:
             raise
         except Exception as error:

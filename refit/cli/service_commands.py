@@ -6,19 +6,25 @@ from typing import Annotated
 
 import typer
 
-from refit.cli.options import HERE, Debug, Port, Project, project_at
+from refit.cli.options import HERE, AsJson, Debug, Port, Project, project_at
 from refit.errors import UserError
-from refit.runtime.terminal import say
+from refit.runtime.terminal import print_json, say
 
 app = typer.Typer()
 
 
 @app.command()
-def ui(project: Project = HERE, prefect_port: Port = None, mlflow_port: Port = None, debug: Debug = False) -> None:
+def ui(
+    project: Project = HERE,
+    prefect_port: Port = None,
+    mlflow_port: Port = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> None:
     """Serve the home page, MLflow and Prefect on loopback, until Ctrl-C."""
     from flows.services import ports
 
-    ports.serve_uis(project_at(project), prefect_port=prefect_port, mlflow_port=mlflow_port)
+    ports.serve_uis(project_at(project), prefect_port=prefect_port, mlflow_port=mlflow_port, as_json=as_json)
 
 
 @app.command()
@@ -27,12 +33,14 @@ def up(
     detach: Annotated[bool, typer.Option("--detach", help="return once all is up, instead of waiting")] = False,
     prefect_port: Port = None,
     mlflow_port: Port = None,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Let the project run by itself: both servers, a worker, its schedules and events, on loopback."""
     from flows.services import up
 
-    up.up(project_at(project), detach=detach, prefect_port=prefect_port, mlflow_port=mlflow_port)
+    folder = project_at(project)
+    up.up(folder, detach=detach, prefect_port=prefect_port, mlflow_port=mlflow_port, as_json=as_json)
 
 
 @app.command()
@@ -48,6 +56,7 @@ def deploy(
     git_secret: Annotated[
         str | None, typer.Option("--git-secret", help="the Prefect Secret block with a token that reads the repository")
     ] = None,
+    as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
     """Deploy prefect.yaml to workers on other machines, by the Prefect server in PREFECT_API_URL."""
@@ -56,14 +65,23 @@ def deploy(
     folder = project_at(project)
     if pull not in deploying.PULLS:
         raise UserError(f"--pull {pull}: expected {', '.join(deploying.PULLS[:-1])} or {deploying.PULLS[-1]}")
-    for name in deploying.deploy(folder, pool=pool, pull=pull, repository=repository, secret=git_secret):
+    deployed = deploying.deploy(folder, pool=pool, pull=pull, repository=repository, secret=git_secret)
+    if as_json:
+        print_json({"deployed": deployed, "pool": pool})
+        return
+    for name in deployed:
         say(f"deployed {name}")
     say(f"to the work pool {pool}; on each worker: prefect worker start --pool {pool}")
 
 
 @app.command()
-def down(project: Project = HERE, debug: Debug = False) -> None:
+def down(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
     """End exactly what `up` started."""
     from flows.services import up
 
-    up.down(project_at(project))
+    folder = project_at(project)
+    ended = up.down(folder)
+    if as_json:
+        print_json({"ended": [{"name": each.name, "pid": each.pid} for each in ended]})
+    else:
+        up.print_ended(folder, ended)

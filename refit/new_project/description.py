@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refit.evaluation.giveaways import COUNTS
@@ -15,20 +16,50 @@ from refit.runtime.terminal import say
 from refit.schemas.feature_table import Giveaway
 
 
-def print_result(folder: Path, location: str, reading: TableReading, label_leaks: Sequence[Giveaway]) -> None:
-    say(f"{folder}: a project that predicts `{reading.label.name}` ({describe_task(reading)})")
-    for label, text in (*_describe_table(location, reading), *_warnings(reading, label_leaks)):
-        say(f"  {label:<7} {text}")
-    say(f"  next    {next_command(folder)}")
+@dataclass(frozen=True)
+class Description:
+    """What has become of a folder."""
+
+    folder: Path
+    sentence: str
+    notes: tuple[tuple[str, str], ...]  # what each is about, and its text; "" goes on with the note before
+
+    @property
+    def next(self) -> str:
+        """What to type next.
+
+        >>> [Description(Path(folder), "", ()).next for folder in ("my churn", ".")]
+        ["cd 'my churn' && refit run", 'refit run']
+        """
+        return f"cd {shlex.quote(str(self.folder))} && refit run" if self.folder.parts else "refit run"
+
+    def with_note(self, about: str, text: str) -> Description:
+        return replace(self, notes=(*self.notes, (about, text)))
+
+    def print(self) -> None:
+        say(f"{self.folder}: {self.sentence}")
+        for about, text in (*self.notes, ("next", self.next)):
+            say(f"  {about:<7} {text}")
+
+    def to_json(self) -> dict[str, object]:
+        """What `refit init --json` prints: each note on one line.
+
+        >>> Description(Path("d"), "a project", (("left", "id: a text,"), ("", "in each row"))).to_json()["notes"]
+        [{'about': 'left', 'text': 'id: a text, in each row'}]
+        """
+        notes = list[dict[str, str]]()
+        for about, text in self.notes:
+            if about or not notes:
+                notes.append({"about": about, "text": text})
+            else:
+                notes[-1]["text"] += f" {text}"
+        return {"folder": str(self.folder), "sentence": self.sentence, "notes": notes, "next": self.next}
 
 
-def next_command(folder: Path) -> str:
-    """What to type next.
-
-    >>> next_command(Path("my churn")), next_command(Path("."))
-    ("cd 'my churn' && refit run", 'refit run')
-    """
-    return f"cd {shlex.quote(str(folder))} && refit run" if folder.parts else "refit run"
+def describe(folder: Path, location: str, reading: TableReading, label_leaks: Sequence[Giveaway]) -> Description:
+    """Describe the project that was made of a table."""
+    sentence = f"a project that predicts `{reading.label.name}` ({describe_task(reading)})"
+    return Description(folder, sentence, (*_describe_table(location, reading), *_warnings(reading, label_leaks)))
 
 
 def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str, str]]:

@@ -8,8 +8,7 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 
 from refit.config import Params
-from refit.new_project.description import next_command
-from refit.runtime.terminal import say
+from refit.new_project.description import Description
 
 __all__ = ["describe_completed", "raw_paths"]
 
@@ -50,11 +49,8 @@ def _tops(params: Params) -> Iterator[str]:
             yield "/".join(fixed)
 
 
-def describe_completed(folder: Path, params: Params) -> None:
-    """Say what the folder has become, and what to type next."""
-    sources = ", ".join(params.ingest.sources)
-    say(f"{folder}: the project {params.project.name!r} of its params.yaml (sources: {sources})")
-    say("  added   dvc.yaml with the six stages, prefect.yaml with the deployments, .gitignore, a DVC repository")
-    for note in _notes(params):
-        say(f"  note    {note}")
-    say(f"  next    {next_command(folder)}")
+def describe_completed(folder: Path, params: Params) -> Description:
+    """Describe what the folder has become."""
+    sentence = f"the project {params.project.name!r} of its params.yaml (sources: {', '.join(params.ingest.sources)})"
+    added = "dvc.yaml with the six stages, prefect.yaml with the deployments, .gitignore, a DVC repository"
+    return Description(folder, sentence, (("added", added), *(("note", note) for note in _notes(params))))

@@ -20,7 +20,7 @@ from refit.errors import UserError
 from refit.files.artifacts import FEATURE_MODELS, atomic
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.new_project import ci_files
-from refit.new_project.description import describe_rows, describe_task, print_result
+from refit.new_project.description import Description, describe, describe_rows, describe_task
 from refit.new_project.example_rows import subscriptions
 from refit.new_project.first_look import look
 from refit.new_project.given_params import describe_completed, raw_paths
@@ -52,8 +52,8 @@ def create(
     horizons: tuple[int, ...] = (),
     hints: Hints = Hints(),  # noqa: B008 - frozen
     query: Query | None = None,
-) -> None:
-    """Create a project in `folder` whose first run succeeds; leave nothing behind if it would not.
+) -> Description:
+    """Create a project in `folder` whose first run succeeds, and describe it; leave nothing behind if it would not.
 
     If the folder holds a params.yaml and no dvc.yaml, it becomes the project of these params, as they are.
 
@@ -67,8 +67,7 @@ def create(
     own = _own_table(csv, parquet, hints)
     if own is None and (folder / "params.yaml").is_file() and not os.path.lexists(folder / "dvc.yaml"):
         given = "--timezone" if hints.zone != Hints.zone else _first_option(time, label, key, horizons, hints)
-        _complete(folder, given)
-        return
+        return _complete(folder, given)
     for name in ("params.yaml", "dvc.yaml", PREFECT_YAML):
         if os.path.lexists(folder / name):
             raise UserError(f"{folder} holds a project already ({name}); name another folder, or edit that file")
@@ -115,7 +114,7 @@ def create(
         prepare(folder)
         if query and not had_raw:
             (folder / "raw").rmdir()
-    print_result(folder, location, reading, label_leaks)
+    return describe(folder, location, reading, label_leaks)
 
 
 def _own_table(csv: Path | None, parquet: Path | None, hints: Hints) -> Path | None:
@@ -134,8 +133,8 @@ def _own_table(csv: Path | None, parquet: Path | None, hints: Hints) -> Path | N
     return own
 
 
-def _complete(folder: Path, option: str) -> None:
-    """Add to a folder with a params.yaml all else that a project consists of.
+def _complete(folder: Path, option: str) -> Description:
+    """Add to a folder with a params.yaml all else that a project consists of, and describe it.
 
     Raises:
         UserError: the params are wrong, or `option` is given, which says what they say.
@@ -156,7 +155,7 @@ def _complete(folder: Path, option: str) -> None:
     except BaseException:
         _delete_new(folder, before)
         raise
-    describe_completed(folder, params)
+    return describe_completed(folder, params)
 
 
 def _write_stages(folder: Path, raw: tuple[str, ...], *, models: bool = False) -> None:

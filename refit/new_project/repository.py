@@ -12,31 +12,28 @@ from refit.plain_text import one_line
 from refit.runtime import provenance
 from refit.runtime.terminal import say
 
-__all__ = ["made"]
+__all__ = ["NOTE", "made"]
+
+NOTE = "a new repository; `refit up` runs committed code only: git add -A && git commit -m 'New project'"
 
 
 @contextmanager
-def made(folder: Path, *, wanted: bool) -> Iterator[None]:
+def made(folder: Path, *, wanted: bool) -> Iterator[bool]:
     """Make a repository of `folder` before the block, unless it lies in one; remove it if the block fails.
 
-    Without git there is none: a project works without, and its models name no commit.
+    Yields whether it was made. Without git there is none: a project works without, and its models name no commit.
     """
     if not wanted or shutil.which("git") is None or provenance.repository(folder.absolute()) is not None:
-        yield
+        yield False
         return
     is_new = not folder.exists()
     top = folder if not is_new else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        initialised = _initialise(folder)
-        yield
+        yield _initialise(folder)
     except BaseException:
         shutil.rmtree(top / ".git" if top else folder, ignore_errors=True)
         raise
-    if initialised:
-        say(
-            "  git     a new repository; `refit up` runs committed code only: git add -A && git commit -m 'New project'"
-        )
 
 
 def _initialise(folder: Path) -> bool:

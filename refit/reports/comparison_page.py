@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
 from refit.problems import metric_words
@@ -15,11 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["code", "gain", "number", "render", "sentences"]
 
 
-def render(comparison: VersionComparison, links: dict[str, str] | None = None) -> str:
+def render(comparison: VersionComparison, links: dict[str, str] | None = None, zone: tzinfo = UTC) -> str:
     """Render the page, without scripts, with every value escaped.
 
     Args:
         links: words and addresses of other pages, where the page is served with them.
+        zone: the time zone of all times on the page.
     """
     rows = [
         (metric_words(name), number(pair[0]), number(pair[1]), gain(comparison, name))
@@ -27,6 +29,7 @@ def render(comparison: VersionComparison, links: dict[str, str] | None = None) -
     ]
     return templates.render(
         "comparison.html.j2",
+        zone=zone,
         comparison=comparison,
         metrics=rows,
         gain_head="gain" if comparison.gains else "difference" if comparison.same_test else "",

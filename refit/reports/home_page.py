@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Literal
 
 from refit.problems import metric_words
@@ -97,13 +98,14 @@ class Line:
     reasons: tuple[str, ...]
 
 
-def render(overview: Overview) -> str:
-    """Render the home page, without scripts, with every value escaped."""
+def render(overview: Overview, zone: tzinfo = UTC) -> str:
+    """Render the home page, without scripts, with every value escaped, and times as of `zone`."""
     numbers, champion = overview.numbers, overview.champion
     second = champion or (numbers[0] if numbers else "")
     first = next((each for each in numbers if each != second and int(each) < int(second)), None)
     return templates.render(
         "home.html.j2",
+        zone=zone,
         overview=overview,
         lines=lines(overview.entries)[:NEWEST],
         total=len(overview.entries),
@@ -112,9 +114,9 @@ def render(overview: Overview) -> str:
     )
 
 
-def render_history(model: str, entries: Sequence[Entry]) -> str:
-    """Render the whole ledger of a model, newest line first."""
-    return templates.render("history.html.j2", model=model, lines=lines(entries))
+def render_history(model: str, entries: Sequence[Entry], zone: tzinfo = UTC) -> str:
+    """Render the whole ledger of a model, newest line first, with times as of `zone`."""
+    return templates.render("history.html.j2", zone=zone, model=model, lines=lines(entries))
 
 
 def lines(entries: Sequence[Entry]) -> list[Line]:

@@ -217,14 +217,20 @@ def test_up_runs_deployments_and_down_leaves_nothing(alone: Path) -> None:
     assert one.parameters["as_of"] == "2024-11-01"
 
     before = running_services(alone)
-    again = refit("up", "--detach", project=alone)
-    assert again.count("(was up)") == 3
+    again = refit("up", "--detach", "--json", project=alone)
     assert secret not in again
+    places = json.loads(again)
+    assert places["started"] == [], "all of it was up"
+    assert places["prefect"] == address(before[PREFECT])
+    assert places["home"] == f"{address(before[MLFLOW])}/refit/"
+    assert places["worker"]["pid"] == before[WORKER].pid
+    assert Path(places["secret_file"]).read_text().strip() == secret
     assert running_services(alone) == before
 
     left = started_by(alone)
     assert len(left) >= 3
-    assert refit("down", project=alone).count("ended ") == 3
+    named = json.loads(refit("down", "--json", project=alone))["ended"]
+    assert [each["name"] for each in named] == [WORKER, MLFLOW, PREFECT]
     assert [process for process in left if lives(process)] == []
     assert not (alone / UP).exists()
     assert "nothing of" in refit("down", project=alone)

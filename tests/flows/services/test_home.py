@@ -7,6 +7,7 @@ import shutil
 from html import unescape
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from starlette.responses import PlainTextResponse
@@ -14,9 +15,11 @@ from starlette.testclient import TestClient
 
 from flows.services.home import with_home
 from flows.services.overview import overview
-from refit.reports import home_page
+from flows.session import context_of
+from refit.reports import home_page, templates
 from refit.reports.home_page import Card, Link, Overview, Tile
 from registry.ledger import Entry
+from tasks import register
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -65,6 +68,22 @@ def test_versions_are_compared_on_a_page_and_an_unknown_one_is_one_line(project:
     assert (unknown.status_code, unknown.headers["content-type"]) == (404, "text/plain; charset=utf-8")
     assert unknown.headers["x-content-type-options"] == "nosniff"
     assert client.get("/refit/versions/9/card").status_code == 404
+
+
+def test_times_are_those_of_the_projects_zone_as_on_the_cards(project: Path) -> None:
+    """The zone is asked of params.yaml each time: the pages are rendered when they are loaded."""
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(re.sub(r"(?m)^  timezone: .*$", "  timezone: Pacific/Kiritimati", params))
+    client, (entry,) = browser(project), register.history(context_of(project))
+    there = templates.moment(entry.at, ZoneInfo("Pacific/Kiritimati"))
+    assert there != templates.moment(entry.at)
+    home = client.get("/refit/").text
+    assert f"is champion since {there}" in home
+    assert home.count(there) == 3, "headline, last decision, history"
+    assert there in client.get("/refit/history").text
+    pages = [client.get(f"/refit/{page}").text for page in ("", "history", "compare?first=1&second=1")]
+    assert [page.count("imes are those of Pacific/Kiritimati.") for page in pages] == [1, 1, 1]
+    assert [page for page in pages if "UTC" in page] == []
 
 
 @pytest.mark.parametrize("path", ["%2e%2e/%2e%2e/params.yaml", "..%2fmodel_card.html", "no.html"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from commands import commands, refit, refit_in
 
 from refit.cli import main, replays
@@ -20,6 +23,32 @@ def test_every_command_is_in_a_group_of_the_help(capsys: pytest.CaptureFixture[s
     assert "─ Commands ─" not in text, "typer's group of those without one"
     assert [panel for panel in main._PANELS if panel not in text] == []
     assert [path[0] for path in commands(main.app) if f" {path[0]} " not in text] == []
+
+
+WITHOUT_JSON = {("params-schema",): "what it prints is one JSON document already"}
+
+
+def test_every_command_prints_json_or_there_is_a_reason_why_not() -> None:
+    def options(command: tuple[str, ...]) -> set[str]:
+        node: Any = typer.main.get_command(main.app)
+        for name in command:
+            node = node.commands[name]
+        return {option for each in node.params for option in each.opts}
+
+    without = {command for command in commands(main.app) if "--json" not in options(command)}
+    assert without == WITHOUT_JSON.keys()
+
+
+def test_init_and_stage_as_json_say_what_they_made_and_nothing_else(tmp_path: Path) -> None:
+    made = refit_in(tmp_path, "init", "my demo", "--json")
+    assert made.returncode == 0, made.stderr
+    description = json.loads(made.stdout)
+    assert description["next"] == "cd 'my demo' && refit run"
+    assert "git" in {note["about"] for note in description["notes"]}
+    assert all(note["about"] and note["text"] for note in description["notes"])
+    ran = refit_in(tmp_path / "my demo", "stage", "ingest", "--json")
+    assert json.loads(ran.stdout).keys() == {"stage", "seconds"}
+    assert json.loads(refit_in(tmp_path / "my demo", "down", "--json").stdout) == {"ended": []}
 
 
 def test_a_shell_completes_commands() -> None:

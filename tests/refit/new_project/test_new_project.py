@@ -238,17 +238,14 @@ def test_the_first_stage_depends_on_what_the_sources_read_in_the_project(path: s
     assert raw_paths(parse(params)) == raw
 
 
-def test_params_whose_rows_are_all_of_one_moment_are_told_what_divides_them(
-    tmp_path: Path, root: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_params_whose_rows_are_all_of_one_moment_are_told_what_divides_them(tmp_path: Path, root: Path) -> None:
     """The complete example of pictures in the docs says so itself."""
     text = (root / "docs/networks.md").read_text()
     example = next(part for part in text.split("```")[1::2] if "pictures/*/*.png" in part).removeprefix("yaml\n")
     without = re.sub(r"\n  split:.*|, cluster: row", "", example)
     for written, notes in ((example, 0), (without, 2)):
         params = parse(parse_yaml(written, "params.yaml"))
-        describe_completed(tmp_path, params)
-        told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  note ")]
+        told = [text for about, text in describe_completed(tmp_path, params).notes if about == "note"]
         assert len(told) == notes
     assert "set featurize.split, such as {test: 0.2, validation: 0.2}" in told[0]
     assert "set evaluate.gate.cluster: row if each counts for itself" in told[1]
