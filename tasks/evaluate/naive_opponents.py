@@ -57,10 +57,13 @@ def fitted(context: Context, features: FeatureTable, problem: Problem) -> Oppone
 
 def _learned(context: Context, features: FeatureTable, names: list[str]) -> pa.Table:
     """Labelled rows of the training and the validation window, in canonical order: of each at most `MOST_ROWS`."""
+    import pyarrow.compute as pc
+
     path = features.table.path(context.project)
     with stored_table(path) as file:
-        there, windows = file.schema_arrow.names, file.read(columns=["window"])["window"].to_numpy()
-    wanted = np.sort(np.concatenate([opponents.sample(windows == name) for name in ("train", "validation")]))
+        there, windows = file.schema_arrow.names, file.read(columns=["window"])["window"]
+    masks = [pc.equal(windows, name).to_numpy() for name in ("train", "validation")]  # no text object for each row
+    wanted = np.sort(np.concatenate([opponents.sample(mask) for mask in masks]))
     columns = ["event_time", features.key, "window", "label", *names, *opponents.naive_columns(there)]
     table = rows_at(path, wanted, list(dict.fromkeys(columns)))
     return table.sort_by([("event_time", "ascending"), (features.key, "ascending")])
