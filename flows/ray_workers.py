@@ -7,6 +7,7 @@ the same packages, the project's folder under the same path, and reach the Prefe
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from prefect_ray import RayTaskRunner
 
 __all__ = ["on_ray"]
+
+ANSWER_SECONDS = 10
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
@@ -70,14 +73,18 @@ def on_ray(count: int) -> Iterator[Workers]:
     except ModuleNotFoundError as error:
         raise not_installed(error, "resources.engine: ray", "params.yaml") or error from None
     address = os.environ.get("RAY_ADDRESS")
-    runner = RayTaskRunner(address, {"log_to_driver": False, "logging_level": "ERROR"})
-    try:
-        runner.__enter__()
-    except (ConnectionError, OSError, RuntimeError) as error:
-        raise RefitError(
-            f"Ray does not answer at {address or 'this machine'}: {first_line(error)}; start it, or correct RAY_ADDRESS"
-        ) from None
-    try:
+    if address and address != "auto":
+        _require_answer(address)
+    with RayTaskRunner(address, {"log_to_driver": False, "logging_level": "ERROR"}) as runner:
         yield RayWorkers(runner)
-    finally:
-        runner.__exit__(None, None, None)
+
+
+def _require_answer(address: str) -> None:
+    """Try to reach the cluster, which Ray itself would go on trying for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise RefitError(
+            f"Ray does not answer at {address}: {first_line(error)}; start it (`ray start`), or correct RAY_ADDRESS"
+        ) from None

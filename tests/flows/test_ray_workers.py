@@ -1,0 +1,133 @@
+"""Parts of a stage on a Ray cluster of two nodes on this machine, one of which is killed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.ray_workers import on_ray
+from refit.errors import RefitError, UserError
+from refit.files import artifacts
+from tasks import featurize
+from tasks.featurize import parts
+from tasks.train.tuning import tune
+from tests.refit.runtime.test_workers import Task, calls, work
+from tests.tasks.orders import projects_in
+from tests.tasks.train.test_tuning import rows, search, spec, tried
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
+
+pytest.importorskip("prefect_ray", reason="the extra ray is not installed")
+NODE: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100_000_000, "include_dashboard": False}
+PATIENT = {"RAY_agent_register_timeout_ms": "300000", "RAY_raylet_start_wait_time_s": "300"}  # on a crowded machine
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in PATIENT.items():
+            patch.setenv(name, value)
+        started = Cluster(initialize_head=True, head_node_args=NODE)
+        patch.setenv("RAY_ADDRESS", started.address)
+        yield started
+        started.shutdown()
+
+
+@pytest.fixture
+def second(cluster: Any) -> Any:
+    """The node that is not the head."""
+    others = [node for node in cluster.worker_nodes if node.any_processes_alive()]
+    return others[0] if others else cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
+
+
+@pytest.mark.usefixtures("second")
+def test_parts_have_results_in_order_and_errors_are_those_of_parts(tmp_path: Path) -> None:
+    with on_ray(2) as workers:
+        assert workers.map(work, [Task(n, tmp_path) for n in range(4)]) == [0, 10, 20, 30]
+        with pytest.raises(UserError, match="part 1 is wrong"):
+            workers.map(work, [Task(0, tmp_path), Task(1, tmp_path, fails=True)])
+
+
+@pytest.mark.usefixtures("second")
+def test_a_part_whose_process_is_killed_is_computed_again_until_that_is_hopeless(tmp_path: Path) -> None:
+    with on_ray(2) as workers:
+        assert workers.map(work, [Task(0, tmp_path, killed=1), Task(1, tmp_path)]) == [0, 10]
+        with pytest.raises(RefitError, match="Ray gave a part up"):
+            workers.map(work, [Task(2, tmp_path, killed=99)])
+    assert calls(tmp_path) == {0: 2, 1: 1, 2: 4}
+
+
+def test_the_parts_of_a_node_that_dies_are_computed_on_another(cluster: Any, second: Any, tmp_path: Path) -> None:
+    tasks = [Task(n, tmp_path, seconds=10) for n in range(2)]  # one on each node
+
+    def kill() -> None:
+        while len([*tmp_path.iterdir()]) < 2:
+            time.sleep(0.05)
+        cluster.remove_node(second, allow_graceful=False)
+
+    threading.Thread(target=kill, daemon=True).start()
+    with on_ray(2) as workers:
+        assert workers.map(work, tasks) == [0, 10]
+    assert sorted(calls(tmp_path).values()) == [1, 2]
+
+
+def test_features_are_those_of_one_process_also_if_a_node_dies(
+    cluster: Any, second: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "FEWEST", 100)
+    project = projects_in(tmp_path)
+
+    def files(name: str, *, workers: int = 1) -> dict[str, str]:
+        context = replace(project({"resources.workers": workers}, name=name), workers=on_ray)
+        featurize.run(context)
+        return {path.name: artifacts.sha256(path) for path in context.path(artifacts.FEATURES).iterdir()}
+
+    def kill() -> None:
+        while not [*tmp_path.rglob(".part-*.partial")]:
+            time.sleep(0.005)
+        cluster.remove_node(second, allow_graceful=False)
+
+    alone = files("alone")
+    assert files("two", workers=2) == alone
+    threading.Thread(target=kill, daemon=True).start()
+    assert files("four", workers=4) == alone
+
+
+@pytest.mark.usefixtures("second")
+def test_trials_on_ray_find_what_they_find_one_by_one(tmp_path: Path) -> None:
+    asked = search(trials=6, parallel=2)
+    on_cluster = tune(spec(), asked, rows(200), tmp_path / "ray", start_workers=on_ray)[1]
+    alone = tune(spec(), asked, rows(200), tmp_path / "alone", start_workers=lambda count: nullcontext())[1]
+    assert tried(on_cluster) == tried(alone)
+
+
+@pytest.mark.usefixtures("second")
+def test_a_run_that_says_ray_computes_its_parts_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.continuous_training import continuous_training
+
+    monkeypatch.setattr(parts, "FEWEST", 100)
+    table = artifacts.sha256(project / artifacts.TABLE)
+    (project / artifacts.TABLE).write_bytes(b"")
+    seen: list[str] = []
+    compute = parts.store.compute_part
+    monkeypatch.setattr(parts.store, "compute_part", lambda part: seen.append("here") or compute(part))
+    settings = {"resources.workers": 2, "resources.engine": "ray"}
+    continuous_training(project=str(project), overrides=settings, force=True)
+    assert artifacts.sha256(project / artifacts.TABLE) == table
+    assert not seen, "the parts were computed elsewhere"
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("127.0.0.1:9", "ray://127.0.0.1:9", "nowhere"):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(RefitError, match=f"Ray does not answer at {address}: .*RAY_ADDRESS"), on_ray(2):
+            pass
