@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from refit.errors import RefitError, chain, first_line
+from refit.errors import RefitError, UserError, chain, first_line
 from refit.extras import not_installed
 from refit.runtime.workers import Workers
 
@@ -65,7 +65,7 @@ def on_ray(count: int) -> Iterator[Workers]:
     """Connect to the cluster; how many parts it computes at the same time is up to its processors, not to `count`.
 
     Raises:
-        UserError: the extra `ray` is not installed.
+        UserError: the extra `ray` is not installed, or RAY_ADDRESS is no address.
         RefitError: no cluster answers at RAY_ADDRESS.
     """
     try:
@@ -82,9 +82,11 @@ def on_ray(count: int) -> Iterator[Workers]:
 def _require_answer(address: str) -> None:
     """Try to reach the cluster, which Ray itself would go on trying for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise UserError(f"RAY_ADDRESS is {address!r}; it has to be HOST:PORT, ray://HOST:PORT or auto")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
-    except (OSError, ValueError, OverflowError) as error:
+    except OSError as error:
         raise RefitError(
             f"Ray does not answer at {address}: {first_line(error)}; start it (`ray start`), or correct RAY_ADDRESS"
         ) from None

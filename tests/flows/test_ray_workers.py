@@ -127,7 +127,10 @@ def test_a_run_that_says_ray_computes_its_parts_there(project: Path, monkeypatch
 
 
 def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    for address in ("127.0.0.1:9", "ray://127.0.0.1:9", "nowhere"):
+    for address in ("127.0.0.1:9", "ray://127.0.0.1:9"):
         monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(RefitError, match=f"Ray does not answer at {address}: .*RAY_ADDRESS"), on_ray(2):
             pass
+    monkeypatch.setenv("RAY_ADDRESS", "nowhere")
+    with pytest.raises(UserError, match="RAY_ADDRESS is 'nowhere'; it has to be HOST:PORT"), on_ray(2):
+        pass
