@@ -23,7 +23,9 @@ def replay(
     policies: Annotated[
         str, typer.Option("--policies", help="comma-separated; settings of `drift` after colons: drift:breached=1")
     ] = "never,schedule,drift,performance,always",
-    metric: Annotated[str | None, typer.Option("--metric", help="default: the gate's; `accuracy` works too")] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="default: the gate's; `accuracy` is at .5 for all policies")
+    ] = None,
     budget: Annotated[int | None, typer.Option("--budget", min=0, help="most retrainings of the best policy")] = None,
     random: Annotated[
         int, typer.Option("--random", min=0, max=1000, help="random schedules to compare each policy with")

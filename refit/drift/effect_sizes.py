@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["Effect", "jensen_shannon", "measure", "psi", "unseen", "wasserstein"]
+__all__ = ["Effect", "gross_sizes", "jensen_shannon", "measure", "psi", "unseen", "wasserstein"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,29 @@ def measure(column: Column, reference: ArrayLike, current: ArrayLike) -> dict[St
         share = unseen(before, now)
         effects.append(Effect("unseen", share, none, _variance(share, now.sum(-1))))
     return {effect.statistic: effect for effect in [*effects, missing]}
+
+
+def gross_sizes(column: Column, reference: ArrayLike, rows: float) -> dict[Statistic, float]:
+    """The size of each effect where half of all rows have moved to one value, the one that makes it largest.
+
+    A threshold beyond it means nothing: it would take so gross a change for usual. For the missing share, half of the
+    rows that have a value lose it, or half of the others gain one.
+
+    Args:
+        reference: counts, missing last. Shape (column.size,).
+        rows: with a value, in the window that is compared.
+
+    >>> numbers = Numbers((0.0, 1.0), (0.0, 1.0), 1.0, 0.5)
+    >>> sizes = gross_sizes(numbers, [0, 500, 500, 0, 0], 1000)
+    >>> round(sizes["missing"], 2), round(sizes["wasserstein"], 2)
+    (0.5, 0.5)
+    """
+    before = np.asarray(reference, float)
+    shares, bins = _shares(before[:-1]), len(before) - 1
+    moved = rows * np.column_stack([(shares + np.eye(bins)) / 2, np.zeros(bins)])
+    sizes = {name: float(effect.size.max()) for name, effect in measure(column, before, moved).items()}
+    missing = float(_shares(before)[-1])
+    return sizes | {"missing": max(missing, 1 - missing) / 2}
 
 
 def psi(reference: Floats, current: Floats) -> Floats:

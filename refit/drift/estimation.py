@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.metrics.formulas import TINY
+from refit.problems.contract import HALF
 
 __all__ = ["expected_metric"]
 
@@ -23,8 +24,8 @@ Floats = NDArray[np.float64]
 def expected_metric(metric: str, predictions: Floats, probabilities: Floats) -> float:
     """The metric that `predictions` would reach if each label were drawn with its probability.
 
-    Exact for log loss and Brier score. For ROC AUC and average precision it is the expected numerator over the expected
-    denominator, off by a share of about 1 / rows. One sort, n log n.
+    Exact for log loss, Brier score and accuracy at .5. For ROC AUC and average precision it is the expected numerator
+    over the expected denominator, off by a share of about 1 / rows. One sort, n log n.
 
     Args:
         predictions: (rows,) the model's own, which rank the rows.
@@ -38,6 +39,8 @@ def expected_metric(metric: str, predictions: Floats, probabilities: Floats) -> 
         return math.nan
     if metric == "brier":
         return float(np.mean((predictions - probabilities) ** 2 + probabilities * (1 - probabilities)))
+    if metric == "accuracy_at_half":
+        return float(np.mean(np.where(predictions >= HALF, probabilities, 1 - probabilities)))
     if metric == "log_loss":
         s = np.clip(predictions, TINY, 1 - TINY)
         return float(-np.mean(probabilities * np.log(s) + (1 - probabilities) * np.log1p(-s)))

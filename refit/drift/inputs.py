@@ -15,7 +15,7 @@ import numpy as np
 
 from feature_store.sketches import Sketch
 from refit.config import DriftParams
-from refit.drift.effect_sizes import Effect, measure
+from refit.drift.effect_sizes import Effect, gross_sizes, measure
 from refit.schemas.drift_decision import ColumnDrift, DayWindow, InputVerdict, Statistic
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 FEWEST_DAYS = 28  # of reference data that a window of the reference is compared with
+TOO_VARIED = "windows of the reference differ so much that even half of all rows moved to one value would be usual"
+SHOWN = 5  # columns named in one sentence
 WORDS: dict[Statistic, str] = {
     "psi": "PSI",
     "wasserstein": "Wasserstein distance",
@@ -131,6 +133,7 @@ class _Measured:
     kind: Literal["number", "text", "category"]
     effects: Mapping[Statistic, Effect]
     scales: Mapping[Statistic, tuple[float, int]]  # (scale, number of windows)
+    gross: Mapping[Statistic, float]  # the size of each effect that a gross change has
 
     @property
     def p(self) -> float | None:
@@ -163,7 +166,8 @@ def _measured(
             if there.sum() >= policy.min_reference_windows:
                 usual = float(np.mean((windows[key].shift ** 2 - windows[key].noise)[there]))
                 scales[key] = (math.sqrt(max(usual, 0.0) + float(effect.noise)), int(there.sum()))
-        yield _Measured(name, column.kind, effects, scales)
+        gross = gross_sizes(column, before[name], float(now[name][:-1].sum()))
+        yield _Measured(name, column.kind, effects, scales, gross)
 
 
 def _rejecting(p: Sequence[float | None], rate: float) -> list[float]:
@@ -179,19 +183,26 @@ def _rejecting(p: Sequence[float | None], rate: float) -> list[float]:
 
 
 def _judged(measured: _Measured, rejecting: float, policy: DriftParams, *, calibrated: bool) -> ColumnDrift:
-    """Compare a column's effects with the thresholds for a breach: rejected, and of a relevant size."""
+    """Compare a column's effects with the thresholds for a breach: rejected, and of a relevant size.
+
+    An effect whose threshold lies beyond the size of a gross change cannot be judged, unless it reaches even that.
+    """
     from scipy.special import stdtrit
 
     thresholds: dict[Statistic, float | None] = {}
+    unjudged: dict[Statistic, str] = {}
     breached = False
     for name, effect in measured.effects.items():
         least = getattr(policy.min_effect, name) ** (0.5 if name == "psi" else 1.0)
         if name in measured.scales:
             scale, windows = measured.scales[name]
             least = max(least, -scale * float(stdtrit(windows, rejecting / len(measured.scales) / 2)))
-        limit = float(effect.size_at(least))
+        limit, reached = float(effect.size_at(least)), bool(effect.shift >= least)
+        if name in measured.scales and not reached and not limit < measured.gross[name]:
+            thresholds[name], unjudged[name] = None, TOO_VARIED
+            continue
         thresholds[name] = limit if math.isfinite(limit) else None
-        breached |= bool(effect.shift >= least) and (name in measured.scales or not calibrated)
+        breached |= reached and (name in measured.scales or not calibrated)
     sizes = {name: float(effect.size) for name, effect in measured.effects.items()}
     return ColumnDrift(
         column=measured.column,
@@ -200,15 +211,31 @@ def _judged(measured: _Measured, rejecting: float, policy: DriftParams, *, calib
         thresholds=thresholds,
         p=measured.p,
         breached=breached,
+        unjudged=unjudged,
     )
 
 
 def moved(columns: Sequence[ColumnDrift]) -> str:
-    """A sentence with the number of columns that moved and the worst of them."""
+    """The number of columns that moved, of those that can be judged, the worst of them, and what cannot be judged."""
     breached = [column for column in columns if column.breached]
-    return f"{len(breached)} of {len(columns)} columns moved" + (
-        f": {'; '.join(map(_format_drift, breached[:5]))}" if breached else ""
+    judged = [column for column in columns if column.comparisons or not column.unjudged]
+    text = f"{len(breached)} of {len(judged)} columns moved" + (
+        f": {'; '.join(map(_format_drift, breached[:SHOWN]))}" if breached else ""
     )
+    return "; ".join([text, *_not_judged(columns)])
+
+
+def _not_judged(columns: Sequence[ColumnDrift]) -> Iterator[str]:
+    """The number of measures that cannot be judged, of which columns, and why."""
+    unjudged = [column for column in columns if column.unjudged]
+    if not unjudged:
+        return
+    named = ", ".join(
+        f"{each.column} ({', '.join(WORDS[name] for name in each.unjudged)})" for each in unjudged[:SHOWN]
+    )
+    more = f" and {len(unjudged) - SHOWN} other columns" if len(unjudged) > SHOWN else ""
+    count, of = sum(len(each.unjudged) for each in columns), sum(len(each.effects) for each in columns)
+    yield f"{count} of {of} measures of columns cannot be judged: {named}{more}: {TOO_VARIED}"
 
 
 def _reasons(columns: Sequence[ColumnDrift], calibration: ReferenceWindows, policy: DriftParams) -> Iterator[str]:

@@ -123,5 +123,7 @@ def over_naive(metric: str, value: Any, rate: Any) -> Any:
     if metric == "average_precision":
         return value - rate
     with np.errstate(divide="ignore", invalid="ignore"):
+        if metric == "accuracy_at_half":
+            return 1 - (1 - value) / np.minimum(rate, 1 - rate)
         naive = rate * (1 - rate) if metric == "brier" else -(rate * np.log(rate) + (1 - rate) * np.log1p(-rate))
         return 1 - value / naive

@@ -26,6 +26,7 @@ LEAST_AUC = 0.6  # from which on a warning is given without windows to compare w
 WINDOWS = 12  # of the reference, spread over it, on which the usual skill is measured
 FEWEST = 8  # windows that a p-value needs
 FEWEST_ROWS = 30
+MOST_USUAL = 0.95  # ROC AUC from which on windows of the reference are told apart almost without error
 FOLDS = 2
 
 
@@ -73,7 +74,8 @@ def separate(
     auc, p_exchangeable = _auc(before[np.searchsorted(needed, everything)], recent, seed)
     usual = tuple(out_of_fold_auc(*pair) for pair in pairs)
     if len(usual) >= FEWEST:
-        return Separation(auc=auc, usual=usual, p=_chance(auc, np.array(usual)))
+        p, unjudged = _chance(auc, np.array(usual)), _not_judged(auc, np.array(usual))
+        return Separation(auc=auc, usual=usual, p=None if unjudged else p, unjudged=unjudged)
     has_embeddings = any(EMBEDDING in name for name in reference.column_names)
     return Separation(auc=auc, usual=usual, p=None, p_exchangeable=p_exchangeable if has_embeddings else None)
 
@@ -86,11 +88,34 @@ def _windows(ages: NDArray[np.int64]) -> NDArray[np.int64]:
     return chosen
 
 
+def _not_judged(auc: float, usual: NDArray[np.float64]) -> str:
+    """The reason why the classifier's skill cannot be judged; empty if it can.
+
+    A window half of whose rows are unmistakable, and the rest as usual, has an AUC half way from what is usual to 1.
+    """
+    from scipy.special import stdtrit
+
+    mean = float(usual.mean())
+    if mean >= MOST_USUAL:
+        return (
+            f"it also tells windows of the reference from the rest of it with {mean:.3f} on average; a column that is "
+            "never the same again, such as a counter or a date, makes it so"
+        )
+    bar = mean + float(stdtrit(len(usual) - 1, 1 - WARNING_P)) * _spread(usual)
+    if auc < bar and bar >= (1 + mean) / 2:
+        return "windows of the reference differ so much that half of all rows being unmistakable would be usual"
+    return ""
+
+
+def _spread(usual: NDArray[np.float64]) -> float:
+    """The standard deviation of one further window from the mean of these."""
+    return float(usual.std(ddof=1) * np.sqrt(1 + 1 / len(usual)))
+
+
 def _chance(auc: float, usual: NDArray[np.float64]) -> float:
     from scipy.special import stdtr
 
-    spread = usual.std(ddof=1) * np.sqrt(1 + 1 / len(usual))
-    return float(stdtr(len(usual) - 1, (usual.mean() - auc) / max(spread, 1e-12)))
+    return float(stdtr(len(usual) - 1, (usual.mean() - auc) / max(_spread(usual), 1e-12)))
 
 
 def _features(*tables: pa.Table) -> list[NDArray[np.float64]]:

@@ -35,6 +35,9 @@ Floats = NDArray[np.float64]
 Length = Literal["day", "week", "month"]
 
 SKILL = "skill"  # by the gate's metric
+USELESS = {CALIBRATION: -0.5}  # minus the error of probabilities half of which are wrong all the way; any skill: 0
+TOO_VARIED = "the backtest's windows differ so much that even a model no better than a naive guess would be usual"
+TOO_UNCALIBRATED = "the backtest's windows differ so much that even probabilities off by .5 would be usual"
 
 
 @dataclass(frozen=True)
@@ -126,7 +129,8 @@ def judge_window(
     least `min_skill_loss` and by more than one further window would by chance: Student's t for a new observation,
     t * sd * sqrt(1 + 1 / W) for W windows, one-sided at `alpha` for all measures together (Hahn and Meeker 1991,
     "Statistical Intervals"). The calibration error, in probability, is judged in the same way with the sign turned.
-    With fewer than `min_reference_windows` windows it is uncalibrated, and never breached.
+    With fewer than `min_reference_windows` windows it is uncalibrated, and never breached. Where the threshold lies at
+    or beyond the value of a model that is of no use, the measure cannot be judged, unless it is breached even so.
 
     Args:
         observed: rows of production, including those without a label so far; rows outside the window are ignored.
@@ -139,6 +143,7 @@ def judge_window(
     names = watched(observed.problem, policy.metric)
     excess = _excess(reference.skills, reference.rows, len(labelled.labels))
     limit = _limit(reference.usual(SKILL), policy, len(names), excess)
+    unjudged = "" if problem else limit.not_judged(own.value)
     estimated, estimated_skill = _estimate(policy.metric, rows.predictions, reference.calibration)
     suspicious = _limit(usual(reference.estimated), policy).passed_by(estimated_skill)
     others = () if problem else tuple(_watched(name, reference, labelled, policy, len(names)) for name in names[1:])
@@ -152,13 +157,14 @@ def judge_window(
         upper=finite_or_none(upper),
         expected=finite_or_none(limit.mean),
         spread=finite_or_none(limit.spread),
-        threshold=finite_or_none(limit.threshold),
+        threshold=None if unjudged else finite_or_none(limit.threshold),
         estimated=finite_or_none(estimated),
         suspected=bool(problem) and suspicious,
         breached=limit.passed_by(own.value) or any(each.breached for each in others),
         reasons=(),
         estimated_skill=finite_or_none(estimated_skill),
         others=others,
+        unjudged=unjudged,
     )
     reasons = _reasons(verdict, problem, reference.usual(SKILL), policy, estimable=observed.problem.estimable)
     return verdict.model_copy(update={"reasons": tuple(reasons)})
@@ -169,17 +175,19 @@ def _watched(
 ) -> WatchedMeasure:
     """Judge a window by a measure other than the gate's metric."""
     excess = _excess(reference.estimates(name), reference.rows, len(labelled.labels))
-    limit = _limit(reference.usual(name), policy, measures, excess)
+    limit = _limit(reference.usual(name), policy, measures, excess, useless=USELESS.get(name, 0.0))
     value = measured(name, labelled).value
     sign = -1.0 if name == CALIBRATION else 1.0
     if name == CALIBRATION:  # fewer rows are further from it by chance
         value *= math.sqrt(min(1.0, len(labelled.labels) / reference.rows)) if reference.rows else 1.0
+    unjudged = limit.not_judged(value)
     return WatchedMeasure(
         name=name,
         value=finite_or_none(sign * value),
         expected=finite_or_none(sign * limit.mean),
-        threshold=finite_or_none(sign * limit.threshold),
+        threshold=None if unjudged else finite_or_none(sign * limit.threshold),
         breached=limit.passed_by(value),
+        unjudged=unjudged,
     )
 
 
@@ -194,7 +202,7 @@ def lasting_loss(
     Args:
         windows: of the verdicts, oldest first.
     """
-    judged = [(window, each) for window, each in zip(windows, verdicts, strict=True) if each.judged]
+    judged = [(window, each) for window, each in zip(windows, verdicts, strict=True) if each.skill is not None]
     if not judged or policy.false_alarm_days is None or len(reference.skills) < policy.min_reference_windows:
         return None
     names = (SKILL, *reference.others)
@@ -224,21 +232,30 @@ class _Limit:
     mean: float
     spread: float
     threshold: float  # nan: uncalibrated
+    useless: float  # the value of a model that is of no use
 
     def passed_by(self, value: float) -> bool:
         return value < self.threshold  # nan is below nothing
 
+    def not_judged(self, value: float) -> str:
+        """The reason why a value cannot be judged; empty if it can."""
+        if math.isnan(self.threshold) or self.threshold > self.useless or self.passed_by(value):
+            return ""
+        return TOO_VARIED if self.useless == 0 else TOO_UNCALIBRATED
 
-def _limit(reference: Usual, policy: DecisionPolicy, measures: int = 1, excess: float = 0.0) -> _Limit:
+
+def _limit(
+    reference: Usual, policy: DecisionPolicy, measures: int = 1, excess: float = 0.0, useless: float = 0.0
+) -> _Limit:
     """The lowest skill that one further window may have; `excess` is its variance beyond that of the windows."""
     mean, spread = reference.mean, reference.spread
     if len(reference.values) < max(2, policy.min_reference_windows):
-        return _Limit(mean, spread, math.nan)
+        return _Limit(mean, spread, math.nan, useless)
     from scipy.special import stdtrit
 
     t = float(stdtrit(reference.freedom, 1 - policy.alpha / measures))
     by_chance = t * math.sqrt(spread**2 * (1 + 1 / reference.kept) + excess)
-    return _Limit(mean, spread, mean - max(by_chance, policy.min_skill_loss))
+    return _Limit(mean, spread, mean - max(by_chance, policy.min_skill_loss), useless)
 
 
 def _excess(estimates: Sequence[Estimate], usual_rows: float, labelled: int) -> float:
@@ -304,12 +321,20 @@ def _measured(verdict: PerformanceVerdict, windows: int) -> str:
     text = (
         f"skill {verdict.skill:.3f}{band} by {verdict.metric} {verdict.value:.3f} of {verdict.labelled:,} labelled rows"
     )
+    further = [*(_in_addition(each) for each in verdict.others if each.breached), *_not_judged(verdict)]
     if verdict.threshold is None:
-        return text
+        return "; ".join([text, *further])
     side = "below" if verdict.skill is not None and verdict.skill < verdict.threshold else "not below"
     usually = f"the mean of the backtest's {windows} windows is {verdict.expected:.3f}"
-    text = f"{text}, {side} {verdict.threshold:.3f}; {usually}"
-    return "; ".join([text, *(_in_addition(each) for each in verdict.others if each.breached)])
+    return "; ".join([f"{text}, {side} {verdict.threshold:.3f}; {usually}", *further])
+
+
+def _not_judged(verdict: PerformanceVerdict) -> Iterator[str]:
+    """The number of measures that cannot be judged, which, and why."""
+    if unjudged := verdict.cannot_be_judged:
+        by_reason = {why: [name for name in unjudged if unjudged[name] == why] for why in unjudged.values()}
+        named = "; ".join(f"{', '.join(names)}: {why}" for why, names in by_reason.items())
+        yield f"{len(unjudged)} of {1 + len(verdict.others)} measures of performance cannot be judged: {named}"
 
 
 def _in_addition(each: WatchedMeasure) -> str:

@@ -12,11 +12,13 @@ from datetime import date, datetime, timedelta
 
 from refit.config import DriftParams
 from refit.drift.multivariate import LEAST_AUC, WARNING_P
+from refit.evaluation.interval_coverage import percent
 from refit.schemas.drift_decision import (
     CALIBRATION,
     Cause,
     DayWindow,
     InputVerdict,
+    IntervalCoverage,
     LastingLoss,
     PerformanceVerdict,
     Separation,
@@ -47,6 +49,7 @@ class DriftEvidence:
     changed: date | None = None  # when the newest loss that an earlier decision answered began
     learned_from: date | None = None  # the first day of the rows that the newest model learned from
     multivariate: Separation | None = None  # of the newest window from the reference; None if not measured
+    coverage: IntervalCoverage | None = None  # of the newest windows; None without prediction intervals
     retrained: tuple[datetime, ...] = ()  # `as_of` of earlier decisions to retrain
     watched: bool = True  # False if no window was evaluated, because the policy needs none
 
@@ -119,6 +122,8 @@ def _findings(evidence: DriftEvidence, policy: DriftParams) -> Iterator[_Finding
         yield _inputs(filled, policy)
     if evidence.multivariate:
         yield _multivariate(evidence.multivariate)
+    if evidence.coverage:
+        yield _coverage(evidence.coverage)
     yield from _silence(evidence)
     yield from _schedule(evidence, policy)
     if evidence.watched and not measured and not filled:
@@ -210,6 +215,8 @@ def _multivariate(separation: Separation) -> _Finding:
     """Report the classifier's skill; it finds any difference, so it warns at most, and only above the usual skill."""
     auc = f"ROC AUC {separation.auc:.3f}"
     shown = f"input: a classifier tells the newest window's rows from the reference's with {auc}"
+    if separation.unjudged:
+        return _Finding("ok", f"input: the classifier over all columns cannot be judged: {separation.unjudged}")
     if separation.p is None:
         few = f"uncalibrated: {len(separation.usual)} windows of the reference are too few"
         if (p := separation.p_exchangeable) is None:
@@ -219,6 +226,14 @@ def _multivariate(separation: Separation) -> _Finding:
     mean = sum(separation.usual) / len(separation.usual)
     usual = f"{mean:.3f} is usual between windows of the reference (p {separation.p:.3f})"
     return _Finding("warn" if separation.p < WARNING_P else "ok", f"{shown}, {usual}")
+
+
+def _coverage(coverage: IntervalCoverage) -> _Finding:
+    """Warn about prediction intervals that miss their level; another training need not mend them."""
+    held = "–" if coverage.coverage.value is None else f"{100 * coverage.coverage.value:.1f} %"
+    days = DayWindow(first=coverage.first, end=coverage.end)
+    shown = f"intervals: {days}: {percent(coverage.level)} intervals held {held} of {coverage.labelled:,} labels"
+    return _Finding("warn", f"{shown}; {coverage.warning}") if coverage.warning else _Finding("ok", shown)
 
 
 def _silence(evidence: DriftEvidence) -> Iterator[_Finding]:

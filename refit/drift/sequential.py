@@ -25,6 +25,7 @@ LOSSES = np.array([0.5, 1.0, 2.0, 4.0, 8.0, 16.0])  # standard deviations of a w
 LARGE = LOSSES[3:]  # of two stretches at once
 EXCLUDING = 3.0  # evidence from which windows are excluded: in 1 to 2 of 100 references of normal windows
 LEAST_KEPT = 2  # windows: a single good one does not make all others low
+LEAST_NEWEST = 3  # good windows after bad ones only, which may be luck where bad ones after good ones are a change
 _POINTS = 160  # of the integral over the unknown standard deviation
 _BOUNDS = 24  # at least so many places where a level may change; all of them in a reference shorter than twice that
 _AT_ONCE = 1024  # candidates, to bound memory
@@ -123,7 +124,7 @@ def _stretches(reference: Usual, *, at_end: bool) -> list[Steps]:
         for first, end in combinations(_bounds(count), 2)
         if (first == 0 or end == count) is at_end
         and not excluded & set(range(first, end))
-        and reference.kept - (end - first) >= LEAST_KEPT
+        and _enough(count, excluded | set(range(first, end)))
         for loss in LOSSES
     ]
 
@@ -138,9 +139,18 @@ def _parts(reference: Usual) -> list[Steps]:
         tuple(zip(two, pair, strict=True))
         for first, second in combinations(_bounds(count)[1:-1], 2)
         for two in combinations(((0, first), (first, second), (second, count)), 2)
-        if count - sum(end - begin for begin, end in two) >= LEAST_KEPT
+        if _enough(count, {index for begin, end in two for index in range(begin, end)})
         for pair in losses
     ]
+
+
+def _enough(count: int, excluded: set[int]) -> bool:
+    """Whether enough windows stay if some are excluded.
+
+    >>> _enough(8, {2, 3, 4, 5, 6, 7}), _enough(8, {0, 1, 2, 3, 4, 5})
+    (True, False)
+    """
+    return count - len(excluded) >= (LEAST_NEWEST if 0 in excluded else LEAST_KEPT)
 
 
 def _bounds(count: int) -> list[int]:

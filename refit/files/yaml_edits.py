@@ -6,25 +6,27 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from refit.errors import UserError
 from refit.files.artifacts import atomic
-from refit.files.yaml_files import YamlTree, read_yaml
+from refit.files.yaml_files import YamlTree, read_value, read_yaml
 
 __all__ = ["edited", "set_values"]
 
-Value = str | int | float | bool | tuple[str, ...] | None
+Simple = str | int | float | bool | tuple[str, ...] | None
+Value = Simple | Mapping[str, Simple]
 
 
 def set_values(path: Path, section: str, values: Mapping[str, Value]) -> None:
-    """Set keys of a top-level section of a YAML file.
+    """Set keys of a top-level section of a YAML file; of a key that is a mapping, those of its keys that are given.
 
     Raises:
         UserError: the section is not written as a block of lines; the message has the lines to enter by hand.
     """
     before = read_yaml(path)
     text = edited(path.read_text(encoding="utf-8"), section, values)
-    expected = {**before, section: {**(before.get(section) or {}), **_plain(values)}}
+    expected = {**before, section: _merged(before.get(section) or {}, values)}
     with atomic(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
         if _read(scratch) != expected:
@@ -53,23 +55,54 @@ def edited(text: str, section: str, values: Mapping[str, Value]) -> str:
     while end > head + 1 and not lines[end - 1].startswith((" ", "\t")):
         end -= 1  # empty lines and comments before the next section belong to it
     body = lines[head + 1 : end]
-    indent = next((line[: len(line) - len(line.lstrip())] for line in body if line.strip()), "  ")
+    indent = next((_indent(line) for line in body if line.strip()), "  ")
+    return "\n".join([*lines[: head + 1], *_with(body, indent, values), *lines[end:]]) + "\n"
+
+
+def _with(body: list[str], indent: str, values: Mapping[str, Value]) -> list[str]:
+    """The lines of a mapping with keys set."""
+    body = list(body)
     for key, value in values.items():
-        pattern = re.compile(rf"({indent}{re.escape(key)}:)\s*[^#]*?(\s+#.*)?$")
-        index = next((index for index, line in enumerate(body) if pattern.match(line)), None)
-        if index is None:
+        pattern = re.compile(rf"({indent}{re.escape(key)}:)\s*([^#]*?)(\s+#.*)?$")
+        matches = ((index, match) for index, line in enumerate(body) if (match := pattern.match(line)))
+        place, match = next(matches, (0, None))
+        if match is None:
             body.append(f"{indent}{key}: {_written(value)}")
+            continue
+        end = place + 1
+        while not match[2] and end < len(body) and re.match(rf"{indent}(\s+\S|- )", body[end]):
+            end += 1  # the value is a block of lines
+        inner = body[place + 1 : end]
+        if isinstance(value, Mapping) and not match[2]:
+            body[place + 1 : end] = _with(inner, _indent(inner[0]) if inner else f"{indent}  ", value)
         else:
-            body[index] = pattern.sub(lambda match: f"{match[1]} {_written(value)}{match[2] or ''}", body[index])  # noqa: B023
-    return "\n".join([*lines[: head + 1], *body, *lines[end:]]) + "\n"
+            before = read_value(match[2]) if isinstance(value, Mapping) else None
+            merged = _merged(before, value) if isinstance(before, dict) and isinstance(value, Mapping) else value
+            body[place:end] = [f"{match[1]} {_written(merged)}{match[3] or ''}"]
+    return body
 
 
-def _written(value: Value) -> str:
-    return json.dumps(list(value) if isinstance(value, tuple) else value)
+def _indent(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
 
 
-def _plain(values: Mapping[str, Value]) -> YamlTree:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+def _written(value: Value | YamlTree) -> str:
+    return json.dumps(_plain(value))
+
+
+def _plain(value: Value | YamlTree) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _merged(before: YamlTree, values: Mapping[str, Value]) -> YamlTree:
+    """A mapping with values set, those within its mappings too."""
+    merged = dict(before)
+    for key, value in values.items():
+        old = before.get(key)
+        merged[key] = _merged(old, value) if isinstance(value, Mapping) and isinstance(old, dict) else _plain(value)
+    return merged
 
 
 def _read(path: Path) -> YamlTree | None:

@@ -24,7 +24,7 @@ def render(comparison: VersionComparison, links: dict[str, str] | None = None, z
         zone: the time zone of all times on the page.
     """
     rows = [
-        (metric_words(name), number(pair[0]), number(pair[1]), gain(comparison, name))
+        (_words(name, comparison), number(pair[0]), number(pair[1]), gain(comparison, name))
         for name, pair in comparison.metrics.items()
     ]
     return templates.render(
@@ -37,6 +37,14 @@ def render(comparison: VersionComparison, links: dict[str, str] | None = None, z
         codes=[code(of) for of in comparison.of],
         links=links or {},
     )
+
+
+def _words(name: str, comparison: VersionComparison) -> str:
+    return "accuracy at each version's threshold" if _at_own_threshold(name, comparison) else metric_words(name)
+
+
+def _at_own_threshold(name: str, comparison: VersionComparison) -> bool:
+    return name == "accuracy" and "accuracy_at_half" in comparison.metrics
 
 
 def number(measured: Measured | None) -> str:
@@ -56,12 +64,14 @@ def number(measured: Measured | None) -> str:
 def gain(comparison: VersionComparison, name: str) -> str:
     """Format how the second version differs by a metric: as the gate measured it, else the plain difference.
 
-    Empty if the two were judged on different rows.
+    Empty if the two were judged on different rows, or each at a threshold of its own.
     """
     if (measured := comparison.gains.get(name)) is not None:
         return _signed(measured)
     first, second = comparison.metrics[name]
     if comparison.gains or not comparison.same_test or first is None or second is None:
+        return ""
+    if _at_own_threshold(name, comparison):
         return ""
     if first.value is None or second.value is None:
         return ""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
+from pydantic import JsonValue
+
 from refit.schemas.replay_result import ReplayResult
 
 __all__ = ["recommendation", "verdict"]
@@ -32,5 +36,14 @@ def recommendation(result: ReplayResult) -> str:
             text += f" ({gap.lower:.4f} to {gap.upper:.4f}: {shown})"
     if result.recommended is None:
         return f"{text}; --recommend writes it to params.yaml"
-    settings = ", ".join(f"{key}: {value}" for key, value in result.recommended.items())
+    settings = ", ".join(f"{key}: {value}" for key, value in _flat(result.recommended))
     return f"{text}; params.yaml: drift: {settings or 'it is so already'}"
+
+
+def _flat(settings: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue]]:
+    """Keys with dots, and values."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", each) for inner, each in _flat(value))
+        else:
+            yield key, value

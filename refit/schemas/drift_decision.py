@@ -11,6 +11,7 @@ from pydantic import Field
 from refit.config import DriftParams
 from refit.config.evaluate import EvaluateParams
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
+from refit.schemas.measured import Measured
 
 __all__ = [
     "CALIBRATION",
@@ -24,6 +25,7 @@ __all__ = [
     "Distribution",
     "DriftDecision",
     "InputVerdict",
+    "IntervalCoverage",
     "JudgedWindow",
     "LastingLoss",
     "NumberDistribution",
@@ -85,9 +87,10 @@ class ColumnDrift(Part):
     column: str
     kind: Literal["number", "text", "category"]
     effects: Mapping[Statistic, float]
-    thresholds: Mapping[Statistic, float | None]  # None if no effect is large enough
+    thresholds: Mapping[Statistic, float | None]  # None if it cannot be judged
     p: float | None
     breached: bool
+    unjudged: Mapping[Statistic, str] = omitted({})  # effect -> why it cannot be judged
 
     @property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -123,8 +126,9 @@ class WatchedMeasure(Part):
     name: str  # a metric, or `calibration`
     value: float | None
     expected: float | None  # mean of the backtest's windows that are not low themselves
-    threshold: float | None  # beyond which the window is breached; None if uncalibrated
+    threshold: float | None  # beyond which the window is breached; None if uncalibrated, or if it cannot be judged
     breached: bool
+    unjudged: str = omitted("")  # why it cannot be judged; empty if it can
 
 
 class PerformanceVerdict(Part):
@@ -139,13 +143,14 @@ class PerformanceVerdict(Part):
     upper: float | None
     expected: float | None  # mean skill of the backtest's windows
     spread: float | None  # standard deviation between them
-    threshold: float | None  # the skill below which the window is breached; None if uncalibrated
+    threshold: float | None  # below which the window is breached; None if uncalibrated, or if it cannot be judged
     estimated: float | None  # the metric, estimated without labels
     suspected: bool  # not judged yet, but the estimated skill is as low as in a breached window
     breached: bool
     reasons: tuple[str, ...]
     estimated_skill: float | None = None  # skill of that estimate over a naive guess
     others: tuple[WatchedMeasure, ...] = omitted(())  # further measures; `breached` is by any of them
+    unjudged: str = omitted("")  # why the skill by the gate's metric cannot be judged; empty if it can
 
     def measured(self, name: str) -> float | None:
         """The value of one of `others`, more being better: of calibration, minus the error."""
@@ -154,13 +159,19 @@ class PerformanceVerdict(Part):
 
     @property
     def judged(self) -> bool:
-        """Whether its skill could be measured."""
-        return self.skill is not None
+        """Whether its skill could be measured, and any measure can be judged."""
+        return self.skill is not None and len(self.cannot_be_judged) < 1 + len(self.others)
 
     @property
     def calibrated(self) -> bool:
         """Whether the backtest is long enough to say how low a skill is unusual."""
-        return self.threshold is not None
+        return self.threshold is not None or bool(self.unjudged)
+
+    @property
+    def cannot_be_judged(self) -> Mapping[str, str]:
+        """The measures that cannot be judged, each with the reason."""
+        own = {self.metric: self.unjudged} if self.unjudged else {}
+        return own | {each.name: each.unjudged for each in self.others if each.unjudged}
 
     @property
     def usual(self) -> Pair | None:
@@ -199,15 +210,27 @@ class Separation(Part):
     """Out-of-fold ROC AUC of separating current rows from the reference; .5 is chance.
 
     `usual` holds the same for windows of the reference against the rest of it. `p` is the chance that one more such
-    window is separated at least as well, if they are normal (a one-sided prediction bound by Student's t); None with
-    fewer than 8 windows. Then `p_exchangeable` is the chance that rows of the same source are separated as well, if
-    all of them are independent; only for arrays.
+    window is separated at least as well, if they are normal (a one-sided prediction bound by Student's t); None if that
+    cannot be judged, for the reason `unjudged`, and with fewer than 8 windows. Then `p_exchangeable` is the chance that
+    rows of the same source are separated as well, if all of them are independent; only for arrays.
     """
 
     auc: float
     usual: tuple[float, ...]
     p: float | None
     p_exchangeable: float | None = omitted(None)
+    unjudged: str = omitted("")
+
+
+class IntervalCoverage(Part):
+    """How many labels the champion's prediction intervals held in the newest windows."""
+
+    first: date
+    end: date
+    level: float
+    labelled: int
+    coverage: Measured
+    warning: str  # empty if they hold about as many as they state
 
 
 class JudgedWindow(DayWindow):
@@ -298,6 +321,7 @@ class DriftDecision(Artifact):
     report: str  # path of the page
     lasting: LastingLoss | None = omitted(None)  # None if it cannot be measured
     since: date | None = omitted(None)  # the day on which the loss that asks for a retraining began
+    coverage: IntervalCoverage | None = omitted(None)  # None without intervals, or without labels
 
     @property
     def newest_columns(self) -> tuple[ColumnDrift, ...]:
@@ -311,6 +335,14 @@ class DriftDecision(Artifact):
         return judged[-1] if judged else None
 
     @property
+    def skill_measured(self) -> bool:
+        """Whether the skill of any window could be measured, be it judged or not."""
+        return any(window.performance.skill is not None for window in self.windows)
+
+    @property
     def anything_judged(self) -> bool:
-        """Whether any window had columns to compare, or enough labels to measure skill."""
-        return any(window.inputs.columns or window.performance.judged for window in self.windows)
+        """Whether any window had columns to compare, or enough labels to judge skill."""
+        return any(
+            window.performance.judged or any(column.comparisons for column in window.inputs.columns)
+            for window in self.windows
+        )

@@ -84,6 +84,7 @@ class PolicyResult(Part):
     by_window: tuple[WindowResult, ...]
     steps: tuple[ReplayStep, ...]
     random: AgainstChance | Literal[False] | None = omitted(False)  # False: not requested
+    at_own_threshold: float | None = omitted(None)  # accuracy at each champion's own, next to a score of accuracy at .5
 
 
 class ReplayResult(Artifact):
@@ -107,6 +108,11 @@ class ReplayResult(Artifact):
     knee: str | None = omitted(None)  # the one after which further retrainings bring least
     recommended: Mapping[str, JsonValue] | None = omitted(None)  # of `drift`, as `--recommend` wrote it
     report: str | None = omitted(None)  # path of the page, for `--json`
+
+    @property
+    def at_own_thresholds(self) -> bool:
+        """Whether policies have an accuracy at each champion's own threshold, too."""
+        return any(policy.at_own_threshold is not None for policy in self.policies.values())
 
     @property
     def not_worse(self) -> tuple[str, ...]:

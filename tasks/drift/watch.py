@@ -37,6 +37,7 @@ from registry import versions
 from registry.locking import registry_lock
 from registry.tracking import Content
 from tasks.drift import observations
+from tasks.drift.interval_coverage import interval_coverage
 from tasks.drift.observations import Observed, Reference
 from tasks.score.champion_model import Champion, load_champion
 from tasks.score.data_as_of import validated_data_at
@@ -71,6 +72,10 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
     observed = observations.observe(context, champion, validated, labels, windows, reference) if windows else None
     backtest = performance.backtest(reference.backtest, policy)
     evidence = _gather_evidence(context, champion, reference, policy, backtest, observed, labels, windows, moment)
+    if observed:
+        context.progress("how many labels the prediction intervals held")
+        newest = windows[-policy.windows :]
+        evidence = replace(evidence, coverage=interval_coverage(context, champion, validated, labels, newest))
     distributed = tuple(_distributions(reference, observed, evidence))
     with registry_store.opened(context) as store, registry_lock(store):  # two machines do not decide on the same drift
         requests = _requests(context, champion, moment)
@@ -104,6 +109,7 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
             report=str(drift_report.REPORT),
             lasting=evidence.lasting,
             since=outcome.since,
+            coverage=evidence.coverage,
         )
         drift_decisions.store_decision(context, store, made)
     drift_report.write(context, made, decisions(context))

@@ -17,6 +17,7 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
 from refit.learners.embeddings import EMBEDDING, embedded
+from refit.learners.prediction_intervals import IntervalLearner
 from refit.problems.contract import as_column, of_column
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
@@ -139,6 +140,26 @@ def between(context: Context, champion: Champion, validated: Validated, start: d
         features = featurize.features_of(warehouse, champion.definitions, relation, context, champion.find(context))
     table = predicted(champion, features, validated, context.now())
     return prediction_log.append(context, champion.version.version, table)
+
+
+def intervals_between(
+    context: Context, champion: Champion, validated: Validated, start: datetime, end: datetime
+) -> tuple[pa.Table, ScoredIntervals] | None:
+    """The keys and prediction intervals of the rows from `start` up to `end`, as they would have been at the time.
+
+    None if the champion has no intervals, or there is no row.
+    """
+    if not isinstance(champion.learner, IntervalLearner):
+        return None
+    with open_warehouse(context.project, validated, context.params) as warehouse:
+        relation = _rows_between(warehouse, champion, start, end)
+        features = featurize.features_of(
+            warehouse, champion.definitions, relation, context.params, champion.find(context)
+        )
+        intervals = intervals_of(context, warehouse, champion, features, relation)
+    if intervals is None or not features.num_rows:
+        return None
+    return features.select([champion.key, "event_time"]).rename_columns([prediction_log.KEY, "event_time"]), intervals
 
 
 def predicted(champion: Champion, features: pa.Table, validated: Validated, now: datetime) -> pa.Table:

@@ -24,6 +24,7 @@ from refit.learners.intervals import widen
 from refit.learners.prediction_intervals import IntervalLearner
 from refit.new_project.project_folder import create
 from refit.problems import kind_of, metric_named
+from refit.schemas.drift_decision import DriftDecision
 
 TASKS = ("regression", "multiclass")
 UNCHANGED = ["unchanged"] * 6
@@ -216,11 +217,28 @@ def test_a_second_run_is_unchanged_and_the_next_month_is_scored_watched_and_lear
     assert (newest.performance.skill or 0) > 0.2
     assert newest.performance.estimated is None
     assert {"label", "prediction", "area"} <= {each.column for each in newest.inputs.columns}
+    if task == "regression":
+        require_coverage_of_scores(project, watched, {row["flat"]: row["price"] for row in later})
     again = drive(project)
     assert again["decision"]["comparand"]["version"] == "1"
     assert [each["against"] for each in again["decision"]["compared"]] == ["champion", "baseline"]
     if task == "multiclass":
         assert any("'castle' (3 rows)" in note for note in again["decision"]["notes"])
+
+
+def require_coverage_of_scores(project: Path, watched: DriftDecision, prices: dict[str, float]) -> None:
+    """The drift watch counts the labels that lie in the intervals that a score would have given."""
+    told = running.score(project, "2024-06", as_of="now", out=None, wait_seconds=0, quiet=True)
+    rows, held = pq.read_table(told.out), watched.coverage
+    assert held is not None
+    days = rows["event_time"].to_numpy().astype("datetime64[D]")
+    inside = (days >= np.datetime64(held.first)) & (days < np.datetime64(held.end))
+    label = np.array([prices[key] for key in rows["flat"].to_pylist()])[inside]
+    low, high = (rows[name].to_numpy()[inside] for name in ("low", "high"))
+    assert (held.level, held.labelled) == (0.8, inside.sum())
+    assert held.coverage.value == pytest.approx(np.mean((low <= label) & (label <= high)))
+    assert any(reason.startswith("intervals: ") and "80 % intervals held" in reason for reason in watched.reasons)
+    assert "intervals held" in (project / watched.report).read_text()
 
 
 @pytest.mark.slow

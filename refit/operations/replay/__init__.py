@@ -12,10 +12,11 @@ from typing import Any
 from refit.config import Params
 from refit.config.windows import Period, earliest_as_of, period_start, shift
 from refit.errors import UserError
+from refit.evaluation.holdout import tidy
 from refit.operations.replay import comparing
 from refit.operations.replay.history import history
 from refit.operations.replay.policies import RetrainingPolicy
-from refit.operations.replay.scoring import Scores, Span, no_change, scores_of, spans_of
+from refit.operations.replay.scoring import ACCURACIES, Scores, Span, no_change, scores_of, spans_of
 from refit.operations.replay.simulation import Parts, Simulation, Simulator
 from refit.runtime.context import Context
 from refit.schemas.replay_result import AgainstChance, ReplayResult
@@ -75,6 +76,9 @@ def run(context: Context, options: ReplayOptions) -> ReplayResult:
         result = comparing.policy_report(
             simulation, scores[name], spans, params.cost, against, options.metric, confidence
         )
+        if options.metric == "accuracy_at_half":
+            at_own = scores_of(past, simulation, spans, "accuracy").value
+            result = result.model_copy(update={"at_own_threshold": tidy(at_own)})
         if options.random:
             chance = _chance(simulator, simulation, scores[name], spans, options)
             result = result.model_copy(update={"random": chance})
@@ -88,7 +92,7 @@ def run(context: Context, options: ReplayOptions) -> ReplayResult:
         confidence=confidence,
         currency=params.cost.currency,
         policies=results,
-        no_change=no_change(past, spans, next(iter(scores.values())).rows) if options.metric == "accuracy" else None,
+        no_change=no_change(past, spans, next(iter(scores.values())).rows) if options.metric in ACCURACIES else None,
         budget=options.budget,
         best=best,
         frontier=comparing.frontier(contenders, options.metric),

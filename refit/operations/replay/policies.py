@@ -59,7 +59,9 @@ def settings_of(policy: RetrainingPolicy, drift: DriftParams, step_days: float) 
         at_once = {"cooldown_days": min(wanted.cooldown_days, step_days), "min_new_labelled_rows": 1}
         wanted = wanted.model_copy(update={**due, **at_once})
     names = ("retrain_on", *SETTINGS)
-    return {name: value for name in names if (value := getattr(wanted, name)) != getattr(drift, name)}
+    settings = {name: value for name in names if (value := getattr(wanted, name)) != getattr(drift, name)}
+    effects = {name: value for name, value in wanted.min_effect if value != getattr(drift.min_effect, name)}
+    return settings | ({"min_effect": effects} if effects else {})
 
 
 def parse(text: str, drift: DriftParams) -> list[RetrainingPolicy]:

@@ -17,14 +17,23 @@ from refit.operations.replay.history import Floats, History, Rows, Times, as_num
 from refit.operations.replay.simulation import Simulation
 from refit.problems import kind_of, metric_named
 
-__all__ = ["Scores", "difference", "metrics_of", "no_change", "scores_of"]
+__all__ = ["ACCURACIES", "Scores", "difference", "metrics_of", "no_change", "scores_of"]
+
+ACCURACIES = ("accuracy", "accuracy_at_half")
 
 
-def metrics_of(kind: str) -> tuple[str, ...]:
-    """The metrics by which policies may be compared for a kind of problem."""
+def metrics_of(kind: str) -> dict[str, str]:
+    """The names of metrics for a kind of problem, each with the metric by which policies are compared.
+
+    One rule holds for all policies. Each champion brings a threshold of its own, which may follow its validation rows
+    more than what is true, so that `accuracy` compares all of them at .5.
+
+    >>> metrics_of("binary")["accuracy"], metrics_of("multiclass")["accuracy"]
+    ('accuracy_at_half', 'accuracy')
+    """
     problem = kind_of(kind)
-    by_threshold = ("accuracy",) if problem.has_threshold else ()  # by each champion's own threshold
-    return (*problem.metric_names(comparable=True), *by_threshold)
+    names = {name: name for name in problem.metric_names(comparable=True)}
+    return names | ({"accuracy": "accuracy_at_half"} if problem.has_threshold else {})
 
 
 @dataclass(frozen=True)
@@ -114,7 +123,7 @@ def _measured(history: History, metric: str, rows: Rows, p: Floats, positive: ND
     if not len(rows):
         return None
     labels, clusters = history.labels_at(rows), Clusters.of(history.days[rows])
-    if not history.problem.metric(metric).comparable:  # accuracy, which depends on the threshold of each champion
+    if not history.problem.metric(metric).comparable:  # accuracy at the threshold of each champion
         estimate = leave_out_mean((positive == (labels == 1)).astype(np.float64), clusters)
     else:
         estimate = leave_out(metric, Sample(labels, clusters, history.problem), p)

@@ -122,7 +122,7 @@ class _Picture:
 
 def _distribution(each: Distribution, newest: Sequence[ColumnDrift], chart: DrawnChart | None) -> _Picture:
     drift = next(column for column in newest if column.column == each.column)
-    effect = "no effect could be measured"
+    effect = next((f"cannot be judged: {why}" for why in drift.unjudged.values()), "no effect could be measured")
     if largest := drift.largest:
         effect = f"{WORDS[largest.statistic]} {largest.size:.3f}, drift from {largest.limit:.3f} on"
     return _Picture(each, drift.breached, effect, chart)
@@ -133,13 +133,16 @@ class _Row:
     """One column in the table of numbers; `times` counts the windows in which it drifted."""
 
     drift: ColumnDrift
-    cells: tuple[Comparison | None, ...]
+    cells: tuple[Comparison | str | None, ...]  # a text says why an effect cannot be judged
     times: int
 
 
 def _row(each: ColumnDrift, windows: Sequence[JudgedWindow]) -> _Row:
     drifted = (column for window in windows for column in window.inputs.columns if column.breached)
-    effects = {effect.statistic: effect for effect in each.comparisons}
+    effects: dict[Statistic, Comparison | str] = {
+        **each.unjudged,
+        **{effect.statistic: effect for effect in each.comparisons},
+    }
     distance: Statistic = "jensen_shannon" if each.kind == "category" else "wasserstein"
     cells = (effects.get("psi"), effects.get(distance), effects.get("unseen"), effects.get("missing"))
     return _Row(each, cells, sum(column.column == each.column for column in drifted))

@@ -137,15 +137,20 @@ def _cell(axes: Any, x: int, y: int, drift: ColumnDrift | None, name: str) -> No
     from matplotlib.patches import Rectangle
 
     box = partial(Rectangle, (x - 0.48, y - 0.44), 0.96, 0.88)
-    if drift is None:
+    if drift is None or not drift.comparisons:
         empty = axes.add_patch(box(fill=False, edgecolor=GRID, linestyle="--"))
-        return tip(empty, f"{name}: not measured")
+        return tip(empty, f"{name}: {'cannot be judged' if drift and drift.unjudged else 'not measured'}")
     ratio = drift.severity
     colour, opacity = _colour(ratio)
     cell = axes.add_patch(box(facecolor=colour, alpha=opacity, linewidth=0))
     if drift.breached:
         axes.add_patch(box(fill=False, edgecolor=INK, linewidth=1.4))
-    numbers = "; ".join(f"{WORDS[each.statistic]} {each.size:.3f} of {each.limit:.3f}" for each in drift.comparisons)
+    numbers = "; ".join(
+        [
+            *(f"{WORDS[each.statistic]} {each.size:.3f} of {each.limit:.3f}" for each in drift.comparisons),
+            *(f"{WORDS[each]} cannot be judged" for each in drift.unjudged),
+        ]
+    )
     tip(cell, f"{name}: {numbers}" + (" · drifted" if drift.breached else ""))
     if ratio >= 1:
         text = f"{ratio:.1f}×" if ratio < 100 else "99×+"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from refit.evaluation.interval_coverage import percent
 from refit.problems import metric_named
 from refit.schemas.drift_decision import Cause, DriftDecision, PerformanceVerdict
 
@@ -26,7 +27,8 @@ def verdict(decision: DriftDecision) -> str:
     if not decision.anything_judged:
         return "Nothing to judge yet."
     if decision.newest_judged is None:
-        return f"Nothing is amiss with {version}, as far as can be seen without labels."
+        why = "though its skill cannot be judged" if decision.skill_measured else "as far as can be seen without labels"
+        return f"Nothing is amiss with {version}, {why}."
     return f"{version.capitalize()} still fits."
 
 
@@ -70,7 +72,10 @@ def performance(decision: DriftDecision) -> str:
     text = f"Skill is what the model is worth beyond a naive guess refitted on that very window ({worth})."
     newest = decision.newest_judged
     if newest is None:
-        return f"{text} No window of production has enough labels yet."
+        why = "can be judged by any measure" if decision.skill_measured else "has enough labels yet"
+        return f"{text} No window of production {why}."
+    if newest.unjudged:
+        return f"{text} Skill cannot be judged by {metric}: {newest.unjudged}."
     if newest.threshold is None:
         return f"{text} Its backtest is too short to say how low is unusual, so nothing here counts as a loss."
     excluded = sum(window.excluded for window in decision.backtest)
@@ -92,7 +97,9 @@ def performance(decision: DriftDecision) -> str:
 def further(window: PerformanceVerdict) -> str:
     """What was measured in addition to the gate's metric: `brier .412 of .380`, with what each is held against."""
     return "; ".join(
-        f"{each.name} {each.value:.3f}" + ("" if each.threshold is None else f" of {each.threshold:.3f}")
+        f"{each.name} cannot be judged"
+        if each.unjudged
+        else f"{each.name} {each.value:.3f}" + ("" if each.threshold is None else f" of {each.threshold:.3f}")
         for each in window.others
         if each.value is not None
     )
@@ -126,6 +133,11 @@ def method(decision: DriftDecision) -> Iterator[str]:
         f"Whiskers are {policy.confidence:.0%} intervals that allow for rows of one day being alike."
     )
     yield (
+        "A measure cannot be judged where the windows that it is held against differ so much that even a gross change "
+        "would be usual: half of the rows moved to one value, or a model no better than a naive guess. It counts as "
+        "neither fine nor breached."
+    )
+    yield (
         f"A column has drifted where an effect is larger than windows of the reference differ by chance (at most "
         f"{policy.false_discovery:.0%} of the columns that are found are false), and large enough to matter "
         "(min_effect)."
@@ -149,15 +161,19 @@ def tiles(decision: DriftDecision, drifted: int, columns: int) -> Iterator[tuple
     newest = decision.newest_judged
     if newest is None:
         estimated = windows[-1].estimated_skill if windows else None
-        yield "skill", "–", "no labels yet" + (f"; estimated {estimated:.3f}" if estimated is not None else "")
+        missing = "cannot be judged" if decision.skill_measured else "no labels yet"
+        yield "skill", "–", missing + (f"; estimated {estimated:.3f}" if estimated is not None else "")
     else:
         usual = (
-            "uncalibrated"
+            ("cannot be judged" if newest.unjudged else "uncalibrated")
             if newest.threshold is None
             else f"usual {newest.expected:.3f}, loss below {newest.threshold:.3f}"
         )
         yield "skill", f"{newest.skill:.3f}", usual
     yield "columns drifted", f"{drifted}", f"of {columns} in the newest window" if columns else "none compared"
+    if (held := decision.coverage) and held.coverage.value is not None:
+        note = f"of the labels, {percent(held.level)} stated{'; warning' if held.warning else ''}"
+        yield "intervals held", f"{100 * held.coverage.value:.1f} %", note
     yield "version", decision.version, f"champion; made from rows before {decision.seen_until}"
     yield (
         "labelled since",

@@ -214,3 +214,33 @@ def test_a_change_of_season_that_the_reference_knows_is_no_drift() -> None:
     verdict = judged(seasonal(REFERENCE, FIRST), seasonal(7, after()))
     assert column(verdict, "x").effects["wasserstein"] > 0.1
     assert not verdict.breached
+
+
+def test_a_column_whose_own_windows_differ_as_much_as_a_gross_change_cannot_be_judged() -> None:
+    """Each week of the reference lies somewhere else, so that no place of the next one is unusual."""
+    random = np.random.default_rng(3)
+    weeks = [random.normal(0, 3) for _ in range(REFERENCE // 7 + 1)]
+    days = [random.normal(weeks[day // 7], 0.05, DAILY) for day in range(REFERENCE)]
+    wild = sketch({"x0": (Numbers.of(np.concatenate(days)), days)})
+    now = sketch({"x0": (wild.layout.columns["x0"], [random.normal(2, 0.05, DAILY) for _ in range(7)])}, after())
+    [found] = judged(wild, now).columns
+    assert set(found.unjudged) == {"psi", "wasserstein"}
+    assert found.thresholds["psi"] is None
+    assert [each.statistic for each in found.comparisons] == ["missing"], "which is as it was"
+    assert not found.breached
+    said = judged(wild, now).reasons[0]
+    assert said.startswith("0 of 1 columns moved; 2 of 3 measures of columns cannot be judged: x0 (PSI, Wasserstein")
+    assert "even half of all rows moved to one value would be usual" in said
+
+
+def test_what_reaches_even_a_threshold_beyond_a_gross_change_is_a_breach() -> None:
+    """Shares of a from .4 to .6 are usual here; a name that the reference never had is not."""
+    random = np.random.default_rng(4)
+    shares = [random.uniform(0.02, 0.98) for _ in range(REFERENCE // 7 + 1)]
+    wild = sketch({"name": (NAMES, [random.choice(["a", "b"], DAILY, p=[shares[day // 7], 1 - shares[day // 7]])
+                                    for day in range(REFERENCE)])})  # fmt: skip
+    [found] = judged(wild, names(7, 0.5, seed=1, first=after())).columns
+    assert "psi" not in found.comparisons
+    [gone] = judged(wild, names(7, new=1.0, seed=1, first=after())).columns
+    assert gone.breached
+    assert gone.thresholds["unseen"] is not None

@@ -82,3 +82,15 @@ def test_with_windows_or_without_embeddings_rows_are_not_taken_as_independent() 
     assert windows.p_exchangeable is None
     assert windows.p is not None
     assert "p_exchangeable" not in plain.to_json()
+
+
+def test_a_classifier_that_tells_every_window_of_the_reference_apart_cannot_be_judged() -> None:
+    counting = np.arange(3350, dtype=np.float64)  # a column that is never the same again
+    before, now = (
+        rows(3350, 0.8, 0).append_column("count", pa.array(counting)).slice(*part) for part in ((0, 3000), (3000,))
+    )
+    found = separate(before, now, DAYS, 7, rows=500)
+    assert found is not None
+    assert found.auc > 0.95
+    assert found.p is None
+    assert "a counter or a date" in found.unjudged

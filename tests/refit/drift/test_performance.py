@@ -23,7 +23,7 @@ from refit.schemas.drift_decision import DayWindow, DecisionPolicy, PerformanceV
 START, DAYS, ROWS = date(2013, 9, 2), 63, 300
 POLICY = DecisionPolicy.of(DriftParams(), EvaluateParams())
 NEXT = DayWindow(first=START + timedelta(days=DAYS), end=START + timedelta(days=DAYS + 7))
-ALL: tuple[str, ...] = ("roc_auc", "average_precision", "log_loss", "brier")
+ALL: tuple[str, ...] = ("roc_auc", "average_precision", "log_loss", "brier", "accuracy_at_half")
 
 
 def changed(**changes: object) -> DecisionPolicy:

@@ -83,6 +83,14 @@ def test_one_lucky_window_does_not_make_all_others_low(place: int) -> None:
     assert not usual(lucky).excluded
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_two_lucky_windows_at_the_end_do_not_make_all_others_low(seed: int) -> None:
+    """Those of a fit that is really better are three: good ones before bad ones are a change, and two of them do."""
+    level = drawn(seed, 8)
+    assert usual((*level[:6], *(each + 0.08 for each in level[6:]))).excluded == ()
+    assert usual((*level[:5], *(each + 0.15 for each in level[5:]))).excluded == (0, 1, 2, 3, 4)
+
+
 def test_a_year_of_daily_windows_is_judged_on_few_candidates() -> None:
     """In memory that does not grow with the square of the windows; the step is found on the grid."""
     parts = _parts(Usual(drawn(1, 365)))

@@ -36,6 +36,37 @@ def test_values_are_set_and_added_and_all_else_stays(tmp_path: Path) -> None:
     assert read_yaml(path)["train"] == {"alpha": 1}
 
 
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (
+            "  min_effect:\n    # in nats\n    psi: 0.1  # a lot\n    missing: 0.5\n",
+            "    psi: 0.2  # a lot\n    missing: 0.5\n",
+        ),
+        ("  min_effect: {psi: 0.1, missing: 0.5}  # both\n", '  min_effect: {"psi": 0.2, "missing": 0.5}  # both\n'),
+        ("  alpha: 0.1\n", '  breached: 1\n  min_effect: {"psi": 0.2}\n'),
+        ("  min_effect:\n", "  min_effect:\n    psi: 0.2\n"),
+        ("  min_effect: 3\n", '  min_effect: {"psi": 0.2}\n'),
+    ],
+)
+def test_keys_of_a_mapping_are_set_and_its_others_stay(tmp_path: Path, written: str, expected: str) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"drift:\n{written}  breached: 2\ntrain: {{}}\n")
+    others = (read_yaml(path)["drift"].get("min_effect") or {}) if "missing" in written else {}
+    set_values(path, "drift", {"min_effect": {"psi": 0.2}, "breached": 1})
+    assert expected.removesuffix("\n") in path.read_text()
+    assert read_yaml(path)["drift"]["min_effect"] == others | {"psi": 0.2}
+    assert read_yaml(path)["drift"]["breached"] == 1
+    assert read_yaml(path)["train"] == {}
+
+
+@pytest.mark.parametrize("dash", ["  - ", "    - "])
+def test_a_list_on_lines_of_its_own_is_replaced(dash: str) -> None:
+    before = f"drift:\n  retrain_on:  # why\n{dash}input\n{dash}schedule\n  alpha: 0.1\n"
+    after = 'drift:\n  retrain_on: ["performance"] # why\n  alpha: 0.1\n'
+    assert edited(before, "drift", {"retrain_on": ("performance",)}) == after
+
+
 def test_a_missing_section_is_added_at_the_end() -> None:
     assert edited("a: 1\n", "drift", {"breached": 1}) == "a: 1\ndrift:\n  breached: 1\n"
 

@@ -198,6 +198,29 @@ def test_a_window_without_rows_and_a_column_that_comes_late_leave_empty_cells() 
     assert page(told).count(": not measured</title>") == 2
 
 
+def test_what_cannot_be_judged_is_said_with_its_reason_instead_of_numbers() -> None:
+    told, wild = decision("ok"), "they differ too much"
+    for window in told["windows"]:
+        window["inputs"]["columns"][0] |= {
+            "effects": {"psi": 6.9},
+            "thresholds": {"psi": None},
+            "breached": False,
+            "unjudged": {"psi": "weeks are too unlike"},
+        }
+        brier = {"name": "brier", "value": 0.1, "expected": 0.2, "threshold": None, "breached": False, "unjudged": wild}
+        window["performance"] |= {"threshold": None, "unjudged": wild, "others": [brier], "breached": False}
+    found = page(told)
+    assert "6.900" not in found
+    assert found.count('<small title="weeks are too unlike">cannot be judged</small>') == 1
+    assert "cannot be judged: weeks are too unlike." in found
+    assert found.count(": cannot be judged</title>") == len(told["windows"])
+    assert "brier cannot be judged" in found
+    assert found.count(f'<small title="{wild}">cannot be judged</small>') == len(told["windows"])
+    assert "its skill cannot be judged" in found
+    nothing = DriftDecision.model_validate_json(json.dumps(told))
+    assert nothing.anything_judged, "the shop's column can be"
+
+
 def test_what_comes_from_data_is_escaped() -> None:
     told = decision("warn")
     for window in told["windows"]:

@@ -74,6 +74,8 @@ def test_the_recommendation_says_whether_the_policies_really_differ() -> None:
     assert "(-0.0020 to 0.0220: not shown to be worse); --recommend writes it" in recommendation(unsure)
     written = sure.model_copy(update={"recommended": {"breached": 1}})
     assert recommendation(written).endswith("params.yaml: drift: breached: 1")
+    deeper = sure.model_copy(update={"recommended": {"breached": 1, "min_effect": {"psi": 0.3}}})
+    assert recommendation(deeper).endswith("drift: breached: 1, min_effect.psi: 0.3")
 
 
 def test_the_settings_of_a_policy_make_production_retrain_as_it_did() -> None:
@@ -88,6 +90,9 @@ def test_the_settings_of_a_policy_make_production_retrain_as_it_did() -> None:
             assert made.min_new_labelled_rows == 1
         if name == "configured":
             assert settings == {}
+    overridden = DriftParams.model_validate({"min_effect": {"psi": 0.3}})
+    [policy] = parse("drift", overridden)
+    assert settings_of(policy, drift, 1) == {"retrain_on": ("input",), "min_effect": {"psi": 0.3}}
 
 
 def test_a_policy_beyond_the_budget_is_not_named_next_to_the_best() -> None:

@@ -52,6 +52,13 @@ def test_what_differs_is_named_with_both_values_and_what_is_lost_is_said(project
     assert between.notes == ()
     page = comparison_page.render(between)
     assert "Version 1 and version 2" in page
+    right = tuple(Measured(value=value, lower=None, upper=None) for value in (0.8, 0.9))
+    alike = between.model_copy(
+        update={"same_test": True, "gains": {}, "metrics": {"accuracy": right, "accuracy_at_half": right}}
+    )
+    assert "accuracy at each version&#39;s threshold" in comparison_page.render(alike)
+    assert comparison_page.gain(alike, "accuracy") == "", "each at a threshold of its own"
+    assert comparison_page.gain(alike, "accuracy_at_half") == "+0.1000"
     for stored in project.folder.rglob("evaluation/evaluation.json"):
         stored.unlink()
     lost = compared(project.context, "1", "2")
