@@ -185,7 +185,8 @@ def _rejecting(p: Sequence[float | None], rate: float) -> list[float]:
 def _judged(measured: _Measured, rejecting: float, policy: DriftParams, *, calibrated: bool) -> ColumnDrift:
     """Compare a column's effects with the thresholds for a breach: rejected, and of a relevant size.
 
-    An effect whose threshold lies beyond the size of a gross change cannot be judged, unless it reaches even that.
+    An effect cannot be judged if what is usual in the reference lies beyond the size of a gross change, unless it is
+    larger than even that.
     """
     from scipy.special import stdtrit
 
@@ -193,12 +194,14 @@ def _judged(measured: _Measured, rejecting: float, policy: DriftParams, *, calib
     unjudged: dict[Statistic, str] = {}
     breached = False
     for name, effect in measured.effects.items():
-        least = getattr(policy.min_effect, name) ** (0.5 if name == "psi" else 1.0)
+        relevant = getattr(policy.min_effect, name) ** (0.5 if name == "psi" else 1.0)
+        usual = 0.0
         if name in measured.scales:
             scale, windows = measured.scales[name]
-            least = max(least, -scale * float(stdtrit(windows, rejecting / len(measured.scales) / 2)))
+            usual = -scale * float(stdtrit(windows, rejecting / len(measured.scales) / 2))
+        least = max(relevant, usual)
         limit, reached = float(effect.size_at(least)), bool(effect.shift >= least)
-        if name in measured.scales and not reached and not limit < measured.gross[name]:
+        if usual > relevant and limit >= measured.gross[name] and not reached:
             thresholds[name], unjudged[name] = None, TOO_VARIED
             continue
         thresholds[name] = limit if math.isfinite(limit) else None

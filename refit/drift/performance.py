@@ -36,8 +36,6 @@ Length = Literal["day", "week", "month"]
 
 SKILL = "skill"  # by the gate's metric
 USELESS = {CALIBRATION: -0.5}  # minus the error of probabilities half of which are wrong all the way; any skill: 0
-TOO_VARIED = "the backtest's windows differ so much that even a model no better than a naive guess would be usual"
-TOO_UNCALIBRATED = "the backtest's windows differ so much that even probabilities off by .5 would be usual"
 
 
 @dataclass(frozen=True)
@@ -241,7 +239,9 @@ class _Limit:
         """The reason why a value cannot be judged; empty if it can."""
         if math.isnan(self.threshold) or self.threshold > self.useless or self.passed_by(value):
             return ""
-        return TOO_VARIED if self.useless == 0 else TOO_UNCALIBRATED
+        worst = "a model no better than a naive guess" if self.useless == 0 else "probabilities off by .5"
+        varies = f"{abs(self.mean):.3f} on average in the backtest, with {self.spread:.3f} between its windows"
+        return f"{varies}, so that even {worst} would be usual"
 
 
 def _limit(
@@ -332,8 +332,7 @@ def _measured(verdict: PerformanceVerdict, windows: int) -> str:
 def _not_judged(verdict: PerformanceVerdict) -> Iterator[str]:
     """The number of measures that cannot be judged, which, and why."""
     if unjudged := verdict.cannot_be_judged:
-        by_reason = {why: [name for name in unjudged if unjudged[name] == why] for why in unjudged.values()}
-        named = "; ".join(f"{', '.join(names)}: {why}" for why, names in by_reason.items())
+        named = "; ".join(f"{name} ({why})" for name, why in unjudged.items())
         yield f"{len(unjudged)} of {1 + len(verdict.others)} measures of performance cannot be judged: {named}"
 
 

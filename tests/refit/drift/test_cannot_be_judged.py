@@ -27,10 +27,7 @@ def test_a_skill_whose_limit_is_below_that_of_a_naive_guess_cannot_be_judged(usu
     verdict = judged(wild, calm)
     assert (verdict.threshold, verdict.breached, verdict.judged, verdict.calibrated) == (None, False, True, True)
     assert list(verdict.cannot_be_judged) == ["roc_auc"], "the Brier score and calibration can be"
-    assert (
-        "1 of 3 measures of performance cannot be judged: roc_auc: the backtest's windows differ so much"
-        in (verdict.reasons[0])
-    )
+    assert "1 of 3 measures of performance cannot be judged: roc_auc (0.3" in (verdict.reasons[0])
     turned = replace(calm, predictions=1 - calm.predictions)
     assert judged(wild, turned).breached, "worse than even that"
 
