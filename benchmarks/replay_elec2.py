@@ -145,17 +145,20 @@ def make_project(project: Path, data: Path, scratch: Path) -> None:
 def report(told: dict[str, Any]) -> None:
     policies = told["policies"]
     most = policies["always"]["trainings"]
-    print("| policy | accuracy | trainings | of `always` | promoted | over random schedules of as many (95 %) |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    print(
+        "| policy | accuracy at .5 | at own threshold | trainings | of `always` | promoted | over random ones (95 %) |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, each in policies.items():
         chance = each.get("random")
         gain = chance and chance["gain"]
         shown = f"{gain['value']:+.4f} ({gain['lower']:+.4f} to {gain['upper']:+.4f})" if gain else "–"
         print(
-            f"| {name} | {each['score']:.4f} | {each['trainings']} | {each['trainings'] / most:.0%} "
+            f"| {name} | {each['score']:.4f} | {each['at_own_threshold']:.4f} | {each['trainings']} "
+            f"| {each['trainings'] / most:.0%} "
             f"| {each['promotions']} | {shown} |"
         )
-    print(f"| no change | {told['no_change']:.4f} | 0 | | | |")
+    print(f"| no change | {told['no_change']:.4f} | | 0 | | | |")
     print(f"{told['seconds']:.0f} s: {told['parts']}")
 
 
