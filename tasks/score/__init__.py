@@ -153,9 +153,7 @@ def intervals_between(
         return None
     with open_warehouse(context.project, validated, context.params) as warehouse:
         relation = _rows_between(warehouse, champion, start, end)
-        features = featurize.features_of(
-            warehouse, champion.definitions, relation, context.params, champion.find(context)
-        )
+        features = featurize.features_of(warehouse, champion.definitions, relation, context, champion.find(context))
         intervals = intervals_of(context, warehouse, champion, features, relation)
     if intervals is None or not features.num_rows:
         return None
