@@ -44,7 +44,7 @@ def hover_points(figure: Any) -> Iterator[HoverPoint]:
     scale, height = 72 / figure.dpi, 72 * figure.get_figheight()
     for axes in (each for each in figure.axes if each.axison):
         tipped = [line for line in axes.lines if str(line.get_gid() or "").startswith(TIP)]
-        seen = {_rounded(point) for line in tipped for point in zip(*line.get_data(), strict=True)}
+        seen = {_rounded(point) for line in tipped for point in zip(*line.get_data(orig=False), strict=True)}
         for label, points in (*_lines(axes), *_dots(axes)):
             for point in points:
                 if _rounded(point) in seen or not all(map(math.isfinite, point)):
@@ -66,7 +66,7 @@ def _lines(axes: Any) -> Iterator[tuple[str, list[Point]]]:
     for line in axes.lines:
         if line.get_gid() or line.get_linestyle() == ":" or line.get_transform() != axes.transData:
             continue
-        x, y = line.get_data()
+        x, y = line.get_data(orig=False)  # times as numbers, too
         if len(x):
             step = max(1, math.ceil(len(x) / MOST_OF_A_LINE))
             yield _label(line), [(float(a), float(b)) for a, b in zip(x[::step], y[::step], strict=True)]
@@ -90,6 +90,8 @@ def _text(axes: Any, label: str, point: Point) -> str:
     x, y = point
     if row := _name(axes.yaxis, y):
         return _joined([label, row], _number(x))
+    if moment := _moment(axes.xaxis, x):
+        return _joined([label, moment], _number(y))
     if named := _name(axes.xaxis, x):
         return _joined([label, named], _number(y))
     return _joined([label, f"{axes.get_xlabel()} {_number(x)}"], f"{axes.get_ylabel()} {_number(y)}")
@@ -106,6 +108,13 @@ def _name(axis: Any, value: float) -> str:
     locator = axis.get_major_locator()
     points = getattr(locator, "locs", ()) if isinstance(locator, FixedLocator) else ()
     return next((str(axis.get_major_formatter()(each, None)) for each in points if abs(each - value) < 1e-6), "")
+
+
+def _moment(axis: Any, value: float) -> str:
+    """The day and minute of a value on an axis of times; empty on others."""
+    from matplotlib.dates import AutoDateFormatter, num2date
+
+    return f"{num2date(value):%Y-%m-%d %H:%M}" if isinstance(axis.get_major_formatter(), AutoDateFormatter) else ""
 
 
 def _label(artist: Any) -> str:

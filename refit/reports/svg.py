@@ -69,11 +69,11 @@ def to_svg(figure: Any, name: str, description: str) -> str:
     for part, text in (("title", figure.get_suptitle()), ("desc", visible(description))):
         if text:
             ElementTree.SubElement(svg, part, {"id": f"{name}-{part}"}).text = text
-    ids: dict[str, str] = {}
+    ids: dict[str, str] = {}  # below, lists: of a generator that fails, `extend` hides the error
     for group in drawing.iter(f"{_SVG}g"):
-        svg.extend(_parts(group, partial(_renamed, ids, name)))
+        svg.extend(list(_parts(group, partial(_renamed, ids, name))))
         break  # the first group is the whole figure; the date and definitions of clip paths are next to it
-    svg.extend(_tooltips(figure))
+    svg.extend(list(_tooltips(figure)))
     return ElementTree.tostring(svg, encoding="unicode")
 
 

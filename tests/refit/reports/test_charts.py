@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -122,11 +123,14 @@ def test_a_reader_who_points_at_a_value_is_told_it() -> None:
         list_down(axes, ["first", "second"])
         bins, axes = new_figure("h", (HALF, 3))
         axes.stairs([3, 4], [0, 0.5, 1], color=COLOURS["candidate"], label="now")
-        told = [titles(drawn(each, "x", "d").svg) for each in (lines, days, bars, bins)]
+        times, axes = new_figure("s", (HALF, 3))
+        axes.plot([datetime(2024, 5, 1, 6, tzinfo=UTC), datetime(2024, 5, 2, tzinfo=UTC)], [0.5, 0.75], label="ours")
+        told = [titles(drawn(each, "x", "d").svg) for each in (lines, days, bars, bins, times)]
     assert told[0] == ["t", "ours, recall 1: precision 0.5", "ours, recall 2: precision 0.25"]
     assert told[1] == ["d", "Mon: 0.1", "Tue: 0.2", "Wed: 0.3"]
     assert told[2] == ["b", "first: 0.75", "second: 12,345"]
     assert told[3] == ["h", "now, 0 to 0.5: 3", "now, 0.5 to 1: 4"]
+    assert told[4] == ["s", "ours, 2024-05-01 06:00: 0.5", "ours, 2024-05-02 00:00: 0.75"]
 
 
 def titles(chart: str) -> list[str]:
