@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+from registry import logged_models
 from registry.client import client
 from registry.locking import registry_lock
 from registry.store import RegistryError, Store
@@ -61,7 +62,9 @@ def delete_version(store: Store, version: Version) -> None:
 
 
 def delete_run(store: Store, run: Run) -> None:
-    """Delete the artifacts of a run, then the run, nested runs first; MLflow keeps its row until `mlflow gc`.
+    """Delete the artifacts of a run, its logged model and the run, nested runs first.
+
+    MLflow keeps the rows until `mlflow gc`.
 
     Raises:
         RegistryError: its artifacts are not in a folder of its own.
@@ -78,6 +81,7 @@ def delete_run(store: Store, run: Run) -> None:
             get_artifact_repository(uri, tracking_uri=store.uri).delete_artifacts()
             if (folder := local_path(uri)) and folder.parent.is_dir():
                 shutil.rmtree(folder.parent)  # the run's own folder, which held the artifacts
+            logged_models.delete(mlflow, run_id)
             mlflow.delete_run(run_id)
 
 

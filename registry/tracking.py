@@ -16,7 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from registry import mlflow_tables
+from registry import logged_models, mlflow_tables
 from registry.client import client
 from registry.locking import registry_lock
 from registry.store import Store, missing
@@ -39,6 +39,7 @@ class Content:
     files: Mapping[Path, str | None] = field(default_factory=dict)  # file or folder -> folder in the run
     texts: Mapping[str, str] = field(default_factory=dict)  # file in the run -> its text
     dataset: Mapping[str, str] | None = None  # name, digest, source, context
+    model: Mapping[str, str] | None = None  # params of the model that the metrics are of, on the dataset; None: of none
 
 
 def ensure_experiment(store: Store, name: str) -> str:
@@ -218,7 +219,8 @@ def log(store: Store, run_id: str, part: str, content: Content) -> None:
         digest = _digest(content)
         if run.data.tags.get(PART + part) == digest:
             return
-        _log_batches(mlflow, run, content)
+        model = None if content.model is None else logged_models.ensure(mlflow, run, content.model)
+        _log_batches(mlflow, run, content, model)
         for path, folder in content.files.items():
             (mlflow.log_artifacts if path.is_dir() else mlflow.log_artifact)(run_id, str(path), folder)
         for name, text in content.texts.items():
@@ -228,8 +230,8 @@ def log(store: Store, run_id: str, part: str, content: Content) -> None:
         mlflow.set_tag(run_id, PART + part, digest)
 
 
-def _log_batches(mlflow: Any, run: Any, content: Content) -> None:
-    """Log params, metrics and tags to a run that was just read.
+def _log_batches(mlflow: Any, run: Any, content: Content, model: str | None = None) -> None:
+    """Log params, metrics and tags to a run that was just read; the metrics to a logged model as well.
 
     All points of a curve share the time of the run's start, so that writing a point twice changes nothing. A single
     number gets the current time, so that MLflow shows the newest one.
@@ -239,7 +241,12 @@ def _log_batches(mlflow: Any, run: Any, content: Content) -> None:
     logged, started = run.data.params, run.info.start_time
     now = time.time_ns() // 1_000_000
     params = [Param(_key(key), _value(value)) for key, value in content.params.items() if _key(key) not in logged]
-    metrics = [Metric(_key(key), float(value), started if step else now, step) for key, value, step in content.metrics]
+    of = {"model_id": model}
+    if model and content.dataset:
+        of |= {"dataset_name": content.dataset["name"], "dataset_digest": _column(content.dataset["digest"])}
+    metrics = [
+        Metric(_key(key), float(value), started if step else now, step, **of) for key, value, step in content.metrics
+    ]
     tags = [RunTag(key, value) for key, value in content.tags.items()]
     for batch in zip_longest(_chunks(metrics, 800), _chunks(params, 100), _chunks(tags, 100), fillvalue=()):
         mlflow.log_batch(run.info.run_id, *batch)
@@ -260,7 +267,7 @@ def _log_dataset(mlflow: Any, run_id: str, dataset: Mapping[str, str]) -> None:
 
     entity = Dataset(
         name=dataset["name"],
-        digest=dataset["digest"][:36],  # the length of MLflow's column
+        digest=_column(dataset["digest"]),
         source_type="local",
         source=json.dumps({"uri": dataset["source"]}),
         profile=json.dumps({"digest": dataset["digest"]}),
@@ -268,10 +275,16 @@ def _log_dataset(mlflow: Any, run_id: str, dataset: Mapping[str, str]) -> None:
     mlflow.log_inputs(run_id, [DatasetInput(entity, [InputTag("mlflow.data.context", dataset["context"])])])
 
 
+def _column(digest: str) -> str:
+    """A digest cut to the length of MLflow's column."""
+    return digest[:36]
+
+
 def _digest(content: Content) -> str:
     """Digest of everything that would be written, including the bytes of files."""
     hasher = hashlib.sha256()
     plain = [dict(content.params), list(content.metrics), dict(content.tags), dict(content.texts), content.dataset]
+    plain += [dict(content.model)] if content.model is not None else []
     hasher.update(json.dumps(plain, sort_keys=True, default=str).encode())
     for path, folder in sorted(content.files.items()):
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry import mlflow_tables
+from registry import logged_models, mlflow_tables
 from registry.client import client, sent_once
 from registry.locking import registry_lock
 from registry.refusals import refusal
@@ -171,6 +171,7 @@ def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping
         while True:
             made = _from_client(mlflow.create_model_version(model, source=source, run_id=run_id, tags=dict(tags)))
             if int(made.version) > above:
+                logged_models.link(store, run_id, model, made.version)
                 return made
             mlflow.delete_model_version(model, made.version)
 

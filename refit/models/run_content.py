@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from refit.files.artifacts import (
 from refit.plain_text import as_markdown
 from refit.problems import metric_named
 from refit.runtime.context import Context
-from refit.schemas.artifact import Part, omitted, utc_text
+from refit.schemas.artifact import Part, omitted
 from refit.schemas.cross_validation import CrossValidation
 from refit.schemas.gate_decision import Decision
 from refit.schemas.serving_cost import FitCost
@@ -108,12 +109,12 @@ def of_training(context: Context, training: Training, commit: str | None) -> Con
     """The content of the candidate's run that is known after its training."""
     snapshot = Snapshot.read(context.path(SNAPSHOT)) if context.path(SNAPSHOT).is_file() else None
     tags = {
-        "refit.learner": training.learner,
-        "refit.as_of": utc_text(snapshot.as_of) if snapshot else None,
+        "learner": training.learner,
+        "trigger": context.trigger,
+        "as_of": shown_moment(snapshot.as_of, context.params.project.zone) if snapshot else None,
+        "stand_in": ", ".join(snapshot.stand_in or ()) if snapshot else None,
         "refit.snapshot": snapshot.digest if snapshot else None,
-        "refit.stand_in": ", ".join(snapshot.stand_in or ()) if snapshot else None,
         "refit.git_commit": commit,
-        "refit.trigger": context.trigger,
         **_flow_run(context.flow_run),
     }
     return Content(
@@ -132,7 +133,21 @@ def of_training(context: Context, training: Training, commit: str | None) -> Con
         }
         if snapshot
         else None,
+        model={
+            "learner": training.learner,
+            **{key: str(value) for key, value in _flat(training.chosen.params).items()},
+        },
     )
+
+
+def shown_moment(time: datetime, zone: tzinfo) -> str:
+    """A time as a tag that people read.
+
+    >>> from zoneinfo import ZoneInfo
+    >>> shown_moment(datetime.fromisoformat("2013-11-01T04:00:00Z"), ZoneInfo("America/New_York"))
+    '2013-11-01 00:00 America/New_York'
+    """
+    return f"{time.astimezone(zone):%Y-%m-%d %H:%M} {zone}"
 
 
 def of_learner(learner: LearnerReport, price: CostParams) -> Content:
@@ -141,7 +156,7 @@ def of_learner(learner: LearnerReport, price: CostParams) -> Content:
         *(("curve", point.iteration, point) for point in learner.curve),
         *(("by_rows", size.rows, size) for size in learner.size_curve),
     ]
-    tags = {"refit.verdict": learner.verdict, "refit.kind": learner.kind}
+    tags = {"verdict": learner.verdict, "kind": learner.kind}
     return Content(
         params={"kind": learner.kind, **_flat(learner.params)},
         metrics=[
@@ -166,7 +181,7 @@ def of_trials(
         reduction = None if champion is None else champion.reduction(trial.value)
         if reduction is not None:
             costs.append((REDUCTION, reduction, 0))
-        trial_tags = {"refit.state": trial.state, "refit.problem": trial.problem}
+        trial_tags = {"state": trial.state, "problem": trial.problem}
         yield (
             f"trial {number}" + (" (best)" if number == tuning.best else ""),
             trial.seconds,
@@ -195,23 +210,33 @@ def of_evaluation(context: Context, training: Training) -> Content:
     ]
     if (share := metrics.get("error_reduction")) is not None:
         shown.append(("test/error_reduction_percent", 100 * share, 0))
-    links = {"Prefect": _flow_run(context.flow_run).get("refit.prefect_url")}
+    links = {"Prefect": _flow_run(context.flow_run).get("prefect")}
     if (docs := context.path(DATA_DOCS) / "index.html").is_file():
         links["Data Docs"] = folder_url(docs)
     tags = {
-        "refit.decision": "promote" if decision.promote else "refuse",
-        "refit.data_docs": links.get("Data Docs"),
+        "decision": decision.verdict,
+        "data_docs": links.get("Data Docs"),
         "mlflow.note.content": _description(training, decision, links, card=card.is_file()),
     }
-    return Content(metrics=shown, tags={key: value for key, value in tags.items() if value}, files=files)
+    return Content(
+        metrics=shown,
+        tags={key: value for key, value in tags.items() if value},
+        files=files,
+        dataset={
+            "name": f"{context.params.project.name} test rows",
+            "digest": decision.test.digest,
+            "source": str(context.path(EVALUATION)),
+            "context": "test",
+        },
+        model={},
+    )
 
 
 def _description(training: Training, decision: Decision, links: Mapping[str, str | None], *, card: bool) -> str:
     """A run in some lines of Markdown, for MLflow's page."""
-    verdict = "promote" if decision.promote else "refuse"
     learner, score = as_markdown(training.learner), training.chosen.validation.get(training.metric)
     lines = [
-        f"**{verdict}** ({decision.mode}): {as_markdown('; '.join(decision.reasons))}",
+        f"**{decision.verdict}** ({decision.mode}): {as_markdown('; '.join(decision.reasons))}",
         f"{learner}, the best of {len(training.learners)} learners by {training.metric} on validation rows"
         + ("" if score is None else f" ({score:.4g})")
         + f"; fitted on {training.refit_rows:,} rows, judged on {decision.test.rows:,} rows"
@@ -243,7 +268,7 @@ def of_cross_validation(params: Params, report: CrossValidation) -> Content:
     metrics += [
         (f"fold/{name}", value, index) for index, fold in enumerate(report.folds) for name, value in fold.scores.items()
     ]
-    tags = {"refit.snapshot": report.snapshot, "refit.stand_in": ", ".join(report.stand_in)}
+    tags = {"refit.snapshot": report.snapshot, "stand_in": ", ".join(report.stand_in)}
     return Content(
         params=_flat(shown_params(params)),
         metrics=[(name, value, step) for name, value, step in metrics if value is not None],
@@ -308,6 +333,4 @@ def _flow_run(flow_run: str | None) -> dict[str, str]:
     if not flow_run:
         return {}
     ui = os.environ.get("PREFECT_UI_URL", "").rstrip("/")
-    return {"refit.prefect_flow_run": flow_run} | (
-        {"refit.prefect_url": f"{ui}/runs/flow-run/{flow_run}"} if ui else {}
-    )
+    return {"refit.prefect_flow_run": flow_run} | ({"prefect": f"{ui}/runs/flow-run/{flow_run}"} if ui else {})

@@ -102,7 +102,7 @@ def _log_against(store: Store, run_id: str, champion: ChampionScore | None, scor
     """Log the error reduction of a run against the champion at the time when the run was first logged."""
     if champion is None or tracking.is_logged(store, run_id, "against"):
         return
-    tags = {"refit.against": f"version {champion.version}"}
+    tags = {"compared_with": f"version {champion.version}"}
     value = champion.reduction(scores.get(champion.metric))
     tracking.log(
         store, run_id, "against", Content(metrics=[(REDUCTION, value, 0)] if value is not None else [], tags=tags)

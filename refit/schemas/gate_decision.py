@@ -90,6 +90,11 @@ class Decision(Artifact, GateVerdict):
     error_reduction: Measured | None = None
 
     @property
+    def verdict(self) -> Literal["promote", "refuse"]:
+        """What the gate says, in the ledger's words."""
+        return "promote" if self.promote else "refuse"
+
+    @property
     def digest(self) -> str:
         """The digest by which the ledger names it: of the content as it was read, without fields that it lacked."""
         return digest(self.model_dump(mode="json", by_alias=True, exclude_unset=True))

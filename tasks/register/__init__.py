@@ -15,7 +15,7 @@ from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment
 from refit.schemas.gate_decision import Decision
 from refit.schemas.receipt import Receipt
-from registry import approval, versions
+from registry import approval, logged_models, versions
 from registry import champion as champions
 from registry.chain import Chain
 from registry.champion import CHALLENGER, CHAMPION
@@ -261,6 +261,7 @@ def _ensure_version(context: Context, store: Store, candidate: Candidate, run_id
             tags = build(context, candidate, Path(scratch) / "model", run_id=run_id)
             newest = champions.verified_ledger(store, model).newest_number(model)
             return versions.create(store, model, run_id=run_id, folder=Path(scratch) / "model", tags=tags, above=newest)
+    logged_models.link(store, run_id, model, version.version)  # a call that was killed may not have come so far
     if versions.registered(store, model).aliases.get(CHAMPION) != version.version:
         versions.set_tags(store, version, candidate.judgement)
         version = versions.version(store, model, version.version)

@@ -37,6 +37,7 @@ from refit.files.artifacts import (
 )
 from refit.models.incumbent import PARENT, PARENT_DIGEST, STAND_IN, TEST_TAG, USES, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
+from refit.models.run_content import shown_moment
 from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
 from refit.runtime import project_requirements, provenance
 from refit.runtime.context import Context
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LOADER = "refit.learners.pyfunc"
+VERDICT = "decision"  # tag for people, as are those without `refit.`; commands read the decision in `refit.decision`
 EXAMPLE_ROWS = 5
 PROVENANCE = "provenance"  # folder of what a version was made from
 
@@ -94,6 +96,7 @@ class Candidate:
     def judgement(self) -> dict[str, str]:
         """The tags of its latest evaluation; a champion keeps the tags that it was promoted with."""
         return {
+            VERDICT: self.decision.verdict,
             "refit.decision": json.dumps(self.decision.to_json(), sort_keys=True),
             COMPARAND_TAG: json.dumps(self.decision.incumbent.to_json(), sort_keys=True),
             "refit.metrics": json.dumps(self.metrics, sort_keys=True),
@@ -127,6 +130,8 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
     signer = signer_of(context)
     snapshot = Snapshot.read(context.path(SNAPSHOT))
     tags = {
+        "learner": candidate.training.learner,
+        "as_of": shown_moment(snapshot.as_of, context.params.project.zone),
         **candidate.identity,
         **candidate.judgement,
         "refit.manifest": sha256(folder / "manifest.json"),

@@ -19,9 +19,10 @@ from registry.champion import CHALLENGER
 from registry.ledger import Entry, Ledger
 from registry.store import RegistryError, Store
 from registry.versions import Version
+from tasks.register.packaging import VERDICT
 from tasks.register.promoting import RESTORED, check_again, decision_on, entry_of
 
-_JUDGEMENT = ("refit.decision", "refit.metrics", COMPARAND_TAG, TEST_TAG)
+_JUDGEMENT = (VERDICT, "refit.decision", "refit.metrics", COMPARAND_TAG, TEST_TAG)
 _INSTEAD = 'or promote another one with `refit promote VERSION --why "..."`'
 
 

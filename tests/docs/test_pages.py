@@ -161,12 +161,15 @@ def test_the_readme_is_one_screen(root: Path) -> None:
 def test_the_tutorial_goes_from_a_csv_to_a_retraining_by_drift(root: Path, tmp_path: Path) -> None:
     text = (root / "docs/tutorial.md").read_text(encoding="utf-8")
     (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (tmp_path / "orders.py").write_text(program, encoding="utf-8")
     steps = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
     script = "\n".join(["set -e", *(f"echo '== {number}'\n{step}" for number, step in enumerate(steps))])
-    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT", "MLFLOW", "REFIT"))}
+    (home := tmp_path / "home").mkdir()  # as on a machine where nothing of it ever ran
+    env |= {"HOME": str(home), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    (work := tmp_path / "work").mkdir()
+    (work / "orders.py").write_text(program, encoding="utf-8")
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=1800
+        ["bash", "-c", script], cwd=work, env=env, capture_output=True, text=True, check=False, timeout=1800
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     printed = re.split(r"^== \d+\n", done.stdout, flags=re.M)[1:]

@@ -14,6 +14,7 @@ import pytest
 from registry import relocation, tracking, versions
 from registry.client import client
 from registry.store import Store
+from registry.tracking import Content
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -34,6 +35,7 @@ def original(tmp_path: Path, empty_registry: Path) -> Store:
     with sqlite3.connect(home / "mlflow.db") as connection:  # as MLflow writes it where it makes the tables in place
         connection.execute("update experiments set artifact_location = ?", [f"{home.as_uri()}/mlartifacts/0"])
     run = tracking.ensure_run(store, tracking.ensure_experiment(store, "toy"), "a run", {"refit.candidate": "c"})
+    tracking.log(store, run, "training", Content(model={"learner": "logistic"}))
     (tmp_path / "model").mkdir()
     (tmp_path / "model/file").write_text("weights")
     versions.create(store, "toy", run_id=run, folder=tmp_path / "model", tags={})
@@ -58,11 +60,11 @@ def test_every_recorded_place_moves_with_the_store(
     before = contents(original.home)
     take(original.home.parent, tmp_path / "über 100 %")
     here = store_in(tmp_path / "über 100 %")
-    assert len(places(here)) == 5, "MLflow's default experiment's, ours, the run's, and two of the version"
+    assert len(places(here)) == 6, "MLflow's default experiment's, ours, the run's, its model's, two of the version"
     told = relocation.settle(here)
     assert told is not None
     assert "1 run led to " + str(original.home / "mlartifacts") in told
-    assert sum(place.startswith(here.home.as_uri() + "/mlartifacts/toy") for place in places(here)) == 4
+    assert sum(place.startswith(here.home.as_uri() + "/mlartifacts/toy") for place in places(here)) == 5
     assert sum(place == here.home.as_uri() + "/mlartifacts/0" for place in places(here)) == 1
     assert relocation.settle(here) is None, "once is enough"
 

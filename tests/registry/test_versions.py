@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import sqlite3
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from registry import mlflow_tables, tracking, versions
+from registry import deletion, logged_models, mlflow_tables, tracking, versions
 from registry.client import client
 from registry.store import RegistryError, Store
 from registry.tracking import Content
@@ -161,3 +162,27 @@ def test_a_version_whose_files_are_gone_says_so(store: Store, run_id: str, tmp_p
     lost = versions.Version("gone", "9", other, made.created, {})
     with pytest.raises(RegistryError, match="files of version 9 of gone"):
         versions.download(store, lost, tmp_path / "nothing")
+
+
+def test_a_logged_model_names_each_version_of_its_run_once_and_goes_with_the_run(store: Store, tmp_path: Path) -> None:
+    mlflow, experiment = client(store), tracking.ensure_experiment(store, "linked")
+    run_id = tracking.ensure_run(store, experiment, "a.run: 1/2", {"refit.candidate": "linked"})
+    tracking.log(store, run_id, "training", Content(metrics=[("validation/auc", 0.6, 0)], model={"learner": "tree"}))
+    (tmp_path / "file").write_text("weights")
+    for _ in range(2):
+        made = versions.create(store, "linked", run_id=run_id, folder=tmp_path, tags={})
+        logged_models.link(store, run_id, "linked", made.version)
+    (model,) = mlflow.search_logged_models([experiment])
+    assert model.name == "a run  1 2", "without what MLflow refuses in names"
+    numbers = [{"name": "linked", "version": number} for number in ("1", "2")]
+    assert json.loads(model.tags["mlflow.modelVersions"]) == numbers
+
+    mlflow.set_logged_model_tags(model.model_id, {"mlflow.modelVersions": "not JSON"})
+    logged_models.link(store, run_id, "linked", "2")
+    assert json.loads(mlflow.get_logged_model(model.model_id).tags["mlflow.modelVersions"]) == numbers[1:]
+
+    (run,) = deletion.runs(store, "linked")
+    deletion.delete_run(store, run)
+    assert list(mlflow.search_logged_models([experiment])) == []
+    logged_models.link(store, "0" * 32, "linked", "1")
+    logged_models.link(store, None, "linked", "1")

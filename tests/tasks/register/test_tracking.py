@@ -33,7 +33,7 @@ def test_a_candidate_has_one_run_with_a_nested_one_for_each_learner_however_ofte
     parent, child = runs(project)
     assert parent.info.run_id == first
     assert child.data.tags["mlflow.parentRunId"] == first
-    assert child.data.tags["refit.verdict"] == "fits"
+    assert child.data.tags["verdict"] == "fits"
     assert [run.info.status for run in (parent, child)] == ["FINISHED", "FINISHED"]
     history = client(project.store).get_metric_history(child.info.run_id, "curve/training")
     assert [(point.step, point.value) for point in history] == [(1, 0.6), (2, 0.7)]
@@ -74,11 +74,13 @@ def test_the_run_holds_params_metrics_dataset_report_and_links(project: Any, mon
     assert run.data.metrics["test/roc_auc"] == 0.7
     assert run.data.metrics["validation/roc_auc"] == 0.6
     assert run.data.tags["refit.prefect_flow_run"] == "abc"
-    assert run.data.tags["refit.prefect_url"] == "http://prefect:4200/runs/flow-run/abc"
-    assert run.data.tags["refit.data_docs"] == (docs / "index.html").as_uri()
+    assert run.data.tags["prefect"] == "http://prefect:4200/runs/flow-run/abc"
+    assert run.data.tags["data_docs"] == (docs / "index.html").as_uri()
     assert "better than the baseline" in run.data.tags["mlflow.note.content"]
     snapshot = read_json(project.folder / artifacts.SNAPSHOT)["digest"]
-    assert run.inputs.dataset_inputs[0].dataset.digest == snapshot[:36]
+    used = {each.dataset.name: each.dataset.digest for each in run.inputs.dataset_inputs}
+    tested = read_json(project.folder / artifacts.DECISION)["test"]["digest"]
+    assert used == {"toy": snapshot[:36], "toy test rows": tested[:36]}
     listed = {file.path for file in client(project.store).list_artifacts(run_id)}
     assert {"model_card.html", "plots", "evaluation", "training"} <= listed
 
@@ -158,3 +160,74 @@ def test_the_figures_of_a_run_that_an_earlier_refit_logged_are_still_read(projec
     kpis = run_logging.kpis(project.store, run)
     assert (kpis.cost_training, kpis.cost_per_1000, kpis.latency_ms_p95, kpis.currency) == (0.5, 0.25, 2.0, "EUR")
     assert validation_score(earlier, "roc_auc") == 0.75
+
+
+def test_the_tags_of_a_run_that_people_read_have_plain_names_and_all_others_one_prefix(project: Any) -> None:
+    project.judged()
+    context = replace(project.context, flow_run="abc", trigger="drift: performance")
+    tags = client(project.store).get_run(run_logging.log_evaluation(context)).data.tags
+    named = {name: value for name, value in tags.items() if not name.startswith(("refit.", "mlflow."))}
+    as_of = read_json(project.folder / artifacts.SNAPSHOT)["as_of"]
+    assert named == {
+        "as_of": f"{as_of[:10]} {as_of[11:16]} UTC",
+        "decision": "promote",
+        "learner": "logistic",
+        "trigger": "drift: performance",
+    }
+
+
+def logged_models(project: Any) -> list[Any]:
+    mlflow = client(project.store)
+    experiment = mlflow.get_experiment_by_name("toy").experiment_id
+    return list(mlflow.search_logged_models([experiment]))
+
+
+def test_a_candidate_is_one_logged_model_with_its_metrics_on_their_data_sets_and_no_second_copy_of_its_files(
+    project: Any,
+) -> None:
+    project.judged()
+    run_id = run_logging.log_training(project.context)
+    (trained,) = logged_models(project)
+    assert {metric.key for metric in trained.metrics} >= {"validation/roc_auc", "training/roc_auc"}
+    for _ in range(2):
+        assert run_logging.log_evaluation(project.context) == run_id
+    (model,) = logged_models(project)
+    run = client(project.store).get_run(run_id)
+    assert (model.model_id, model.source_run_id, model.status.value) == (trained.model_id, run_id, "READY")
+    assert [each.model_id for each in run.outputs.model_outputs] == [model.model_id]
+    assert (model.name, model.params["learner"]) == (run.info.run_name, "logistic")
+    judged = {(metric.key, metric.value, metric.dataset_name, metric.dataset_digest) for metric in model.metrics}
+    used = {each.dataset.name: each.dataset.digest for each in run.inputs.dataset_inputs}
+    assert ("validation/roc_auc", 0.6, "toy", used["toy"]) in judged
+    assert ("test/roc_auc", 0.7, "toy test rows", used["toy test rows"]) in judged
+    assert not (project.store.artifacts / "toy/models").exists()
+
+
+def test_a_logged_model_that_was_cut_off_is_completed(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.judged()
+
+    def cut_off(*_: Any) -> None:
+        raise OSError("the power went off")
+
+    for call in ("finalize_logged_model", "log_outputs", "log_batch"):
+        with monkeypatch.context() as patched:
+            patched.setattr(type(client(project.store)), call, cut_off)
+            with pytest.raises(OSError, match="power"):
+                run_logging.log_training(project.context, required=True)
+    run_id = run_logging.log_training(project.context)
+    (model,) = logged_models(project)
+    assert model.status.value == "READY"
+    assert len(client(project.store).get_run(run_id).outputs.model_outputs) == 1
+
+
+def test_a_server_without_logged_models_shows_runs_only(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import ENDPOINT_NOT_FOUND
+
+    def unknown(*_: Any, **__: Any) -> None:
+        raise MlflowException("no such endpoint", ENDPOINT_NOT_FOUND)
+
+    project.judged()
+    monkeypatch.setattr(type(client(project.store)), "search_logged_models", unknown)
+    run = client(project.store).get_run(run_logging.log_evaluation(project.context, required=True))
+    assert run.data.metrics["test/roc_auc"] == 0.7
