@@ -68,12 +68,14 @@ class Session:
 
 
 def _engine(params: Params) -> StartWorkers:
-    """What computes the parts of a stage."""
+    """What computes the parts of a stage: Ray where params say so, within a flow run, whose tasks the parts are."""
     if params.resources.engine == "processes":
         return processes
+    from prefect import runtime
+
     from flows.ray_workers import on_ray
 
-    return on_ray
+    return processes if runtime.flow_run.id is None else on_ray
 
 
 def check(project: Path, settings: run_file.RunFile) -> Params:

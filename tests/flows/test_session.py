@@ -12,10 +12,13 @@ import pytest
 from driving import drive, states
 
 from flows.progress_display import LogScreen
-from flows.session import Session
+from flows.session import Session, _engine
+from refit.config import parse
 from refit.errors import UserError
 from refit.runtime import dvc_runner
 from refit.runtime.lock import project_lock
+from refit.runtime.workers import processes
+from tests.tasks.orders import RAW
 
 SEE = """
 import sys
@@ -69,3 +72,13 @@ def test_a_failed_stage_says_how_long_it_took(tmp_path: Path, caplog: pytest.Log
             raise UserError("no")
     (line,) = [message for message in caplog.messages if message.startswith("train: failed")]
     assert float(line.split()[-2]) >= 0.1
+
+
+def test_parts_are_computed_by_ray_within_a_flow_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flows.ray_workers import on_ray
+
+    params = parse({**RAW, "resources": {"engine": "ray"}})
+    assert _engine(params) is processes
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "00000000-0000-0000-0000-000000000000")
+    assert _engine(params) is on_ray
+    assert _engine(parse(RAW)) is processes
