@@ -12,6 +12,8 @@ from refit.evaluation.details import Measures
 from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.scored import Scored
 from refit.gate.comparison import error_reduction
+from refit.problems.reduction import mean_square
+from refit.problems.unlabelled import numbers_of
 from refit.schemas.artifact import Part
 from refit.schemas.evaluation import Details, Facts
 from refit.schemas.measured import Measured
@@ -34,7 +36,7 @@ class ReductionDetails(Details):
 
     model_config = ConfigDict(extra="forbid")
 
-    restored: Measured  # share of the variance about the naive mean
+    restored: Measured  # share of the variance of the test rows' features
     coloured_by: str
     points: tuple[PlacedRow, ...]
 
@@ -54,7 +56,7 @@ def facts(labels: NDArray[Any], predicted: Floats) -> ReductionFacts:
 
 def details(test: Holdout, scored: Scored, confidence: float) -> ReductionDetails:
     candidate = scored.p["candidate"]
-    restored = error_reduction("reconstruction_error", test.sample, candidate, scored.p["baseline"])
+    restored = error_reduction("reconstruction_error", test.sample, candidate, _means(test, scored))
     chosen = np.arange(test.rows)
     if test.rows > POINTS:
         chosen = np.sort(np.random.default_rng(0).choice(test.rows, POINTS, replace=False))
@@ -67,6 +69,19 @@ def details(test: Holdout, scored: Scored, confidence: float) -> ReductionDetail
             for row, (x, y) in zip(chosen, candidate[chosen, 2:4], strict=True)
         ),
     )
+
+
+def _means(test: Holdout, scored: Scored) -> Floats:
+    """The predictions of a map on which all test rows lie at one point: what it loses of them is their variance.
+
+    The baseline says something else for curved maps: the principal components of their width.
+    """
+    if scored.candidate is None:
+        raise AssertionError("the share of the variance is measured of a candidate")
+    numbers = numbers_of(test.table.select(list(scored.candidate.spec.features)))
+    predicted = np.zeros((test.rows, 4))
+    predicted[:, 0] = mean_square(numbers - np.nanmean(numbers, axis=0))
+    return predicted
 
 
 def _groups(test: Holdout) -> tuple[str, list[str]]:

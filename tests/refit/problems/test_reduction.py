@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from driving import drive
 from points_project import make_project
 
 from flows.session import watching
+from refit.evaluation.details.reduction import details
+from refit.evaluation.holdout import Holdout
+from refit.evaluation.scored import Scored
 from refit.files.artifacts import EVALUATION, MODEL_CARD, read_json
+from refit.gate.comparison import Sample
+from refit.metrics.clusters import Clusters
+from refit.problems import problem_of
+from refit.problems.reduction import mean_square
 from tasks import score
 from tasks.score import reasons
 
@@ -42,3 +52,14 @@ def test_a_reduction_goes_through_all_stages_and_places_new_rows(tmp_path: Path)
     scored = pq.read_table(tmp_path / "out.parquet")
     assert scored["prediction"].to_pylist() == scored["component_1"].to_pylist()
     assert why.rows[0].total == pytest.approx(why.rows[0].prediction)  # of the reconstruction error
+
+
+def test_the_share_of_the_variance_is_that_of_the_rows_also_where_the_baseline_is_as_good() -> None:
+    problem, values = problem_of("reduction"), np.random.default_rng(0).normal(3, [1, 5], (200, 2))
+    table, labels = pa.table({"x": values[:, 0], "y": values[:, 1]}), np.zeros(200, dtype=np.int64)
+    predicted = np.zeros((200, 4))
+    predicted[:, 0] = mean_square(values - values.mean(axis=0)) / 4
+    test = Holdout(table, labels, np.array([]), Sample(labels, Clusters.rows(200), problem), problem)
+    learner: Any = SimpleNamespace(spec=SimpleNamespace(features=("x", "y")))
+    measured = details(test, Scored({"candidate": predicted, "baseline": predicted}, {}, {}, candidate=learner), 0.95)
+    assert measured.restored.value == pytest.approx(0.75)
