@@ -58,16 +58,35 @@ def corrected(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return changed + late
 
 
+def delivered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The table in June as a whole: the newest version of each row, without those that are deleted."""
+    newest = {row["id"]: row for row in [*rows, *corrected(rows)]}
+    return [row for row in newest.values() if not row["gone"]]
+
+
+CHANGES = {
+    "corrections": {"kind": "corrections", "version": "updated_at", "deleted": "gone = 1"},
+    "snapshot": {"kind": "snapshot", "delivered": "%Y-%m-%d", "max_deleted_share": 0.2},
+}
+IN_JUNE = {"corrections": corrected, "snapshot": delivered}
+
+
+@pytest.fixture(scope="module", params=CHANGES)
+def kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, kind: str) -> Path:
     """A project of five months of orders, after its first run."""
     folder = tmp_path_factory.mktemp("corrected")
-    write(folder / "orders.csv", list(orders(5)))
+    table = folder / "orders-2024-05-31.csv"
+    write(table, list(orders(5)))
     made = folder / "orders"
-    create(made, csv=folder / "orders.csv", time="at", label="back", key=("id",))
+    create(made, csv=table, time="at", label="back", key=("id",))
     params = yaml.safe_load((made / "params.yaml").read_text())
     [source] = params["ingest"]["sources"].values()
-    source |= {"path": "raw/*.csv", "changes": {"kind": "corrections", "version": "updated_at", "deleted": "gone = 1"}}
+    source |= {"path": "raw/*.csv", "changes": CHANGES[kind], "required": ["id"]}
     source["columns"] |= {"gone": "integer", "updated_at": "timestamp"}
     params["featurize"]["label"]["delay_hours"] = 0
     params["featurize"]["exclude"] = ["updated_at*", "gone"]
@@ -83,9 +102,9 @@ def digests(project: Path) -> tuple[str, str]:
     return table, Training.read(project / artifacts.TRAINING).model_digest
 
 
-def test_corrections_that_come_later_change_neither_the_run_as_of_then_nor_its_model(project: Path) -> None:
+def test_what_comes_later_changes_neither_the_run_as_of_then_nor_its_model(project: Path, kind: str) -> None:
     before = digests(project)
-    write(project / "raw/june.csv", corrected(list(orders(5))))
+    write(project / "raw/orders-2024-06-03.csv", IN_JUNE[kind](list(orders(5))))
     later = drive(project, as_of="2024-06-20")
     assert later["labels"]["contradicting"] > 50
     assert digests(project) != before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from refit.errors import UserError
 from refit.files.artifacts import read_json
 from refit.storage import batches
-from tasks.ingest import replaced_rows
+from tasks.ingest.partitioning import Partitioner
 
 DATED = {"kind": "snapshot", "delivered": "%Y%m"}
 HEAD = "id,at,kind,cost\n"
@@ -146,6 +147,38 @@ def test_a_row_that_lay_in_the_future_joins_once_its_time_has_come(project: Any)
     snapshot = project.ingest()
     assert rows(project, "2013-11.1") == [(9, "a", 9.0)]
     assert sum(batch["read"] for batch in snapshot["batches"]) + snapshot["pending"]["trips"] == 4
+
+
+def test_the_query_of_a_database_server_is_a_delivery_at_each_ingest(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = sqlite3.connect(project.path / "shop.db")
+    database.execute("create table trips (id integer, at text, kind text, cost real)")
+    database.executemany(
+        "insert into trips values (?, ?, 'a', ?)", [(n, f"2013-{1 + n // 12:02d}-{n:02d}", n) for n in range(1, 13)]
+    )
+    database.commit()
+    project.zone = "UTC"
+    monkeypatch.setenv("SHOP_URL", f"sqlite:///{project.path / 'shop.db'}")
+    project.source |= {"kind": "database", "path": "", "url": "${SHOP_URL}", "query": "select * from trips"}
+    project.source["changes"] = "snapshot"
+    project.ingest()
+    project.ingest()
+    assert project.stored() == ["2013-01", "2013-02.1"]
+    database.execute("update trips set cost = 9.5 where id = 2")
+    database.execute("delete from trips where id = 3")
+    database.commit()
+    project.now += timedelta(days=1)
+    project.ingest()
+    assert [rows(project, name) for name in ("2013-01.2", "2013-01.3")] == [[(2, "a", 9.5)], [(3, "a", 3.0)]]
+    assert manifest(project, "2013-01.3")["deletes"]
+    before = everything(project)
+    project.ingest()
+    assert everything(project) == before
+    database.execute("delete from trips")
+    database.commit()
+    assert "the query gives no rows; at least one was expected" in project.fails(UserError)
+    database.close()
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -302,7 +335,7 @@ class Killed(BaseException):
 
 def killed_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
     """End the run once so many batches are written."""
-    original: Callable[..., Any] = replaced_rows.Partitioner.write
+    original: Callable[..., Any] = Partitioner.write
     left = [writes]
 
     def write(*args: Any, **options: Any) -> Any:
@@ -311,7 +344,7 @@ def killed_after(monkeypatch: pytest.MonkeyPatch, writes: int) -> None:
         left[0] -= 1
         return original(*args, **options)
 
-    monkeypatch.setattr(replaced_rows.Partitioner, "write", write)
+    monkeypatch.setattr(Partitioner, "write", write)
 
 
 LATER = FIRST.replace("a,1", "b,7").replace("2,2013-01-06,a,2\n", "").replace("a,3", "b,9")
