@@ -112,18 +112,27 @@ def test_trials_on_ray_find_what_they_find_one_by_one(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("second")
 def test_a_run_that_says_ray_computes_its_parts_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.continuous_training import continuous_training
+    from prefect import flow, runtime
+
+    from flows.run_options import RunOptions
+    from flows.session import session
+    from tasks.prefect_tasks import featurize as stage
 
     monkeypatch.setattr(parts, "FEWEST", 100)
-    table = artifacts.sha256(project / artifacts.TABLE)
-    (project / artifacts.TABLE).write_bytes(b"")
-    seen: list[str] = []
-    compute = parts.store.compute_part
-    monkeypatch.setattr(parts.store, "compute_part", lambda part: seen.append("here") or compute(part))
-    settings = {"resources.workers": 2, "resources.engine": "ray"}
-    continuous_training(project=str(project), overrides=settings, force=True)
-    assert artifacts.sha256(project / artifacts.TABLE) == table
-    assert not seen, "the parts were computed elsewhere"
+    table = project / artifacts.TABLE
+    before = artifacts.sha256(table)
+
+    @flow(persist_result=False)
+    def featurize_again() -> None:
+        settings = {"resources.workers": 2, "resources.engine": "ray"}
+        options = RunOptions(overrides=settings, force=True, flow_run=str(runtime.flow_run.id))
+        with session(project, options) as run:
+            assert run.context().workers is on_ray
+            table.write_bytes(b"")
+            stage(run)
+
+    featurize_again()
+    assert artifacts.sha256(table) == before
 
 
 def test_a_cluster_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
