@@ -6,7 +6,7 @@ from prefect import flow
 from pydantic import JsonValue
 
 from flows.admission import own_file, own_project, own_window, refused_in_one_line
-from flows.run_labels import named
+from flows.run_labels import label, moment, named
 from flows.session import watching
 from flows.summary_display import publish_scores
 from tasks.prefect_tasks import score
@@ -36,4 +36,5 @@ def batch_scoring(
     with watching(own_project(project), trigger="batch scoring", wait_seconds=wait_seconds) as context:
         files = own_file(context.project, "rows", rows), own_file(context.project, "out", out)
         report = score(context, files[0], own_window(as_of), files[1])
+        label(f"score {rows} {moment(report.as_of, context.params.project.zone)}", report.model)
         return publish_scores(report).to_json()

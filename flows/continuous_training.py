@@ -70,4 +70,4 @@ def continuous_training(
         evaluate(run)
         checkouts.share(folder, run.screen)
         register(run)
-        return ended(publish(run), reason)
+        return ended(publish(run), reason, run.context().params.project.zone)

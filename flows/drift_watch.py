@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.admission import own_project, refused_in_one_line
 from flows.drift_events import announce
-from flows.run_labels import named
+from flows.run_labels import label, moment, named
 from flows.session import watching
 from flows.summary_display import publish_drift
 from refit.schemas.drift_decision import DriftDecision
@@ -24,4 +24,6 @@ def drift_watch(project: str = ".", as_of: str = "latest", wait_seconds: float =
         wait_seconds: how long to wait for another run of the same project to end.
     """
     with watching(own_project(project), trigger="drift watch", wait_seconds=wait_seconds) as context:
-        return announce(publish_drift(drift(context, as_of), context.project), context.project)
+        decision = publish_drift(drift(context, as_of), context.project)
+        label(f"drift {moment(decision.as_of, context.params.project.zone)}", decision.model, decision.verdict)
+        return announce(decision, context.project)

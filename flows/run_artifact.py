@@ -45,11 +45,16 @@ def _decided(summary: RunSummary) -> str:
 
 def _links(project: Path, summary: RunSummary) -> dict[str, str]:
     """Return the pages of this run on the project's MLflow server, if `refit up` runs one."""
-    if (server := running_services(project).get(MLFLOW)) is None:
+    if (home := home_page(project)) is None:
         return {}
-    home = f"{address(server)}/refit"
     return {
-        "model card": f"{home}/versions/{summary.model.version}/card",
-        "MLflow run": f"{home}/runs/{summary.mlflow_run_id}",
-        "home page": f"{home}/",
+        "model card": f"{home}versions/{summary.model.version}/card",
+        "MLflow run": f"{home}runs/{summary.mlflow_run_id}",
+        "home page": home,
     }
+
+
+def home_page(project: Path) -> str | None:
+    """Return the address of the project's home page, if `refit up` runs the server that it is on."""
+    server = running_services(project).get(MLFLOW)
+    return None if server is None else f"{address(server)}/refit/"

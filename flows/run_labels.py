@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 from typing import Any, cast
 
 from prefect import get_client, runtime
@@ -21,26 +22,46 @@ def named(verb: str, *parameters: str) -> Callable[[], str]:
 
     def name() -> str:
         given = runtime.flow_run.parameters or {}
-        return one_line(" ".join([verb, *(str(given.get(each)) for each in parameters)]))[:MOST_CHARACTERS]
+        return _short(" ".join([verb, *(str(given.get(each)) for each in parameters)]))
 
     return name
 
 
-def ended(summary: RunSummary, trigger: str) -> RunSummary:
+def label(name: str, *tags: str) -> None:
+    """Name this flow run by what it turned out to be about, instead of `latest` or `now`, and add tags to it."""
+    if (flow_run := runtime.flow_run.id) is not None:
+        with get_client(sync_client=True) as client:
+            all_tags = {*runtime.flow_run.tags, *map(_short, tags)}
+            client.update_flow_run(flow_run, name=_short(name), tags=sorted(all_tags))
+
+
+def moment(time: datetime, zone: tzinfo) -> str:
+    """Format a time for a name: a day, with the time of day unless that is midnight.
+
+    >>> from datetime import UTC
+    >>> [moment(datetime(2013, 12, 1, hour, tzinfo=UTC), UTC) for hour in (0, 6)]
+    ['2013-12-01', '2013-12-01 06:00']
+    """
+    return f"{time.astimezone(zone):%Y-%m-%d %H:%M}".removesuffix(" 00:00")
+
+
+def ended(summary: RunSummary, trigger: str, zone: tzinfo) -> RunSummary:
     """Return the result of a retraining run, which ends as `Refused`, or as `AwaitingApproval` until a person answers.
 
     Both are of the type Completed: nothing failed, the champion stays, and no worker waits for the person. The run is
-    tagged with its model, with what started it, and with the decision, which an event announces.
+    named by its `as_of` in `zone`, and tagged with its model, with what started it, and with the decision, which an
+    event announces.
     """
     announce_run(summary)
     awaits, promotes = summary.model.awaits_approval, summary.decision.promote
     decision = "awaiting approval" if awaits else "promoted" if promotes else "refused"
-    if (flow_run := runtime.flow_run.id) is not None:
-        with get_client(sync_client=True) as client:
-            tags = {*runtime.flow_run.tags, summary.model.name, one_line(trigger)[:MOST_CHARACTERS], decision}
-            client.update_flow_run(flow_run, tags=sorted(tags))
+    label(f"retrain {moment(summary.as_of, zone)} {trigger}", summary.model.name, trigger, decision)
     if promotes and not awaits:
         return summary
     reason = one_line("; ".join(summary.model.why_not if awaits else summary.decision.reasons))
     state: Any = Completed(name=AWAITING if awaits else "Refused", message=reason, data=summary)
     return cast(RunSummary, state)
+
+
+def _short(text: str) -> str:
+    return one_line(text)[:MOST_CHARACTERS]

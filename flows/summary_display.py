@@ -18,7 +18,7 @@ from flows.evaluation_lines import (
 )
 from flows.notifications import publish_wait
 from flows.progress_display import STATE_STYLE
-from flows.run_artifact import publish_decision
+from flows.run_artifact import home_page, publish_decision
 from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, RunSummary, ServingTimes
 from flows.session import Session
 from refit.config import STAGES
@@ -185,7 +185,8 @@ def publish_drift(decision: DriftDecision, project: Path) -> DriftDecision:
 
     title = f"{decision.model}: {verdict_word(decision)}"
     _publish_table("refit-drift", drift_rows(decision), title)
-    link = folder_url((project / decision.report).resolve())
+    home = home_page(project)  # a browser follows no link from a server's page to a file
+    link = f"{home}drift" if home else folder_url((project / decision.report).resolve())
     create_link_artifact(key="refit-drift-report", link=link, description=as_markdown(title))
     return decision
 

@@ -42,6 +42,7 @@ def _stage(name: str, *, timeout_hours: float, retries: int = 0) -> Task[[StageR
     decorated: Callable[[StageRun], State[str]] = stage
     return task(
         name=name,
+        task_run_name=name,  # a flow run has one of each
         cache_policy=NO_CACHE,  # DVC caches stages; a second cache could only disagree with it
         persist_result=False,
         retries=retries,
@@ -59,7 +60,7 @@ evaluate = _stage("evaluate", timeout_hours=6)
 register = _stage("register", timeout_hours=1, retries=2)
 
 
-@task(name="drift", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
+@task(name="drift", task_run_name="drift", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
 def drift(context: Context, as_of: str) -> DriftDecision:
     """Judge the newest windows against the champion's reference."""
     from tasks.drift import watch
@@ -67,7 +68,7 @@ def drift(context: Context, as_of: str) -> DriftDecision:
     return watch.run(context, as_of=as_of)
 
 
-@task(name="score", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
+@task(name="score", task_run_name="score", cache_policy=NO_CACHE, persist_result=False, timeout_seconds=2 * HOUR)
 def score(context: Context, rows: str, as_of: str, out: str | None) -> ScoreReport:
     """Score rows with the champion."""
     from tasks.score import run

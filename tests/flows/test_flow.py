@@ -27,7 +27,7 @@ def task_states(flow_run: str) -> dict[str, str]:
             found = await client.read_task_runs(
                 flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[UUID(flow_run)]))
             )
-            return {run.name.rsplit("-", 1)[0]: run.state_name or "" for run in found}
+            return {run.name: run.state_name or "" for run in found}
 
     for _ in range(40):  # the server learns of task runs by events, a moment later
         states = asyncio.run(ask())
@@ -79,7 +79,7 @@ def test_a_run_is_named_and_tagged_by_what_it_does_and_a_refusal_is_seen_in_its_
 
     kept = continuous_training(project=str(project), reason="a \n test")
     run = flow_run(kept.flow_run_id)
-    assert run.name == r"retrain latest a \n test"
+    assert run.name == rf"retrain {kept.as_of:%Y-%m-%d} a \n test"
     assert {"promoted", kept.model.name} <= set(run.tags)
     assert (run.state.name, run.state.type.value) == ("Completed", "COMPLETED")
 
@@ -87,7 +87,7 @@ def test_a_run_is_named_and_tagged_by_what_it_does_and_a_refusal_is_seen_in_its_
     refused = continuous_training(project=str(project), overrides=never)
     assert not refused.decision.promote
     run = flow_run(refused.flow_run_id)
-    assert run.name == "retrain latest manual"
+    assert run.name == f"retrain {refused.as_of:%Y-%m-%d} manual"
     assert {"refused", "manual", kept.model.name} <= set(run.tags)
     assert (run.state.name, run.state.type.value) == ("Refused", "COMPLETED")
     assert run.state.message == "; ".join(refused.decision.reasons)
