@@ -37,6 +37,8 @@ class SnapshotBatch(Part):
     repeats: int = omitted(0)  # rows read with it that repeat another row of the source
     taken: Ranges = omitted(())  # rows that waited in it for their time, and were moved to a later batch
     arrived: UtcTime | None = omitted(None)  # since when its rows are known, if they came late or are new versions
+    delivered: UtcTime | None = omitted(None)  # of a snapshot: the time of the delivery in which its rows differed
+    delivered_rows: int = omitted(0)  # the rows of that whole delivery, if it was compared with an earlier one
     deletes: bool = omitted(False)  # whether its rows are deleted since then
 
     @model_validator(mode="after")

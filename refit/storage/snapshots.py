@@ -66,6 +66,8 @@ def _entry(batch: Manifest, taken: Ranges) -> SnapshotBatch:
         repeats=batch.repeats,
         taken=taken,
         arrived=batch.arrived,
+        delivered=batch.delivered,
+        delivered_rows=batch.delivered_rows,
         deletes=batch.deletes,
     )
 

@@ -349,6 +349,7 @@ class Partitioner:
             waited=waited,
             arrived=arrived,
             delivered=self.delivered,
+            delivered_rows=self._one("select count(*) from placed") if self.delivered and self.late_rows.stored else 0,
             deletes=deletes,
         )
         manifest.write(self.project / path.with_suffix(".json"))

@@ -59,8 +59,9 @@ class ReplacedRows:
         stored = [part for part in self._rows.stored if part.delivered and part.delivered <= self._delivery.moment]
         self._compare(stored)
         new, changed, gone, before = self._counts()
-        if self._must_be_known and (new or gone):
-            raise UserError(self._differs(new - changed, changed, gone))
+        faults = self._one(f"select count(*) from {_NEW} where _faults is not null and not {WAITS}")
+        if self._must_be_known and (new or gone or faults):
+            raise UserError(self._differs(new - changed, changed, gone, faults))
         self._check_missing(gone, before)
         if not gone and not self._one(f"select count(*) from {_NEW}"):
             return []
@@ -153,15 +154,15 @@ class ReplacedRows:
         run, source = self._run, self._source
         run(f"create or replace temp table {_GONE} as select * from placed limit 0")
         number, time = quote(row_column(source.columns)), quote(time_column(source.columns))
-        columns = ", ".join(f"{quote(name)} as {cell}" for name, cell in self._cells.items())
+        columns = ", ".join(f"p.{quote(name)} as {cell}" for name, cell in self._cells.items())
         for (index,) in run("select distinct part from gone order by part").fetchall():
             start = stored[index].start
             assert start is not None
             with self._registered(stored[index].rows_table(self._rows.project)):
                 run(
-                    f"insert into {_GONE} by name select (select min(_file) from placed) as _file, nth as _line, "
-                    f"{columns}, {time} as _event_time, ? as _period "
-                    f"from part join (select number, nth from gone where part = ?) on number = {number}",
+                    f"insert into {_GONE} by name select (select min(_file) from placed) as _file, g._nth as _line, "
+                    f"{columns}, p.{time} as _event_time, ? as _period from part p "
+                    f"join (select number as _n, nth as _nth from gone where part = ?) g on g._n = p.{number}",
                     [self._rows.index_of(start), index],
                 )
 
@@ -213,7 +214,7 @@ class ReplacedRows:
             f"{self._where}.changes.max_deleted_share, for one run by --set {self._where}.changes.max_deleted_share=1"
         )
 
-    def _differs(self, new: int, changed: int, gone: int) -> str:
+    def _differs(self, new: int, changed: int, gone: int, faults: int) -> str:
         newest = max(part.delivered for part in self._rows.stored if part.delivered).astimezone(self._rows.zone)
         if self._source.changes.delivered is None:
             return (
@@ -221,8 +222,8 @@ class ReplacedRows:
                 "correct this machine's clock, and run again"
             )
         return (
-            f"{self._title} is not what was read before: {new:,} rows are new, {changed:,} changed and {gone:,} "
-            f"missing, and {newest:%Y-%m-%d %H:%M} was read already; "
+            f"{self._title} is not what was read before: {new:,} rows are new, {changed:,} changed, {gone:,} "
+            f"missing and {faults:,} cannot be cast, and {newest:%Y-%m-%d %H:%M} was read already; "
             f"put its files back or take them away, or delete {BATCHES / self._rows.name} to read all deliveries again"
         )
 

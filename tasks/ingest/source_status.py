@@ -180,7 +180,7 @@ class SourceStatus:
         if self.state and self.state.unfinished:
             batches.forget_delivery(self.context.project, self.name, self.state.unfinished)
             self.stored = batches.manifests(self.context.project, self.name)
-            self.state = self.state.model_copy(update={"unfinished": None})
+            self.store_state(self.state.model_copy(update={"unfinished": None}))
 
     def store(self, stored: Sequence[Manifest], read_again: datetime | None) -> None:
         """Store the state of a source whose files are all read, but for those that are still to be read."""

@@ -57,12 +57,15 @@ def _judged(context: Context, snapshot: Snapshot) -> tuple[list[ValidatedBatch],
     releases = quarantine.releases(context.project)
     judged = []
     failures = []
+    bad = Counter[tuple[str, datetime | None]]()  # rows of a delivery
     for plan in everything:
         record = records[plan.name]
         released = releases.rows_of(plan.batch)
         _check_releases(context, plan, record, released)
         judged.append(accounted(plan, record, released, _notes(plan, record, releases)))
-        failures.append(failure(context, plan, record, released))
+        delivery = (plan.batch.source, plan.batch.delivered)
+        failures.append(failure(context, plan, record, released, bad[delivery] if plan.batch.delivered_rows else 0))
+        bad[delivery] += _bad(plan, record, released)
     return judged, failures
 
 
@@ -124,14 +127,24 @@ def cached_result(context: Context, plan: BatchPlan) -> ValidationRecord | None:
     return record if (record.key, recorded) == (plan.key, current) else None
 
 
-def failure(context: Context, plan: BatchPlan, record: ValidationRecord, released: Set[int]) -> str | None:
+def _bad(plan: BatchPlan, record: ValidationRecord, released: Set[int]) -> int:
+    """The number of rows that are quarantined, but for those whose time lies in the future: they wait."""
+    return len(set(record.refused) - released) + plan.batch.uncast - record.waiting
+
+
+def failure(
+    context: Context, plan: BatchPlan, record: ValidationRecord, released: Set[int], others: int = 0
+) -> str | None:
     """Return in one line why the whole batch fails, or None if it passes.
 
-    A row-by-row expectation passes if enough of its bad rows were released by a person. Rows whose time lies in the
-    future are not bad: they wait.
+    A row-by-row expectation passes if enough of its bad rows were released by a person. A batch of differences is
+    judged among the rows that it belongs to.
+
+    Args:
+        others: bad rows of earlier batches of the same delivery.
     """
     batch = plan.batch
-    if record.uncast and not batch.rows and not record.waiting:
+    if record.uncast and not batch.rows and not record.waiting and not plan.among:
         return (
             f"{plan.name} fails: none of its {batch.rows_read:,} rows could be cast; "
             f"{_format_casting_faults(_refusals(context, plan))}; correct the source, or ingest.sources."
@@ -142,20 +155,22 @@ def failure(context: Context, plan: BatchPlan, record: ValidationRecord, release
             continue
         if verdict.mostly is not None:
             still_bad = len(set(verdict.rows) - released)
-            if still_bad <= (1 - verdict.mostly) * verdict.evaluated + ROUNDING:
+            if still_bad <= (1 - verdict.mostly) * max(verdict.evaluated, plan.among) + ROUNDING:
                 continue
         return _format_failure(plan, verdict)
-    bad = len(set(record.refused) - released) + batch.uncast - record.waiting
-    read = batch.rows_read - record.waiting
-    if bad > plan.max_share * read + ROUNDING:
-        share = f"{bad:,} of {read:,} rows ({bad / read:.1%})"
+    bad = _bad(plan, record, released)
+    read = plan.among or batch.rows_read - record.waiting
+    if bad and bad + others > plan.max_share * read + ROUNDING:
+        whole = (" of its delivery" if batch.delivered_rows else " of its period") if plan.among else ""
+        share = f"{bad + others:,} of {read:,} rows{whole} ({(bad + others) / read:.1%})"
+        again = f", or delete {artifacts.BATCHES / batch.source} to read it again" if plan.among else ""
         often = max(record.reasons.items(), key=lambda reason: (reason[1], reason[0]))
         casts = f": {_format_casting_faults(_refusals(context, plan))}" if often[0] == UNCAST else ""
         return (
             f"{plan.name} fails: {share} are quarantined, at most {plan.max_share:.1%} may be; most often for "
             f"{often[0]} ({often[1]:,} rows, listed in {plan.quarantine_path}){casts}; correct the source, "
             "release rows that are right (refit quarantine release), or raise validate.max_quarantined_share in "
-            "params.yaml"
+            f"params.yaml{again}"
         )
     return None
 

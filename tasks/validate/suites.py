@@ -40,6 +40,7 @@ class BatchPlan:
     warnings: tuple[str, ...]  # checks left out here, and why
     max_share: float
     periodmates: tuple[SnapshotBatch, ...]  # earlier batches of the same period
+    among: int = 0  # of a batch of differences: the number of rows that its bad rows may be a share of
 
     @property
     def name(self) -> str:
@@ -109,6 +110,10 @@ def _plan(params: Params, batch: SnapshotBatch, earlier: Sequence[SnapshotBatch]
     max_share = params.validate_.max_quarantined_share
     if batch.deletes:  # copies of rows that were validated; if one were refused, the row would not be deleted
         return BatchPlan(batch, source, (), ("not checked: these rows were deleted",), max_share, ())
+    mates = tuple(other for other in earlier if other.start == batch.start)
+    among = _among(batch, mates, source)
+    if among and not batch.rows:
+        return BatchPlan(batch, source, (), ("not checked: none of its rows could be cast",), max_share, (), among)
     suite = suite_of(params, batch.source)
     path = f"ingest.sources.{batch.source}"
     some, doubt = _some_value(source, batch, suite, params.featurize.label.column)
@@ -129,7 +134,6 @@ def _plan(params: Params, batch: SnapshotBatch, earlier: Sequence[SnapshotBatch]
         *some,
         *band,
     ]
-    mates = tuple(other for other in earlier if other.start == batch.start)
     return BatchPlan(
         batch=batch,
         source=source,
@@ -137,7 +141,23 @@ def _plan(params: Params, batch: SnapshotBatch, earlier: Sequence[SnapshotBatch]
         warnings=(*doubt, *caution),
         max_share=max_share,
         periodmates=() if batch.static or source.changes.is_snapshot else mates,
+        among=among,
     )
+
+
+def _among(batch: SnapshotBatch, mates: Sequence[SnapshotBatch], source: SourceParams) -> int:
+    """The number of rows that its bad rows may be a share of; 0 for its own.
+
+    A delivery is judged as a whole, and late rows and corrections with their period: of the differences alone, one bad
+    row may be all, and no later row would ever mend that.
+    """
+    if batch.delivered_rows:
+        return batch.delivered_rows
+    if source.changes.is_append or batch.static or not mates:
+        return 0
+    before = [mate.last for mate in mates if mate.last]
+    late = batch.arrived or batch.last is None or (before and batch.last <= max(before))
+    return batch.rows_read + sum(mate.rows_read for mate in mates if not mate.deletes) if late else 0
 
 
 def row_checks(source: SourceParams, path: str) -> list[Check]:

@@ -300,7 +300,7 @@ def test_a_delivery_that_was_read_and_is_another_now_is_refused_and_nothing_is_l
         deliver(dated, day, FIRST.replace("a,2", "b,8"))
         for _ in range(2):
             message = dated.fails(UserError)
-            assert "is not what was read before: 0 rows are new, 1 changed and 0 missing" in message
+            assert "is not what was read before: 0 rows are new, 1 changed, 0 missing and 0 cannot be cast" in message
         deliver(dated, day, FIRST if day == "20131003" else FIRST.replace("a,2", "b,7"))
     dated.ingest()
     assert everything(dated) == before
