@@ -231,13 +231,14 @@ class _Limit:
     spread: float
     threshold: float  # nan: uncalibrated
     useless: float  # the value of a model that is of no use
+    by_params: bool = False  # the threshold is `min_skill_loss`, more than windows differ by chance
 
     def passed_by(self, value: float) -> bool:
         return value < self.threshold  # nan is below nothing
 
     def not_judged(self, value: float) -> str:
         """The reason why a value cannot be judged; empty if it can."""
-        if math.isnan(self.threshold) or self.threshold > self.useless or self.passed_by(value):
+        if math.isnan(self.threshold) or self.by_params or self.threshold > self.useless or self.passed_by(value):
             return ""
         worst = "a model no better than a naive guess" if self.useless == 0 else "probabilities off by .5"
         varies = f"{abs(self.mean):.3f} on average in the backtest, with {self.spread:.3f} between its windows"
@@ -255,7 +256,8 @@ def _limit(
 
     t = float(stdtrit(reference.freedom, 1 - policy.alpha / measures))
     by_chance = t * math.sqrt(spread**2 * (1 + 1 / reference.kept) + excess)
-    return _Limit(mean, spread, mean - max(by_chance, policy.min_skill_loss), useless)
+    lost = policy.min_skill_loss
+    return _Limit(mean, spread, mean - max(by_chance, lost), useless, by_params=by_chance <= lost)
 
 
 def _excess(estimates: Sequence[Estimate], usual_rows: float, labelled: int) -> float:

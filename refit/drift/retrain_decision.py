@@ -108,10 +108,10 @@ def decide(evidence: DriftEvidence, policy: DriftParams) -> RetrainDecision:
 
 
 def _findings(evidence: DriftEvidence, policy: DriftParams) -> Iterator[_Finding]:
-    measured = [(window, each) for window, each in evidence.dated_performance if each.judged][-policy.windows :]
+    measured = [(window, each) for window, each in evidence.dated_performance if each.skill is not None]
     filled = [(window, each) for window, each in evidence.dated_inputs if each.columns][-policy.windows :]
     if measured:
-        yield _performance(measured, policy)
+        yield _performance(measured[-policy.windows :], policy)
     if evidence.lasting and evidence.lasting.shown:
         yield _lasting(evidence.lasting, policy)
     if evidence.changed and evidence.learned_from:
@@ -130,19 +130,20 @@ def _findings(evidence: DriftEvidence, policy: DriftParams) -> Iterator[_Finding
         yield _Finding("ok", "nothing to judge yet: no window holds rows that the model has scored")
 
 
-def _performance(judged: Sequence[tuple[DayWindow, PerformanceVerdict]], policy: DriftParams) -> _Finding:
-    """Check whether the newest window and enough of the windows before it are breached."""
-    (window, newest), breached = judged[-1], sum(each.breached for _, each in judged)
+def _performance(measured: Sequence[tuple[DayWindow, PerformanceVerdict]], policy: DriftParams) -> _Finding:
+    """Check whether the newest window and enough of those before it are breached; one that cannot be judged is not."""
+    (window, newest), breached = measured[-1], sum(each.breached for _, each in measured)
     shown = f"{_dates(window)}: {'; '.join(newest.reasons[: 1 if newest.calibrated else 2])}"
     if not breached:
         return _Finding("ok", f"performance: {shown}")
-    counted = f"performance: {_of(breached, len(judged))} breached, {policy.breached} ask for a retraining"
+    judged = sum(each.judged for _, each in measured)
+    counted = f"performance: {_of(breached, judged)} breached, {policy.breached} ask for a retraining"
     if not newest.breached:
         return _Finding("ok", f"{counted} if the newest is among them, and it is not; {shown}")
     if breached < policy.breached:
         return _Finding("ok", f"{counted}; {shown}")
     if "performance" in policy.retrain_on:
-        since = next(each.first for each, verdict in judged if verdict.breached)
+        since = next(each.first for each, verdict in measured if verdict.breached)
         return _Finding("retrain", f"{counted}; {shown}", "performance", since)
     return _Finding("warn", f"{counted} only if retrain_on lists performance; {shown}")
 
@@ -183,7 +184,7 @@ def _follow_up(evidence: DriftEvidence, changed: date, learned_from: date, polic
 
 def _unlabelled(window: DayWindow, newest: PerformanceVerdict) -> Iterator[_Finding]:
     """Report the estimate for a window without labels yet; it warns at most."""
-    if newest.judged:
+    if newest.skill is not None:
         return
     shown = f"performance: {_dates(window)}: {'; '.join(newest.reasons)}"
     yield _Finding("warn" if newest.suspected else "ok", shown)

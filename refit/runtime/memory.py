@@ -33,8 +33,11 @@ def sql_limit(params: Params, *, among: int = 1) -> str | None:
     """DuckDB's `memory_limit`: half of `resources.memory_gb`, because rows are also read, checked and written.
 
     None if it is not stated: not everything that DuckDB does can go on from disk, and data that fits must not fail.
+    Several processes always have a limit: each would take most of the machine.
 
     Args:
         among: the number of processes that share it.
     """
-    return None if params.resources.memory_gb is None else f"{allowed(params) // (2_000_000 * among)}MB"
+    if params.resources.memory_gb is None and among == 1:
+        return None
+    return f"{allowed(params) // (2_000_000 * among)}MB"

@@ -330,9 +330,9 @@ class DriftDecision(Artifact):
 
     @property
     def newest_judged(self) -> PerformanceVerdict | None:
-        """The performance of the newest window whose skill could be measured."""
-        judged = [window.performance for window in self.windows if window.performance.judged]
-        return judged[-1] if judged else None
+        """The performance of the newest window whose skill could be measured; None if it cannot be judged."""
+        measured = [window.performance for window in self.windows if window.performance.skill is not None]
+        return measured[-1] if measured and measured[-1].judged else None
 
     @property
     def skill_measured(self) -> bool:

@@ -93,7 +93,7 @@ def test_a_tuned_model_takes_its_way_through_all_stages_and_shows_every_trial(tu
     )
     assert metrics | {"fit/peak_memory_mb", "validation/error_reduction_percent"} < set(run.data.metrics)
     assert "test/error_reduction_percent" in run.data.metrics
-    assert run.data.tags["refit.against"] == "version 1"
+    assert run.data.tags["compared_with"] == "version 1"
     assert {json.dumps(run.data.metrics["value"]) for run in found} == {
         json.dumps(trial["value"]) for trial in logistic["tuning"]["trials"]
     }

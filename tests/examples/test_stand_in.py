@@ -74,7 +74,7 @@ def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
     context = context_of(life["project"])
     with registry_store.opened(context) as store:
         run = client(store).get_run(told["mlflow_run_id"])
-    assert run.data.tags["refit.stand_in"] == "customers"
+    assert run.data.tags["stand_in"] == "customers"
 
 
 def test_nothing_made_from_real_rows_is_marked(life: dict[str, Any]) -> None:

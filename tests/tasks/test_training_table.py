@@ -97,3 +97,4 @@ def test_a_stage_that_fails_leaves_no_table(project: Project) -> None:
 def test_duckdb_is_limited_only_where_the_memory_is_stated(project: Project) -> None:
     assert memory.sql_limit(project().params) is None, "its own limit: data that fits must not fail"
     assert memory.sql_limit(project({"resources.memory_gb": 3}).params) == "1500MB"
+    assert memory.sql_limit(project().params, among=2) is not None, "each of several would take most of the machine"

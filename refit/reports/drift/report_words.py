@@ -25,7 +25,7 @@ def verdict(decision: DriftDecision) -> str:
     if decision.verdict == "warn":
         return f"Look at {version}: something is odd, though nothing asks for a retraining."
     if not decision.anything_judged:
-        return "Nothing to judge yet."
+        return "Nothing can be judged." if decision.skill_measured else "Nothing to judge yet."
     if decision.newest_judged is None:
         why = "though its skill cannot be judged" if decision.skill_measured else "as far as can be seen without labels"
         return f"Nothing is amiss with {version}, {why}."
@@ -56,7 +56,9 @@ def reasons(decision: DriftDecision) -> list[tuple[str, str]]:
 
 def verdict_word(decision: DriftDecision) -> str:
     """The verdict for the terminal; not `ok` if nothing could be checked."""
-    return "nothing judged yet" if decision.verdict == "ok" and not decision.anything_judged else decision.verdict
+    if decision.verdict != "ok" or decision.anything_judged:
+        return decision.verdict
+    return "nothing can be judged" if decision.skill_measured else "nothing judged yet"
 
 
 def performance(decision: DriftDecision) -> str:
@@ -72,8 +74,9 @@ def performance(decision: DriftDecision) -> str:
     text = f"Skill is what the model is worth beyond a naive guess refitted on that very window ({worth})."
     newest = decision.newest_judged
     if newest is None:
-        why = "can be judged by any measure" if decision.skill_measured else "has enough labels yet"
-        return f"{text} No window of production {why}."
+        if decision.skill_measured:
+            return f"{text} The newest window cannot be judged by any measure."
+        return f"{text} No window of production has enough labels yet."
     if newest.unjudged:
         return f"{text} Skill cannot be judged by {metric}: {newest.unjudged}."
     if newest.threshold is None:

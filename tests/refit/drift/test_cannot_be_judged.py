@@ -32,6 +32,16 @@ def test_a_skill_whose_limit_is_below_that_of_a_naive_guess_cannot_be_judged(usu
     assert judged(wild, turned).breached, "worse than even that"
 
 
+@pytest.mark.parametrize(("lost", "unjudged"), [(0.02, True), (0.7, False)])
+def test_a_limit_that_params_set_stays_however_low_it_is(usual: Backtest, lost: float, unjudged: bool) -> None:
+    wild = replace(
+        usual, skills=tuple(replace(each, value=0.28 + 0.2 * (-1) ** i) for i, each in enumerate(usual.skills))
+    )
+    verdict = judged(wild, scored(NEXT.first, 7, 2), POLICY.model_copy(update={"min_skill_loss": lost}))
+    assert bool(verdict.unjudged) is unjudged
+    assert (verdict.threshold is None) is unjudged
+
+
 def test_where_no_measure_can_be_judged_a_window_is_not_judged_either(usual: Backtest) -> None:
     def apart(values: tuple[Estimate, ...], by: float) -> tuple[Estimate, ...]:
         return tuple(replace(each, value=each.value + by * (-1) ** i) for i, each in enumerate(values))
