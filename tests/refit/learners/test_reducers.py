@@ -157,7 +157,7 @@ def test_neighbours_are_those_in_the_units_of_the_features_whatever_a_model_scal
         learner = fitted("sklearn.decomposition.PCA", units, n_components=1, scale=scale)
         original = learner._scaling.original
         learner._placed = original(learner._reference.astype(float))[:, 1:2]
-        learner._place = lambda points, original=original: original(points)[:, 1:2]  # one map for both
+        learner._embed = lambda points, original=original: original(points)[:, 1:2]  # one map for both
         trusted.append(learner.predict(units)[:, 1])
     np.testing.assert_allclose(*trusted, atol=0.01)
 

@@ -87,7 +87,7 @@ def test_rows_whose_names_are_one_number_are_named_by_text(tmp_path: Path) -> No
 def test_init_says_which_digits_it_took_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f"{n:06d},2024-0{n // 28 + 1}-{n % 28 + 1:02d},{n % 7},{n % 2}" for n in range(200)]
     (tmp_path / "t.csv").write_text("\n".join(["account,day,x,late", *rows]) + "\n")
-    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="late", key=())
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="late", key=()).print()
     assert parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["table"].columns["account"] == "text"
     assert "codes   account: text" in capsys.readouterr().out
 
@@ -142,7 +142,7 @@ def test_a_column_of_percentages_is_said_to_be_text_and_how_to_make_numbers_of_i
     lines = table(tmp_path / "t.csv").read_text().splitlines()
     more = [f"{line};{n % 40}.5 %" for n, line in enumerate(lines[1:])]
     (tmp_path / "t.csv").write_text("\n".join([f"{lines[0]};Discount", *more]) + "\n")
-    create(tmp_path / "demo", csv=tmp_path / "t.csv", time=None, label=None, key=())
+    create(tmp_path / "demo", csv=tmp_path / "t.csv", time=None, label=None, key=()).print()
     (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  text ")]
     assert said.startswith("  text    Discount: its % signs make it text")
     assert """try_cast(replace("Discount", '%', '') as double)""" in said
@@ -153,7 +153,7 @@ def test_a_column_of_percentages_is_said_to_be_text_and_how_to_make_numbers_of_i
 def test_the_line_to_type_next_works_in_a_folder_whose_name_needs_quotes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    create(tmp_path / "my project", csv=None, time=None, label=None, key=())
+    create(tmp_path / "my project", csv=None, time=None, label=None, key=()).print()
     said = capsys.readouterr()
     assert f"cd '{tmp_path}/my project' && refit run" in said.out
     assert "DVC" not in said.out + said.err, "what it says of itself is not what a user should do next"
@@ -191,12 +191,12 @@ def test_a_folder_with_params_of_ones_own_becomes_their_project(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     made, mine = tmp_path / "demo", tmp_path / "mine/demo"
-    create(made, csv=None, time=None, label=None, key=())
+    create(made, csv=None, time=None, label=None, key=()).print()
     mine.mkdir(parents=True)
     shutil.copytree(made / "raw", mine / "raw")
     shutil.copy(made / "params.yaml", mine / "params.yaml")
     capsys.readouterr()
-    create(mine, csv=None, time=None, label=None, key=())
+    create(mine, csv=None, time=None, label=None, key=()).print()
     assert f"next    cd {mine} && refit run" in capsys.readouterr().out
     for name in ("params.yaml", "dvc.yaml", "prefect.yaml"):
         assert (mine / name).read_text() == (made / name).read_text(), name

@@ -86,7 +86,7 @@ def failures(path: Path) -> Path:
 def test_init_warns_of_what_gives_the_label_away_and_says_how_to_leave_it_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    create(tmp_path / "p", csv=failures(tmp_path / "t.csv"), time=None, label="fail", key=())
+    create(tmp_path / "p", csv=failures(tmp_path / "t.csv"), time=None, label="fail", key=()).print()
     said = capsys.readouterr().out
     assert "leak?   heat where it is 1, the label is 1 in" in said
     assert "featurize.exclude: [heat]" in said

@@ -294,7 +294,7 @@ def test_a_split_tells_of_rows_that_say_no_part_and_not_of_itself(
 ) -> None:
     parts = ["train", "train", "dev", "test", ""]
     path = write(tmp_path, "t", text(with_column(timeless(rows()), "part", lambda n: parts[n % 5])))
-    create(tmp_path / "p", csv=path, time=None, label="y", key=("id",), hints=Hints(split="part"))
+    create(tmp_path / "p", csv=path, time=None, label="y", key=("id",), hints=Hints(split="part")).print()
     said = capsys.readouterr().out
     assert "split   part: 64 train, 32 validation, 32 test, 32 say none and are left out" in said
     assert "  left" not in said
@@ -311,7 +311,7 @@ def test_a_text_that_is_said_to_mean_missing_is_said_to_be_read_so(
         label="y",
         key=("id",),
         hints=Hints(missing=("?",)),
-    )
+    ).print()
     assert "  missing '?': read as missing" in capsys.readouterr().out
 
 

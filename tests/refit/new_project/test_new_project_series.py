@@ -166,7 +166,7 @@ def test_amounts_with_signs_are_said_to_be_text_and_how_to_make_numbers_of_them(
 ) -> None:
     rows = [f"{n},{written.format(n)},00{n % 7},{n % 3},{n % 2}" for n in range(100)]
     (tmp_path / "t.csv").write_text("\n".join(["id,price,zip,z,y", *rows]) + "\n")
-    create(tmp_path / "demo", csv=tmp_path / "t.csv", time=None, label="y", key=("id",))
+    create(tmp_path / "demo", csv=tmp_path / "t.csv", time=None, label="y", key=("id",)).print()
     said = capsys.readouterr().out
     assert "  text    price: its signs or commas make it text; as a column of `cases`," in said
     assert said.count("make it text") == 1

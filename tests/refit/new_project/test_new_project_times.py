@@ -106,5 +106,5 @@ def test_a_project_of_which_the_newest_month_has_no_label_runs_and_says_when_lab
         for n in range(488)  # January to August
     ]
     (tmp_path / "table.csv").write_text("\n".join(["id,t,x,y", *lines]) + "\n")
-    create(tmp_path / "p", csv=tmp_path / "table.csv", time="t", label="y", key=("id",))
+    create(tmp_path / "p", csv=tmp_path / "table.csv", time="t", label="y", key=("id",)).print()
     assert "no label: labels count as known 744 hours after their" in capsys.readouterr().out
