@@ -56,6 +56,7 @@ def reference(root: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return texts
 
 
+@pytest.mark.slow
 def test_no_page_of_the_site_loads_anything_from_elsewhere(site: Path) -> None:
     seen = 0
     for path in site.rglob("*.html"):

@@ -53,6 +53,7 @@ def test_a_notebook_runs_shows_scores_compares_and_explains(project: Path) -> No
         refit.compare("1", "9", project)
 
 
+@pytest.mark.slow
 def test_the_notebook_of_the_docs_runs_and_every_cell_shows_its_result(
     project: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ def announced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | None, str]]:
     return events
 
 
+@pytest.mark.slow
 def test_the_gate_of_the_other_environment_decides_and_a_person_may_have_to_approve(
     project: Path, announced: list[tuple[str | None, str]]
 ) -> None:

@@ -58,6 +58,7 @@ def tuned(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return project
 
 
+@pytest.mark.slow
 def test_a_tuned_model_takes_its_way_through_all_stages_and_shows_every_trial(tuned: Path) -> None:
     from mlflow import MlflowClient
 

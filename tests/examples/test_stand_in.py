@@ -57,6 +57,7 @@ def lived(project: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
     life: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,6 +13,7 @@ NOW = timedelta()
 LONG = timedelta(hours=1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_runs_of_a_process_that_was_killed_end_as_crashed_and_others_go_on() -> None:
     from prefect import flow, get_client, task

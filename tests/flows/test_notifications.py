@@ -69,6 +69,7 @@ def names() -> list[str]:
         return sorted(each.name for each in client.read_automations())
 
 
+@pytest.mark.slow
 def test_a_receiver_hears_of_what_it_asked_for_and_of_nothing_else(
     api: str, inbox: tuple[str, queue.Queue[str]]
 ) -> None:

@@ -77,3 +77,12 @@ def test_intervals_that_miss_their_level_are_a_warning(warning: str, verdict: st
     decision = decided(performance=performance(False), coverage=coverage)
     assert decision.verdict == verdict
     assert says(decision, "90 % intervals held 75.6 % of 18,000 labels", warning)
+
+
+def test_a_breach_before_windows_that_cannot_be_judged_asks_for_nothing() -> None:
+    wild = performance(False, False, False, threshold=None, unjudged="it varies too much")
+    decision = decided(performance=(*performance(False, True, True), *wild))
+    assert decision.verdict == "ok"
+    assert not says(decision, "breached")
+    later = decided(performance=(*performance(True, False), *wild[:1], *performance(True)))
+    assert says(later, "1 of the newest 2 judged windows is breached"), "of three windows, one cannot be judged"

@@ -143,15 +143,6 @@ def test_windows_older_than_the_newest_n_do_not_count() -> None:
     assert decided(changed(windows=4), performance=performance(True, False, False, True)).verdict == "retrain"
 
 
-def test_a_breach_before_windows_that_cannot_be_judged_asks_for_nothing() -> None:
-    wild = performance(False, False, False, threshold=None, unjudged="it varies too much")
-    decision = decided(performance=(*performance(False, True, True), *wild))
-    assert decision.verdict == "ok"
-    assert not says(decision, "breached")
-    later = decided(performance=(*performance(True, False), *wild[:1], *performance(True)))
-    assert says(later, "1 of the newest 2 judged windows is breached"), "of three windows, one cannot be judged"
-
-
 def test_windows_without_labels_are_passed_over_not_counted_as_sound() -> None:
     waiting = performance(False, labelled=0, skill=None, value=None)
     decision = decided(performance=(*performance(True, False, True), *waiting))
