@@ -274,6 +274,8 @@ def override(raw: YamlTree, assignments: Mapping[str, object]) -> YamlTree:
 
     >>> override({"train": {"seed": 0}}, {"train.seed": 3})
     {'train': {'seed': 3}}
+    >>> override({"changes": "snapshot"}, {"changes.max_deleted_share": 1})
+    {'changes': {'kind': 'snapshot', 'max_deleted_share': 1}}
     """
     result = copy.deepcopy(raw)
     for path, value in assignments.items():
@@ -283,6 +285,8 @@ def override(raw: YamlTree, assignments: Mapping[str, object]) -> YamlTree:
             if isinstance(target, list):
                 target = target[_position(target, parent, path)]
             elif isinstance(target, dict):
+                if parent == "changes" and isinstance(short := target.get(parent), str):  # its kind alone
+                    target[parent] = {"kind": short}
                 target = target.setdefault(parent, {})
         if isinstance(target, list):
             target[_position(target, last, path)] = value

@@ -162,17 +162,19 @@ class _Reading(SourceStatus):
 
         pattern, zone = self.source.changes.delivered, self.context.params.project.zone
         self.unread = {file.name for file in changed}
-        earlier = {*self.state.files} if self.state and self.stored else set()
+        self.newest_over = self.newest_over if self.stored else None
         written: list[Manifest] = []
         due = None
-        for delivery in deliveries_of(self.files, pattern, zone, self.context.now(), self.where):
+        for delivery in deliveries_of(self.files, self.source, zone, self.context.now(), self.where):
             if self.unread.isdisjoint(delivery.names):
                 continue
-            was_read = delivery.is_over and not earlier.isdisjoint(delivery.names)
+            was_read = delivery.is_over and self.newest_over is not None and delivery.moment <= self.newest_over
             more, future = self._read_delivery(connection, delivery, was_read=was_read)
             written += more
             due = future if pattern is None else None  # else it waits for the next delivery
             self.unread -= delivery.names
+            if delivery.is_over and not was_read:
+                self.newest_over = delivery.moment
             self.stored = batches.manifests(self.context.project, self.name)
             self.store(self.stored, due)
         return written, due

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from refit.config import SourceParams
 from refit.errors import UserError
 from refit.sources.source_files import SourceFile
 
@@ -29,15 +30,16 @@ class Delivery:
 
 
 def deliveries_of(
-    files: Sequence[SourceFile], pattern: str | None, zone: ZoneInfo, now: datetime, where: str
+    files: Sequence[SourceFile], source: SourceParams, zone: ZoneInfo, now: datetime, where: str
 ) -> list[Delivery]:
     """Return the deliveries of a source in the order of their time.
 
     All files are one delivery of this moment, unless a pattern (`changes.delivered`) finds dates in their names.
 
     Raises:
-        UserError: the name of a file has no date, several, or one that lies in the future.
+        UserError: the name of a file has no date, several, one that lies in the future, or one that a column has.
     """
+    pattern = source.changes.delivered
     if pattern is None:
         return [Delivery(now, tuple(files))]
     found: dict[datetime, list[SourceFile]] = {}
@@ -47,6 +49,11 @@ def deliveries_of(
             raise UserError(
                 f"{file.name} is a delivery of {start.astimezone(zone):%Y-%m-%d %H:%M}, which lies in the future: "
                 f"correct its name, or {where}.changes.delivered"
+            )
+        if column := _dated_column(file.name, pattern, source):
+            raise UserError(
+                f"column {column!r} of {file.name} has the date of the delivery, so that all rows would differ in each "
+                f"delivery: leave it out of {where}"
             )
         found.setdefault(min(end, now), []).append(file)
     return [Delivery(moment, tuple(found[moment]), is_over=moment < now) for moment in sorted(found)]
@@ -63,8 +70,7 @@ def span_of(name: str, pattern: str, zone: ZoneInfo, where: str) -> tuple[dateti
     Raises:
         UserError: the name has no such date, or several.
     """
-    text = re.sub(r"%(.)", lambda part: f"(?P<{part[1]}>[0-9]{{{_DIGITS[part[1]]}}})", _escaped(pattern))
-    matches = {tuple(sorted(each.groupdict().items())) for each in re.finditer(text, name)}
+    matches = {tuple(sorted(each.groupdict().items())) for each in re.finditer(_regex(pattern), name)}
     if len(matches) == 1:
         parts = {part: int(value) for part, value in matches.pop()}
         try:
@@ -78,8 +84,24 @@ def span_of(name: str, pattern: str, zone: ZoneInfo, where: str) -> tuple[dateti
     )
 
 
-def _escaped(pattern: str) -> str:
-    return "%".join(map(re.escape, pattern.split("%")))
+def _regex(pattern: str) -> str:
+    escaped = "%".join(map(re.escape, pattern.split("%")))
+    text = re.sub(r"%(.)", lambda part: f"(?P<{part[1]}>[0-9]{{{_DIGITS[part[1]]}}})", escaped)
+    before = "(?<![0-9])" if pattern.startswith("%") else ""  # no date is a piece of a longer number
+    after = "(?![0-9])" if pattern[-2:-1] == "%" else ""
+    return f"{before}{text}{after}"
+
+
+def _dated_column(name: str, pattern: str, source: SourceParams) -> str | None:
+    """The column that takes a folder whose name has a part of the date of a delivery."""
+    folders = name.split("/")[:-1]
+    matches = re.finditer(_regex(pattern), name)
+    places = {name.count("/", 0, each.start(part)) for each in matches for part in each.groupdict()}
+    dated = places - {len(folders)}
+    if source.folder_column and len(folders) - 1 in dated:
+        return source.folder_column
+    hive = {folders[place].partition("=")[0] for place in dated}
+    return next((column for column in source.hive_columns if column in hive), None)
 
 
 def _span(parts: dict[str, int], zone: ZoneInfo) -> tuple[datetime, datetime]:

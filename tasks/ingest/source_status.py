@@ -72,6 +72,7 @@ class SourceStatus:
             read_position(self.position_path) if self.position_path else read_states(context.path(REMEMBERED)).get(name)
         )
         self.position = self.state.position if self.state else None
+        self.newest_over = self.state.newest_over if self.state else None
         self.stand_in = self.files[0].stand_in
         self.seen: dict[str, ReadFile] = {}
         self.unread: set[str] = set()  # files of deliveries that are still to be read
@@ -125,6 +126,7 @@ class SourceStatus:
             files={file.name: self.seen[file.name] for file in self.files if file.name in {*self.seen} - self.unread},
             read_again=read_again,
             position=self.position,
+            newest_over=self.newest_over,
         )
 
     def _how(self) -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from refit.config import override
 from refit.errors import UserError
 from refit.files.artifacts import read_json
 from tasks import ingest
@@ -61,3 +62,71 @@ def test_nothing_is_left_to_do_once_a_delivery_that_was_refused_is_right_again(p
     project.ingest()
     assert ingest.stale_reason(project.context()) is None
     assert "unfinished" not in read_json(project.path / "data/batches/trips/position")
+
+
+def test_a_delivery_that_was_read_before_its_day_was_over_may_be_completed_until_it_was_read_after_it(
+    dated: Any,
+) -> None:
+    dated.put("20131102/a.csv", HEAD + FIRST)
+    dated.ingest()
+    for cost in ("7", "8"):
+        dated.put("20131102/a.csv", HEAD + FIRST.replace("a,2", f"b,{cost}"))
+        dated.now = datetime(2013, 11, 3, 5, tzinfo=UTC)
+        if cost == "7":
+            dated.ingest()
+    assert "0 rows are new, 1 changed, 0 missing" in dated.fails(UserError)
+    assert [row["cost"] for row in dated.batch("2013-01.2")] == [7.0]
+
+
+def test_a_delivery_that_changed_nothing_may_not_be_another_later(dated: Any) -> None:
+    dated.put("20131003/a.csv", HEAD + FIRST)
+    dated.put("20131004/a.csv", HEAD + FIRST)
+    dated.ingest()
+    dated.put("20131004/a.csv", HEAD + FIRST.replace("a,2", "b,7"))
+    assert "0 rows are new, 1 changed, 0 missing" in dated.fails(UserError)
+    dated.put("20131004/a.csv", HEAD + FIRST)
+    dated.ingest()
+    assert ingest.stale_reason(dated.context()) is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "pattern", "role"),
+    [
+        ("20131003", "/%Y%m%d", {"folder_column": "name"}),
+        ("dt=2013-10-03", "%Y-%m-%d", {"hive_columns": ["name"]}),
+    ],
+)
+def test_a_column_that_has_the_date_of_the_delivery_is_refused(
+    dated: Any, folder: str, pattern: str, role: dict[str, Any]
+) -> None:
+    name = "dt" if "dt" in folder else "name"
+    dated.source["columns"] = {**dated.source["columns"], name: "text"}
+    dated.source |= {key: name if isinstance(value, str) else [name] for key, value in role.items()}
+    dated.source["changes"]["delivered"] = pattern
+    dated.put(f"{folder}/a.csv", HEAD + FIRST)
+    assert f"column {name!r} of raw/{folder}/a.csv has the date of the delivery" in dated.fails(UserError)
+
+
+def test_a_column_of_another_folder_than_that_of_the_delivery_is_read(dated: Any) -> None:
+    dated.source["columns"] = {**dated.source["columns"], "shop": "text", "name": "text"}
+    dated.source |= {"path": "raw/*/*/*/*.csv", "hive_columns": ["shop"], "folder_column": "name"}
+    dated.put("20131003/shop=a/x/a.csv", HEAD + FIRST)
+    dated.ingest()
+    assert {(row["shop"], row["name"]) for row in dated.batch("2013-01")} == {("a", "x")}
+
+
+def test_a_date_is_not_taken_from_a_longer_number(dated: Any) -> None:
+    dated.source["changes"]["delivered"] = "%Y%m%d"
+    dated.put("20131003/10120131003.csv", HEAD + FIRST)
+    dated.put("x/10120131003.csv", HEAD + FIRST)
+    assert "raw/x/10120131003.csv has no date of the form %Y%m%d" in dated.fails(UserError)
+
+
+def test_one_run_may_allow_the_deletions_of_a_source_that_is_a_snapshot_and_no_more(project: Any) -> None:
+    project.source["changes"] = "snapshot"
+    raw = {"ingest": {"sources": {"trips": project.source}}}
+    changed: Any = override(raw, {"ingest.sources.trips.changes.max_deleted_share": 1})
+    project.source = changed["ingest"]["sources"]["trips"]
+    params = project.context().params.ingest.sources["trips"].changes
+    assert (params.is_snapshot, params.max_deleted_share) == (True, 1)
+    assert raw["ingest"]["sources"]["trips"]["changes"] == "snapshot"
