@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 INPUTS = "inputs.duckdb"
-_PLACE, _PART = own("place"), own("part")
-_PLACE_NAME = _PLACE[1:-1]
+_POSITION, _PART = own("position"), own("part")
+_POSITION_NAME = _POSITION[1:-1]
 _BATCH = 16_384  # rows that are read of each part at once
 _BUFFER = 1 << 16  # bytes of a column that are read at once; by default, all that was read of a part stays in memory
 
@@ -76,7 +76,7 @@ def write_inputs(
     """
     configure(connection)
     tables = {relation: f"source{index}" for index, relation in enumerate(dict.fromkeys(sources.values()))}
-    numbered = f"select row_number() over () as {_PLACE}, * from (select * from {spine})"
+    numbered = f"select row_number() over () as {_POSITION}, * from (select * from {spine})"
     connection.execute(f"attach {literal(str(folder / INPUTS))} as inputs")
     try:
         connection.execute(
@@ -94,7 +94,7 @@ def _division(feature_set: FeatureSet, rows: int, parts: int) -> str:
     entities = {view.entity for view in feature_set.views}
     if len(entities) == 1 and (entity := entities.pop()) and not {*entity} & {*feature_set.spine.entities}:
         return f"hash({commas(map(quote, entity))}) % {parts}"
-    return f"(({_PLACE} - 1) * {parts}) // {max(rows, 1)}"
+    return f"(({_POSITION} - 1) * {parts}) // {max(rows, 1)}"
 
 
 def compute_part(part: Part) -> int:
@@ -110,19 +110,19 @@ def compute_part(part: Part) -> int:
     scratch = part.folder / f".{part.output.name}.{uuid.uuid4().hex}.partial"
     try:
         with _opened(part) as connection:
-            mine = f"from rows where {_PART} = {part.number} order by {_PLACE}"
-            spine = f"(select * exclude ({_PLACE}, {_PART}) {mine})"
+            mine = f"from rows where {_PART} = {part.number} order by {_POSITION}"
+            spine = f"(select * exclude ({_POSITION}, {_PART}) {mine})"
             features = compute(connection, part.feature_set, spine, part.sources, part.as_of)
-            places = connection.sql(f"select {_PLACE} {mine}").to_arrow_table()[0].combine_chunks()
+            positions = connection.sql(f"select {_POSITION} {mine}").to_arrow_table()[0].combine_chunks()
             reader, first = features.to_arrow_reader(_BATCH), 0
-            schema = reader.schema.insert(0, _place_field())
+            schema = reader.schema.insert(0, _position_field())
             with pq.ParquetWriter(scratch, schema, compression="zstd", compression_level=1) as writer:
                 for batch in reader:
-                    numbers = places.slice(first, batch.num_rows)
-                    writer.write_batch(batch.add_column(0, _place_field(), numbers))
+                    numbers = positions.slice(first, batch.num_rows)
+                    writer.write_batch(batch.add_column(0, _position_field(), numbers))
                     first += batch.num_rows
-        if first != len(places):
-            raise AssertionError(f"{first} features of {len(places)} rows: the engine is broken")
+        if first != len(positions):
+            raise AssertionError(f"{first} features of {len(positions)} rows: the engine is broken")
         scratch.replace(part.output)
     finally:
         scratch.unlink(missing_ok=True)
@@ -153,16 +153,16 @@ def in_order(parts: Sequence[Part], rows: int) -> Iterator[pa.Table]:
     streams = [_Stream(part.output) for part in parts]
     for first in range(1, max(rows, 1) + 1, TOGETHER):
         table = pa.concat_tables([stream.before(first + TOGETHER) for stream in streams])
-        places = table[_PLACE_NAME].to_numpy()
-        if len(places) != min(TOGETHER, rows + 1 - first):
-            raise AssertionError(f"{len(places)} rows from {first} on, of {rows}: the engine is broken")
-        if (np.diff(places) < 0).any():
-            table = table.take(np.argsort(places))
-        yield table.drop_columns([_PLACE_NAME])
+        positions = table[_POSITION_NAME].to_numpy()
+        if len(positions) != min(TOGETHER, rows + 1 - first):
+            raise AssertionError(f"{len(positions)} rows from {first} on, of {rows}: the engine is broken")
+        if (np.diff(positions) < 0).any():
+            table = table.take(np.argsort(positions))
+        yield table.drop_columns([_POSITION_NAME])
 
 
 class _Stream:
-    """Reads the rows of one part, whose places ascend."""
+    """Reads the rows of one part, whose positions ascend."""
 
     def __init__(self, file: Path) -> None:
         import pyarrow.parquet as pq
@@ -171,22 +171,22 @@ class _Stream:
         self._batches: Iterator[pa.RecordBatch] = opened.iter_batches(_BATCH)
         self._rest: pa.Table = opened.schema_arrow.empty_table()
 
-    def before(self, place: int) -> pa.Table:
-        """The rows before a place that were not read yet."""
+    def before(self, position: int) -> pa.Table:
+        """The rows before a position that were not read yet."""
         import pyarrow as pa
 
         tables = [self._rest]
-        while not len(last := tables[-1]) or last[_PLACE_NAME][-1].as_py() < place:
+        while not len(last := tables[-1]) or last[_POSITION_NAME][-1].as_py() < position:
             if (batch := next(self._batches, None)) is None:
                 break
             tables.append(pa.Table.from_batches([batch]))
         whole = pa.concat_tables(tables)
-        end = int(np.searchsorted(whole[_PLACE_NAME].to_numpy(), place))
+        end = int(np.searchsorted(whole[_POSITION_NAME].to_numpy(), position))
         self._rest = whole.slice(end)
         return whole.slice(0, end)
 
 
-def _place_field() -> pa.Field:
+def _position_field() -> pa.Field:
     import pyarrow as pa
 
-    return pa.field(_PLACE_NAME, pa.int64())
+    return pa.field(_POSITION_NAME, pa.int64())

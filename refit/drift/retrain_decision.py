@@ -12,17 +12,17 @@ from datetime import date, datetime, timedelta
 
 from refit.config import DriftParams
 from refit.drift.multivariate import LEAST_AUC, WARNING_P
-from refit.evaluation.interval_coverage import percent
+from refit.evaluation.interval_coverage import percent, reached_percent
 from refit.schemas.drift_decision import (
     CALIBRATION,
     Cause,
     DayWindow,
     InputVerdict,
-    IntervalCoverage,
     LastingLoss,
     PerformanceVerdict,
     Separation,
     Verdict,
+    WatchedCoverage,
 )
 
 __all__ = ["DriftEvidence", "RetrainDecision", "decide"]
@@ -49,7 +49,7 @@ class DriftEvidence:
     changed: date | None = None  # when the newest loss that an earlier decision answered began
     learned_from: date | None = None  # the first day of the rows that the newest model learned from
     multivariate: Separation | None = None  # of the newest window from the reference; None if not measured
-    coverage: IntervalCoverage | None = None  # of the newest windows; None without prediction intervals
+    coverage: WatchedCoverage | None = None  # of the newest windows; None without prediction intervals
     retrained: tuple[datetime, ...] = ()  # `as_of` of earlier decisions to retrain
     watched: bool = True  # False if no window was evaluated, because the policy needs none
 
@@ -229,9 +229,9 @@ def _multivariate(separation: Separation) -> _Finding:
     return _Finding("warn" if separation.p < WARNING_P else "ok", f"{shown}, {usual}")
 
 
-def _coverage(coverage: IntervalCoverage) -> _Finding:
+def _coverage(coverage: WatchedCoverage) -> _Finding:
     """Warn about prediction intervals that miss their level; another training need not mend them."""
-    held = "–" if coverage.coverage.value is None else f"{100 * coverage.coverage.value:.1f} %"
+    held = reached_percent(coverage.coverage.value)
     days = DayWindow(first=coverage.first, end=coverage.end)
     shown = f"intervals: {days}: {percent(coverage.level)} intervals held {held} of {coverage.labelled:,} labels"
     return _Finding("warn", f"{shown}; {coverage.warning}") if coverage.warning else _Finding("ok", shown)

@@ -124,15 +124,16 @@ def sentences(intervals: IntervalReport | None) -> Iterator[str]:
     if not intervals:
         return
     yield (
-        f"{percent(intervals.level)} intervals held {_share(intervals.coverage.value)} of {intervals.rows:,} labels"
-        f"{intervals.coverage.between(_share)}; mean width {intervals.width.value:.4g}."
+        f"{percent(intervals.level)} intervals held {reached_percent(intervals.coverage.value)} of "
+        f"{intervals.rows:,} labels{intervals.coverage.between(reached_percent)}; "
+        f"mean width {intervals.width.value:.4g}."
     )
     if warning := shortfall(intervals.coverage, intervals.level):
         yield f"Warning: {warning}."
     if plain := intervals.plain:
         yield (
             "They follow the labels as they become known; as they were in training they would have held "
-            f"{_share(plain.coverage.value)}, with mean width {plain.width.value:.4g}."
+            f"{reached_percent(plain.coverage.value)}, with mean width {plain.width.value:.4g}."
         )
     if missed := [group.value for group in intervals.groups if _misses(group.coverage, intervals.level)]:
         yield (
@@ -152,7 +153,7 @@ def shortfall(coverage: Measured, level: float) -> str:
     value, lower, upper = coverage.value, coverage.lower, coverage.upper
     if value is None or lower is None or upper is None or abs(value - level) < TOLERANCE or lower <= level <= upper:
         return ""
-    reached = f"({_share(value)}, not {percent(level)})"
+    reached = f"({reached_percent(value)}, not {percent(level)})"
     if value < level:
         return f"they hold fewer labels than they state {reached}: do not rely on them"
     return f"they hold more labels than they state {reached}: they are wider than they need be"
@@ -163,7 +164,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.4g} %"
 
 
-def _share(reached: float | None) -> str:
+def reached_percent(reached: float | None) -> str:
+    """Format a share that was reached: `89.2 %`."""
     return "–" if reached is None else f"{100 * reached:.1f} %"
 
 

@@ -25,7 +25,6 @@ __all__ = [
     "Distribution",
     "DriftDecision",
     "InputVerdict",
-    "IntervalCoverage",
     "JudgedWindow",
     "LastingLoss",
     "NumberDistribution",
@@ -34,6 +33,7 @@ __all__ = [
     "Separation",
     "Statistic",
     "Verdict",
+    "WatchedCoverage",
     "WatchedMeasure",
 ]
 
@@ -222,7 +222,7 @@ class Separation(Part):
     unjudged: str = omitted("")
 
 
-class IntervalCoverage(Part):
+class WatchedCoverage(Part):
     """How many labels the champion's prediction intervals held in the newest windows."""
 
     first: date
@@ -321,7 +321,7 @@ class DriftDecision(Artifact):
     report: str  # path of the page
     lasting: LastingLoss | None = omitted(None)  # None if it cannot be measured
     since: date | None = omitted(None)  # the day on which the loss that asks for a retraining began
-    coverage: IntervalCoverage | None = omitted(None)  # None without intervals, or without labels
+    coverage: WatchedCoverage | None = omitted(None)  # None without intervals, or without labels
 
     @property
     def newest_columns(self) -> tuple[ColumnDrift, ...]:

@@ -37,9 +37,7 @@ class SourceState(Part):
     files: Mapping[str, ReadFile]
     read_again: UtcTime | None  # when the first row that lies in the future becomes due
     position: str | None = omitted(None)  # of a table: up to where its rows are stored in these batches
-    newest_over: UtcTime | None = omitted(
-        None
-    )  # the newest delivery that was read after the time in its names was over
+    newest_over: UtcTime | None = omitted(None)  # the newest delivery read after the time in its names was over
     unfinished: UtcTime | None = omitted(None)  # a delivery of which only some batches may be stored
 
 

@@ -49,9 +49,7 @@ class Manifest(Artifact):
     # by earlier batch: its rows that lay in the future when it was written, and belong to this batch
     arrived: UtcTime | None = omitted(None)  # when rows were read that came late, or are new versions; else None
     delivered: UtcTime | None = omitted(None)  # of a snapshot: the time of the delivery in which its rows differed
-    delivered_rows: NonNegativeInt = omitted(
-        0
-    )  # the rows of that whole delivery, if it was compared with an earlier one
+    delivered_rows: NonNegativeInt = omitted(0)  # those of the whole delivery, if compared with an earlier one
     deletes: bool = omitted(False)  # whether its rows, copied from earlier batches, were missing in that delivery
 
     @model_validator(mode="after")

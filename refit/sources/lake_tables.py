@@ -35,7 +35,7 @@ class DeltaTable:
         self._source = source
         self._where = where
         self._open: Delta | None = None
-        self._new: set[str] | None = None  # the files to read; None: all
+        self._new: set[str] | None = None  # the files to read, or None for all
 
     def identify(self) -> str:
         """The table's id and its version."""

@@ -14,7 +14,7 @@ from refit.evaluation.interval_coverage import shortfall
 from refit.learners.intervals import score
 from refit.metrics.clusters import Clusters, jackknife, leave_out_mean
 from refit.runtime.context import Context
-from refit.schemas.drift_decision import DayWindow, IntervalCoverage
+from refit.schemas.drift_decision import DayWindow, WatchedCoverage
 from refit.schemas.validated import Validated
 from refit.storage.prediction_log import KEY
 from tasks.score import intervals_between
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def interval_coverage(
     context: Context, champion: Champion, validated: Validated, labels: pa.Table, windows: Sequence[DayWindow]
-) -> IntervalCoverage | None:
+) -> WatchedCoverage | None:
     """The coverage of the intervals in some windows, with the labels that have come; None without either.
 
     Args:
@@ -51,7 +51,7 @@ def interval_coverage(
     held = (score(intervals.band[labelled], values[labelled]) <= 0).astype(np.float64)
     clusters = Clusters.of(local_days(rows["event_time"], zone)[labelled])
     coverage = with_interval(jackknife(leave_out_mean(held, clusters)), context.params.evaluate.confidence, 0.0, 1.0)
-    return IntervalCoverage(
+    return WatchedCoverage(
         first=first,
         end=end,
         level=intervals.level,

@@ -96,11 +96,11 @@ def _dated_column(name: str, pattern: str, source: SourceParams) -> str | None:
     """The column that takes a folder whose name has a part of the date of a delivery."""
     folders = name.split("/")[:-1]
     matches = re.finditer(_regex(pattern), name)
-    places = {name.count("/", 0, each.start(part)) for each in matches for part in each.groupdict()}
-    dated = places - {len(folders)}
+    levels = {name.count("/", 0, each.start(part)) for each in matches for part in each.groupdict()}
+    dated = levels - {len(folders)}
     if source.folder_column and len(folders) - 1 in dated:
         return source.folder_column
-    hive = {folders[place].partition("=")[0] for place in dated}
+    hive = {folders[level].partition("=")[0] for level in dated}
     return next((column for column in source.hive_columns if column in hive), None)
 
 

@@ -167,9 +167,8 @@ class SourceStatus:
             return self.files
         earlier = state.files
         changed = [f for f in self.files if f.name not in earlier or self.digest_of(f) != earlier[f.name].sha256]
-        if (
-            self.source.changes.is_snapshot and self.source.changes.delivered is None
-        ):  # one delivery: rows of lost files are deleted
+        changes = self.source.changes
+        if changes.is_snapshot and changes.delivered is None:  # one delivery: rows of lost files are deleted
             return self.files if changed or {*earlier} - {file.name for file in self.files} else []
         return self.files if changed and self.source.event_time is None else changed
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from refit.evaluation.interval_coverage import percent
+from refit.evaluation.interval_coverage import percent, reached_percent
 from refit.problems import metric_named
 from refit.schemas.drift_decision import Cause, DriftDecision, PerformanceVerdict
 
@@ -176,7 +176,7 @@ def tiles(decision: DriftDecision, drifted: int, columns: int) -> Iterator[tuple
     yield "columns drifted", f"{drifted}", f"of {columns} in the newest window" if columns else "none compared"
     if (held := decision.coverage) and held.coverage.value is not None:
         note = f"of the labels, {percent(held.level)} stated{'; warning' if held.warning else ''}"
-        yield "intervals held", f"{100 * held.coverage.value:.1f} %", note
+        yield "intervals held", reached_percent(held.coverage.value), note
     yield "version", decision.version, f"champion; made from rows before {decision.seen_until}"
     yield (
         "labelled since",

@@ -8,7 +8,7 @@ import pytest
 
 from refit.drift.performance import Backtest, backtest
 from refit.metrics.clusters import Estimate
-from refit.schemas.drift_decision import IntervalCoverage
+from refit.schemas.drift_decision import WatchedCoverage
 from refit.schemas.measured import Measured
 from tests.refit.drift.test_performance import DAYS, NEXT, POLICY, START, judged, scored
 from tests.refit.drift.test_retrain_decision import decided, inputs, performance, says, separation, week
@@ -66,7 +66,7 @@ def test_a_classifier_that_cannot_be_judged_neither_warns_nor_says_that_all_is_w
 
 @pytest.mark.parametrize(("warning", "verdict"), [("", "ok"), ("they hold fewer labels than they state", "warn")])
 def test_intervals_that_miss_their_level_are_a_warning(warning: str, verdict: str) -> None:
-    coverage = IntervalCoverage(
+    coverage = WatchedCoverage(
         first=week(2).first,
         end=week(0).end,
         level=0.9,

@@ -279,11 +279,16 @@ def test_the_end_of_the_named_day_or_the_ingest_is_when_a_delivery_came(dated: A
     ]
 
 
-def test_old_deliveries_may_be_taken_away_and_are_read_again_where_the_position_is_lost(dated: Any) -> None:
+def after_two_days(dated: Any) -> dict[str, tuple[Any, ...]]:
+    """Ingest two deliveries, of which the second has one other row; returns everything that is stored."""
     deliver(dated, "20131003", FIRST)
     deliver(dated, "20131004", FIRST.replace("a,2", "b,7"))
     dated.ingest()
-    before = everything(dated)
+    return everything(dated)
+
+
+def test_old_deliveries_may_be_taken_away_and_are_read_again_where_the_position_is_lost(dated: Any) -> None:
+    before = after_two_days(dated)
     (dated.path / "data/batches/trips/position").unlink()
     dated.ingest()
     shutil.rmtree(dated.path / "raw/20131003")
@@ -292,10 +297,7 @@ def test_old_deliveries_may_be_taken_away_and_are_read_again_where_the_position_
 
 
 def test_a_delivery_that_was_read_and_is_another_now_is_refused_and_nothing_is_lost(dated: Any) -> None:
-    deliver(dated, "20131003", FIRST)
-    deliver(dated, "20131004", FIRST.replace("a,2", "b,7"))
-    dated.ingest()
-    before = everything(dated)
+    before = after_two_days(dated)
     for day in ("20131003", "20131004"):
         deliver(dated, day, FIRST.replace("a,2", "b,8"))
         for _ in range(2):
