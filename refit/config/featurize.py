@@ -53,6 +53,9 @@ class WindowParams(Section):
     )
 
 
+_RULE = re.compile(r"as column (.+) says|\S+ of (.+), seed \d+", re.DOTALL)  # what SplitParams.rule writes
+
+
 class SplitParams(Section):
     """Random windows instead of windows of time, for tables without a course of time."""
 
@@ -82,6 +85,19 @@ class SplitParams(Section):
         if self.column:
             return f"as column {self.column} says"
         return f"{self.test:g} of {self.by or 'the rows'}, seed {self.seed}"
+
+    @staticmethod
+    def columns_in(rule: str, key: str) -> tuple[str, ...]:
+        """The columns that a `rule` reads to assign a row; models store only its text.
+
+        >>> SplitParams.columns_in("as column part says", "id"), SplitParams.columns_in("0.2 of shop, seed 0", "id")
+        (('part',), ('shop', 'id'))
+        """
+        match = _RULE.fullmatch(rule)
+        if match is None:
+            return (key,)
+        column, by = match.groups()
+        return (column,) if column else tuple(dict.fromkeys([*([by] if by != "the rows" else []), key]))
 
 
 CHAMPION_OF = re.compile(r"models:/([a-z][a-z0-9_]*)@champion")

@@ -9,7 +9,10 @@ from typing import ClassVar
 
 from pydantic import ConfigDict, Field
 
+from feature_store.sql_text import quote
 from refit.config.column_types import ArrayColumn
+from refit.config.featurize import SplitParams
+from refit.config.ingest import mentions
 from refit.files.artifacts import TABLE, FileRef
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted, utc_text
 from refit.schemas.feature_definitions import Definitions
@@ -136,14 +139,22 @@ class FeatureTable(FeatureColumns, Artifact):
 
     @property
     def split_rule(self) -> str | None:
-        """What decides which rows are test rows; None if time does.
+        """What decides which rows are test rows, with the SQL of the columns that it reads; None if time does.
 
-        The rule alone does not say whose rows it divides, nor whose key it hashes.
+        Two models of one rule have not seen each other's test rows. A column of the same name may be computed
+        otherwise, and then says other rows; the definitions of every stored table have its SQL.
         """
         if self.split is None:
             return None
+        spine = self.definitions.feature_set.spine
+        source = self.definitions.sources[spine.source]
         hashed = f", key {self.key!r}" if "of the rows" in self.split else ""
-        return f"{self.split}{hashed} of {self.definitions.feature_set.spine.source}"
+        computed = {name: source.columns.get(name, name) for name in SplitParams.columns_in(self.split, self.key)}
+        if source.event_time and any(mentions(sql, "event_time") for sql in computed.values()):
+            computed["event_time"] = source.event_time
+        sql = "; ".join(f"{name}: {sql}" for name, sql in computed.items() if sql not in (name, quote(name)))
+        table = f" in {source.table}" if source.table != spine.source else ""
+        return f"{self.split}{hashed} of {spine.source}{table}" + (f" ({sql})" if sql else "")
 
     def makes_the_same(self, other: FeatureTable) -> bool:
         """Whether both tables have the same features, made in the same way."""

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,7 @@ from tasks.train import interval_margins, segment_study, warm
 from tasks.train.folds import Development, LabelledRows, development, require_late, require_learnable
 from tasks.train.problem import problem_in
 from tasks.train.specs import make_all, specs_of
-from tasks.train.start import keep_names, parent_of, start_of
+from tasks.train.start import keep_names, parent_of, require_unseen, start_of
 from tasks.train.table import read as read_table
 from tasks.train.trial import Trained, Trial, fit_rows, fitted, last_rows, trial_reports
 
@@ -104,6 +105,7 @@ def _train(context: Context) -> None:
         if start.version is None or params.train.warm_start is None:
             trained = from_scratch(specs, train, validation, context)
         else:
+            require_unseen(context, start, features)
             trained = warm.go_on(context, specs, start, train, validation)
     learner, best = trained.learner, trained.best
     keep_names(context, learner, start, _features(learner, train, validation))
@@ -129,7 +131,7 @@ def _train(context: Context) -> None:
         model_digest=learner.digest(),
         threshold=learner.threshold,
         intervals=interval_margins.interval_summary(learner),
-        seen_until=features.windows.validation.seen_until,
+        seen_until=_seen_until(features, start),
         split=features.split,
         inputs=inputs,
         baseline=_baseline(learner, train, validation, params.train.metric),
@@ -141,6 +143,12 @@ def _train(context: Context) -> None:
         learners=trial_reports(trained, params.train.metric, segments),
     ).write(context.path(TRAINING))
     log_training(context)
+
+
+def _seen_until(features: FeatureTable, start: WarmStart) -> datetime:
+    """The end of the data that a candidate knows: of its rows, or of those that its start has learned from."""
+    own = features.windows.validation.seen_until
+    return max(own, start.known_until or own) if features.split is None else own
 
 
 def _work_beyond(trials: Sequence[Trial]) -> float:
@@ -212,7 +220,7 @@ def require_own(context: Context, learner: Learner, training: Training) -> Train
         "classes": (training.classes, specs[0].problem.classes),
         "metric": (training.metric, params.train.metric),
         "seed": (training.seed, params.train.seed),
-        "seen_until": (training.seen_until, features.windows.validation.seen_until),
+        "seen_until": (training.seen_until, _seen_until(features, start)),
         "split": (training.split, features.split),
         "started_from": (training.started_from, start),
         "rows": (training.rows, TrainingRows(train=len(train), validation=len(validation), left_out=left_out)),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from refit import learners
 from refit.errors import RefitError, UserError
-from refit.files.artifacts import FEATURE_SET, SNAPSHOT, WARM_START
+from refit.files.artifacts import SNAPSHOT, WARM_START
 from refit.learners.contract import Learner, Start
 from refit.learners.networks.transformer.folder import unaltered
 from refit.models.verification import MODEL
@@ -16,12 +17,12 @@ from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
 from refit.schemas.feature_table import FeatureTable
 from refit.schemas.snapshot import Snapshot
-from refit.schemas.warm_start import Parent, WarmStart
+from refit.schemas.warm_start import Seen, WarmStart
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["keep_names", "parent_of", "require_unseen_by_parent", "start_of"]
+__all__ = ["keep_names", "parent_of", "require_unseen", "require_unseen_by_parent", "start_of"]
 
 
 def start_of(context: Context) -> WarmStart:
@@ -67,7 +68,7 @@ def parent_of(context: Context, start: WarmStart, features: FeatureTable) -> Sta
             f"train.start_from: {parent} was altered: its model was {parent.model_digest[:12]} and is {digest[:12]}; "
             "restore it from a copy, or name another one"
         )
-    _require_unseen(context, parent, features)
+    require_unseen(context, start, features)
     return Start(folder, str(parent), parent.model_digest)
 
 
@@ -80,22 +81,32 @@ def keep_names(context: Context, learner: Learner, start: WarmStart, rows: pa.Ta
         learner.named_after(before, rows)
 
 
-def _require_unseen(context: Context, parent: Parent, features: FeatureTable) -> None:
-    """Refuse a parent that may have learned from the rows that its child is tested on."""
-    start = features.windows.test.start
+def require_unseen(context: Context, start: WarmStart, features: FeatureTable) -> None:
+    """Refuse a start that may have learned from the test rows, by itself or through a model that it started from.
+
+    Raises:
+        UserError: it may have.
+    """
+    key, who = ("start_from", start.parent) if start.parent else ("warm_start", f"version {start.version}")
+    opens = features.windows.test.start
     if features.split is None:
-        if parent.seen_until is not None and parent.seen_until > start:
+        if start.known_until is not None and start.known_until > opens:
             raise UserError(
-                f"train.start_from: {parent} has learned from data up to {utc_text(parent.seen_until)}, the test "
-                f"window starts at {utc_text(start)}: name an earlier version, which knows no more than "
+                f"train.{key}: {who} has learned from data up to {utc_text(start.known_until)}, the test "
+                f"window starts at {utc_text(opens)}: name an earlier version, which knows no more than "
                 "could be known then"
             )
         return
-    stored = context.path(parent.folder) / MODEL / FEATURE_SET.name
-    if FeatureTable.read(stored).split_rule != features.split_rule and _share_batches(context, parent):
+    may_have = f"train.{key}: {who} may have learned from the test rows"
+    if start.seen is None:
         raise UserError(
-            f"train.start_from: {parent} may have learned from the test rows: it was made from the same batches, and "
-            f"not split by {features.split_rule}; split both projects alike (featurize.split)"
+            f"{may_have}: it is not recorded what a model that it started from has learned from; name another one, "
+            f"or set train.{key}: null (`refit run` looks for the record in the registry)"
+        )
+    if _of_these_batches(context, [each for each in start.seen if each.split != features.split_rule]):
+        raise UserError(
+            f"{may_have}: it, or a model that it started from, was made from the same batches, and not split by "
+            f"{features.split_rule}; split both alike (featurize.split), or set train.{key}: null"
         )
 
 
@@ -111,22 +122,21 @@ def require_unseen_by_parent(context: Context, start: WarmStart, features: Featu
     parent = start.parent
     if parent is None or parent.pretrained:
         return
-    if features.split is None and parent.seen_until is not None and parent.seen_until > first:
+    if features.split is None and start.known_until is not None and start.known_until > first:
         raise UserError(
             f"outer folds score rows from {utc_text(first)} on, and {parent} (train.start_from) has learned from data "
-            f"up to {utc_text(parent.seen_until)}: name an earlier version, or set train.start_from: null"
+            f"up to {utc_text(start.known_until)}: name an earlier version, or set train.start_from: null"
         )
-    if features.split is not None and _share_batches(context, parent):
+    if features.split is not None and (start.seen is None or _of_these_batches(context, start.seen)):
         raise UserError(
-            f"outer folds score all rows in turn, and {parent} (train.start_from) was made from the same batches: "
-            "set train.start_from: null"
+            f"outer folds score all rows in turn, and {parent} (train.start_from), or a model that it started from, "
+            "was made from the same batches: set train.start_from: null"
         )
 
 
-def _share_batches(context: Context, parent: Parent) -> bool:
-    """Whether a parent was made from a batch of this project too, as far as is known."""
-    listed = context.path(parent.folder) / "provenance/snapshot.json"
-    if not listed.is_file():
-        return True
-    theirs, mine = (Snapshot.read(path).batches for path in (listed, context.path(SNAPSHOT)))
-    return not {batch.sha256 for batch in theirs}.isdisjoint(batch.sha256 for batch in mine)
+def _of_these_batches(context: Context, seen: Sequence[Seen]) -> list[Seen]:
+    """What was learned from batches of this project, as far as is known."""
+    if not seen:
+        return []
+    mine = {batch.sha256 for batch in Snapshot.read(context.path(SNAPSHOT)).batches}
+    return [each for each in seen if each.batches is None or not mine.isdisjoint(each.batches)]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from refit.files.artifacts import TRAINING, WARM_START
-from refit.models import incumbent, parents
+from refit.models import ancestry, incumbent, parents
+from refit.models.verification import MODEL
 from refit.problems import kind_of
 from refit.runtime import registry_store
 from refit.runtime.context import Context
@@ -34,7 +35,11 @@ def refresh(context: Context) -> None:
     """
     params, before = context.params.train, WarmStart.read(context.path(WARM_START))
     if params.start_from is not None:
-        start = WarmStart(parent=parents.fetched(context, params.start_from, before.parent))
+        parent = parents.fetched(context, params.start_from, before.parent)
+        seen = before.seen if before.parent == parent else None
+        if seen is None and not parent.pretrained:
+            seen = ancestry.seen_by(context, context.path(parent.folder))
+        start = WarmStart(parent=parent, seen=seen)
     else:
         start = _champion(context) if params.warm_start or kind_of(params.task).keeps_names else WarmStart()
     if before != start:
@@ -56,4 +61,7 @@ def _champion(context: Context) -> WarmStart:
         model_digest=incumbent.required_tag(champion, "refit.model_digest"),
         seen_until=utc_moment(incumbent.required_tag(champion, "refit.seen_until")),
         folder=folder.relative_to(context.project).as_posix(),
+        seen=ancestry.seen_by(context, folder.parents[len(MODEL.parts) - 1])
+        if context.params.train.warm_start
+        else None,
     )

@@ -60,6 +60,21 @@ def test_files_of_an_older_project_are_read_and_written_byte_for_byte(older: Pat
         assert path.read_bytes() == before, path
 
 
+def test_a_rule_that_an_older_table_stores_as_a_text_is_judged_by_the_sql_that_it_stores_too(older: Path) -> None:
+    stored = json.loads((older / "data/features/features.json").read_text())
+    assert stored["split"] is None
+    spine = stored["definitions"]["feature_set"]["spine"]
+    source = stored["definitions"]["sources"][spine["source"]]
+    for column, rule in (("part", "as column part says"), ("shop", "0.2 of shop, seed 0")):
+        rules = set()
+        for sql in ("left(name, 1)", "right(name, 1)"):
+            source["columns"][column] = sql
+            rules.add(FeatureTable.from_json({**stored, "split": rule}, "features.json").split_rule)
+        assert rules == {
+            f"{rule} of {spine['source']} in {source['table']} ({column}: {sql}(name, 1))" for sql in ("left", "right")
+        }
+
+
 def test_an_older_project_shows_its_champion_and_every_line_of_its_ledger(
     older: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

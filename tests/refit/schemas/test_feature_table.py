@@ -55,3 +55,40 @@ def test_the_rows_of_a_window_end_where_their_labels_come_in_time() -> None:
 def test_definitions_of_no_feature_set_are_refused_by_their_place() -> None:
     with pytest.raises(RefitError, match=r"f is damaged or was changed \(FeatureTable: definitions.feature_set.spine"):
         FeatureTable.from_json({**TABLE, "definitions": {"feature_set": {}, "sources": {}}}, "f")
+
+
+BY_COLUMN = {"split": "as column part says"}
+BY_SHOP = {"split": "0.2 of shop, seed 0"}
+BY_ROW = {"split": "0.2 of the rows, seed 0"}
+
+
+def rule(stored: dict[str, Any], *, event_time: str = "sold", **columns: str) -> str | None:
+    """The rule of a table whose rows have columns computed by this SQL."""
+    source = {"table": "rows", "event_time": event_time, "columns": {"id": "id", **columns}}
+    definitions = {**TABLE["definitions"], "sources": {"rows": source}}
+    return FeatureTable.from_json({**TABLE, **stored, "definitions": definitions}, "f").split_rule
+
+
+@pytest.mark.parametrize(
+    ("stored", "columns", "others", "text"),
+    [
+        (BY_COLUMN, {"part": "part"}, {"part": "lower(part)"}, "as column part says of rows"),
+        (BY_COLUMN, {"part": "if(n = 1, 'test', 'train')"}, {"part": "if(n = 2, 'test', 'train')"}, "(part: if(n = 1,"),
+        (BY_SHOP, {"shop": "town"}, {"shop": "street"}, "0.2 of shop, seed 0 of rows (shop: town)"),
+        (BY_SHOP, {"shop": "town"}, {"shop": "town", "id": "number"}, "of rows (shop: town)"),  # rows without a shop
+        (BY_ROW, {"id": "a || b"}, {"id": "a || c"}, "0.2 of the rows, seed 0, key 'id' of rows (id: a || b)"),
+        (BY_COLUMN, {"part": "name"}, {"part": "name", "event_time": "made"}, "of rows (part: name)"),
+    ],
+    ids=["a column as it is", "a column", "by", "by, with a key", "each row", "not the time"],
+)
+def test_a_rule_is_another_if_a_column_that_it_reads_is_computed_otherwise(
+    stored: dict[str, Any], columns: dict[str, str], others: dict[str, str], text: str
+) -> None:
+    assert text in str(rule(stored, **columns))
+    assert rule(stored, **columns) == rule(stored, **columns, colour="lower(colour)")
+    assert (rule(stored, **columns) == rule(stored, **others)) == ("event_time" in others)
+
+
+def test_a_rule_that_reads_the_time_is_another_for_another_time() -> None:
+    early = {"part": "if(event_time < '2024-02-01', 'train', 'test')"}
+    assert rule(BY_COLUMN, **early) != rule(BY_COLUMN, event_time="delivered", **early)

@@ -95,23 +95,35 @@ def test_a_champion_that_has_seen_the_test_window_makes_the_gate_refuse(
     assert "has already seen the test window" in " ".join(evaluated()["decision"]["reasons"])
 
 
-def test_a_champion_that_the_same_rule_split_by_another_key_may_have_seen_test_rows(
-    evaluated: Evaluate, small_project: Any
+@pytest.mark.parametrize(
+    ("split", "was", "now"),
+    [
+        ("0.2 of the rows, seed 0", ", key 'colour' of rows", ", key 'id' of rows"),
+        ("as column part says", " of rows (part: lower(half))", " of rows (part: upper(half))"),
+    ],
+    ids=["another key", "other SQL"],
+)
+def test_a_champion_that_a_rule_of_the_same_name_split_otherwise_may_have_seen_test_rows(
+    split: str, was: str, now: str, evaluated: Evaluate, small_project: Any
 ) -> None:
-    """ "0.2 of the rows" are other rows by a customer than by an order."""
-    described = artifacts.read_json(small_project.path(artifacts.FEATURE_SET)) | {"split": "0.2 of the rows, seed 0"}
-    artifacts.write_json(small_project.path(artifacts.FEATURE_SET), described)
+    """ "0.2 of the rows" are other rows by a customer than by an order, and a column may be computed otherwise."""
+
+    def described(sql: str) -> dict[str, Any]:
+        content: dict[str, Any] = artifacts.read_json(small_project.path(artifacts.FEATURE_SET)) | {"split": split}
+        content["definitions"]["sources"]["rows"]["columns"]["part"] = f"{sql}(half)"
+        return content
+
+    artifacts.write_json(small_project.path(artifacts.FEATURE_SET), described("upper"))
     small_project.train("noise", "echo")
-    small_project.make_champion("3", split="0.2 of the rows, seed 0")
+    small_project.make_champion("3", split=split)
     small_project.train()
     assert "may have seen" not in " ".join(evaluated()["decision"]["reasons"])
     stored = small_project.path("registered/3/features.json")
-    artifacts.write_json(stored, described | {"key": "colour"})
+    artifacts.write_json(stored, described("lower") | ({"key": "colour"} if "rows" in split else {}))
     stored.with_name("manifest.json").unlink()
     artifacts.write_manifest(stored.parent)
     assert evaluated()["decision"]["reasons"][0] == (
-        "the champion (version 3) may have seen test rows: it was split by 0.2 of the rows, seed 0, key 'colour' of "
-        "rows, the test is 0.2 of the rows, seed 0, key 'id' of rows"
+        f"the champion (version 3) may have seen test rows: it was split by {split}{was}, the test is {split}{now}"
     )
 
 

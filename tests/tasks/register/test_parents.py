@@ -17,10 +17,11 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import TRAINING, read_json, write_json
 from refit.learners import Spec
-from refit.models import export, parents
+from refit.models import ancestry, export, parents
 from refit.operations import reproduce as reproduction
 from refit.operations.retention import _staying
 from refit.runtime import registry_store
+from refit.schemas.snapshot import Snapshot
 from refit.schemas.warm_start import WarmStart
 from registry import versions
 from registry.client import client
@@ -63,10 +64,12 @@ def base(project: Any) -> Any:
     return project
 
 
-def with_child(base: Any, source: str = "models:/toy@champion") -> WarmStart:
-    """Register version 2, whose training started from version 1."""
-    base.judged(1)
-    start = WarmStart(parent=parents.fetched(base.context, source))
+def with_child(base: Any, source: str = "models:/toy@champion", *, number: int = 2, records: bool = False) -> WarmStart:
+    """Register version 2, whose training started from version 1; older Refits did not record what that has seen."""
+    base.judged(number - 1)
+    parent = parents.fetched(base.context, source)
+    seen = ancestry.seen_by(base.context, base.folder / parent.folder) if records else None
+    start = WarmStart(parent=parent, seen=seen)
     training = read_json(base.folder / TRAINING)
     write_json(base.folder / TRAINING, {**training, "started_from": start.to_json()})
     register.run(base.context)
@@ -238,6 +241,25 @@ def test_lineage_is_walked_both_ways_and_said_in_words(base: Any) -> None:
     assert lineage.lineage(base.context, "1").parents == lineage.lineage(base.context, "2").children == ()
     assert "started from the weights of version 1 of toy" in " ".join(lineage.explain(base.context, "2"))
     assert register.champion_summary(base.context).started_from == "version 1 of toy"
+
+
+def test_what_a_parents_parent_has_seen_is_recorded_or_looked_up_and_unknown_if_it_is_gone(base: Any) -> None:
+    with_child(base)
+    with_child(base, "models:/toy/2", number=3, records=True)
+    batches = tuple(sorted(batch.sha256 for batch in Snapshot.read(base.folder / artifacts.SNAPSHOT).batches))
+
+    def seen(number: str) -> Any:
+        parent = parents.fetched(base.context, f"models:/toy/{number}")
+        return ancestry.seen_by(base.context, base.folder / parent.folder)
+
+    for number in "23":
+        (own,) = seen(number)  # of one rule, so all that they have seen is one
+        assert own.batches == batches
+    for alias in ("champion", "previous", "challenger"):
+        client(base.store).delete_registered_model_alias("toy", alias)
+    client(base.store).delete_model_version("toy", "1")
+    assert seen("2") is None
+    assert seen("3") == (own,), "its own record says it"
 
 
 def test_a_parent_stays_while_its_child_does(base: Any) -> None:

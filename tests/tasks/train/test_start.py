@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -16,10 +16,12 @@ from refit.config import parse
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.learners.networks.transformer.folder import Folder
+from refit.models import ancestry
 from refit.models.verification import MODEL
 from refit.operations import cross_validation, lr_finder
 from refit.runtime.context import Context
-from refit.schemas.warm_start import Parent, WarmStart
+from refit.schemas.artifact import utc_moment
+from refit.schemas.warm_start import Parent, Seen, WarmStart
 from tests.tasks.train.conftest import BASE_RATE, FEATURES, LOGISTIC, SmallProject
 
 PARAMS = {"hidden": [4], "epochs": 2, "batch_rows": 64, "learning_rate": 0.01}
@@ -108,33 +110,119 @@ def test_a_file_that_names_no_parent_is_not_a_start(project: SmallProject) -> No
         run(project)
 
 
-def test_the_same_rule_parts_the_same_rows_only_by_the_same_key(project: SmallProject) -> None:
-    """ "0.2 of the rows" are other rows by a customer than by an order."""
+def with_parents_table(project: SmallProject, seen_before: tuple[Seen, ...] = (), **table: Any) -> None:
+    """A parent of the batches that the project has too, its table described so; and what its own parent has seen."""
     with_parent(project)
-    write_snapshot(project.folder, [batch_of("rows", "2024-01")])
+    both = [batch_of("rows", month, sha256=sha256) for month, sha256 in (("2024-01", "both"), ("2024-02", "mine"))]
+    write_snapshot(project.folder, both)
     parent = project.folder / ".refit/parents/base-1"
     (parent / "provenance").mkdir()
-    (parent / "provenance/snapshot.json").write_bytes((project.folder / artifacts.SNAPSHOT).read_bytes())
-    described = {**artifacts.read_json(project.folder / artifacts.FEATURE_SET), "split": "0.2 of the rows, seed 0"}
+    write_snapshot(parent, both[:1]).write(parent / "provenance/snapshot.json")
+    artifacts.write_json(
+        parent / MODEL / "features.json", {**artifacts.read_json(project.folder / artifacts.FEATURE_SET), **table}
+    )
+    (parent / MODEL / "manifest.json").unlink()
+    artifacts.write_manifest(parent / MODEL)
+    start = WarmStart.read(project.folder / artifacts.WARM_START)
+    if seen_before:
+        start.model_copy(update={"seen": seen_before}).write(parent / "provenance/warm_start.json")
+    seen = ancestry.seen_by(Context(project.folder, parse(project.params())), parent)
+    start.model_copy(update={"seen": seen}).write(project.folder / artifacts.WARM_START)
+
+
+def split(project: SmallProject, rule: str, **columns: str) -> dict[str, Any]:
+    """Describe the project's table as split by this rule, with these columns of its rows; returns the description."""
+    described = {**artifacts.read_json(project.folder / artifacts.FEATURE_SET), "split": rule}
+    described["definitions"]["sources"]["rows"]["columns"] |= columns
     artifacts.write_json(project.folder / artifacts.FEATURE_SET, described)
+    return described
 
-    def start(key: str) -> None:
-        spine = {**described["definitions"]["feature_set"]["spine"], "key": key}
-        definitions = {**described["definitions"], "feature_set": {"spine": spine}}
-        artifacts.write_json(parent / MODEL / "features.json", {**described, "key": key, "definitions": definitions})
-        (parent / MODEL / "manifest.json").unlink()
-        artifacts.write_manifest(parent / MODEL)
-        run(project)
 
-    start("id")
+def test_the_same_rule_parts_the_same_rows_only_by_the_same_key(project: SmallProject) -> None:
+    """ "0.2 of the rows" are other rows by a customer than by an order."""
+    described = split(project, "0.2 of the rows, seed 0")
+    with_parents_table(project)
+    run(project)
+    spine = {**described["definitions"]["feature_set"]["spine"], "key": "customer"}
+    other = {"key": "customer", "definitions": {**described["definitions"], "feature_set": {"spine": spine}}}
+    shutil.rmtree(project.folder / ".refit/parents")
+    with_parents_table(project, **other)
     with pytest.raises(
         RefitError, match=r"may have learned from the test rows: .* by 0.2 of .*, key 'id' of rows; split"
     ):
-        start("customer")
-    (parent / "provenance/snapshot.json").write_bytes(
-        write_snapshot(parent, [batch_of("rows", "2023-12", sha256="ab")]).model_dump_json(by_alias=True).encode()
-    )
-    start("customer")  # of other batches
+        run(project)
+    write_snapshot(project.folder, [batch_of("rows", "2024-02", sha256="ab")])
+    run(project)  # of other batches
+
+
+def test_a_column_that_says_the_windows_says_the_same_rows_only_by_the_same_sql(project: SmallProject) -> None:
+    """ "as column part says" are other rows if `part` is computed otherwise: the parent knows test rows."""
+    described = split(project, "as column part says", part="if(line % 10 = 0, 'test', 'train')")
+    with_parents_table(project)
+    run(project)
+    sources = {"rows": {"table": "rows", "columns": {"id": "id", "part": "if(file = 't10k', 'test', 'train')"}}}
+    shutil.rmtree(project.folder / ".refit/parents")
+    with_parents_table(project, definitions={**described["definitions"], "sources": sources})
+    with pytest.raises(
+        RefitError, match=r"not split by as column part says of rows \(part: if\(line % 10 = 0"
+    ) as raised:
+        run(project)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("batch", ["mine", "another"], ids=["shares a batch", "shares none"])
+def test_a_parents_parent_that_shares_batches_and_was_split_otherwise_is_refused(
+    project: SmallProject, batch: str
+) -> None:
+    split(project, "0.2 of the rows, seed 0")
+    before = Seen(split=None, until=KNOWN_AT_THE_TIME, batches=(batch,))
+    with_parents_table(project, seen_before=(before,))
+    if batch == "another":
+        run(project)
+        return
+    with pytest.raises(RefitError, match=r"version 1 of base may .*: it, or a model that it started from, was made"):
+        run(project)
+
+
+def test_a_start_whose_record_does_not_say_what_it_has_seen_is_refused_where_time_separates_nothing(
+    project: SmallProject,
+) -> None:
+    split(project, "0.2 of the rows, seed 0")
+    with_parent(project)
+    with pytest.raises(
+        RefitError, match=r"it is not recorded what a model that it started from .* train.start_from: null"
+    ):
+        run(project)
+
+
+def test_a_champion_that_was_split_otherwise_is_not_gone_on_with(project: SmallProject) -> None:
+    split(project, "0.2 of the rows, seed 0")
+    write_snapshot(project.folder, [batch_of("rows", "2024-01", sha256="mine")])
+    seen = (Seen(split="0.2 of the rows, seed 1, key 'id' of rows", until=KNOWN_AT_THE_TIME, batches=("mine",)),)
+    start = WarmStart(version="1", model_digest="ab", seen_until=KNOWN_AT_THE_TIME, folder="champion", seen=seen)
+    start.write(project.folder / artifacts.WARM_START)
+    with pytest.raises(RefitError, match=r"train.warm_start: version 1 may have .*, or set train.warm_start: null"):
+        project.run(train__warm_start="champion")
+
+
+def test_a_parents_parent_that_knows_the_test_window_is_refused_and_what_it_knows_becomes_the_childs(
+    project: SmallProject,
+) -> None:
+    described = artifacts.read_json(project.folder / artifacts.FEATURE_SET)
+    opens = described["windows"]["test"]["start"]
+    described["windows"]["validation"]["end"] = "2024-02-15T00:00:00Z"  # the labels of later rows came too late
+    artifacts.write_json(project.folder / artifacts.FEATURE_SET, described)
+    for hours, passes in ((0, True), (1, False)):
+        until = utc_moment(opens) + timedelta(hours=hours)
+        with_parent(project)
+        start = WarmStart.read(project.folder / artifacts.WARM_START)
+        seen = (Seen(split="0.2 of the rows, seed 0 of others", until=until, batches=()),)
+        start.model_copy(update={"seen": seen}).write(project.folder / artifacts.WARM_START)
+        if passes:
+            assert utc_moment(run(project)["seen_until"]) == until
+        else:
+            with pytest.raises(RefitError, match="version 1 of base has learned from data up to"):
+                run(project)
 
 
 TRANSFORMER = {"name": "pretrained", "kind": "transformer", "params": {"epochs": 10, "head_learning_rate": 0.03}}
@@ -195,6 +283,10 @@ def test_outer_folds_score_no_row_that_the_parent_may_have_learned_from(
         artifacts.write_manifest(parent / MODEL)
         (parent / "provenance").mkdir(exist_ok=True)
         write_snapshot(parent, [batch_of("rows", batch, sha256=batch)]).write(parent / "provenance/snapshot.json")
+        if split is not None:
+            start = WarmStart.read(project.folder / artifacts.WARM_START)
+            seen = ancestry.seen_by(Context(project.folder, params), parent)
+            start.model_copy(update={"seen": seen}).write(project.folder / artifacts.WARM_START)
         return len(cross_validation.run(Context(project.folder, params)).folds)
 
     long_ago = datetime(2023, 1, 1, tzinfo=UTC)
