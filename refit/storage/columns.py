@@ -42,7 +42,7 @@ def rows_of_window(path: Path, window: str, columns: Sequence[str] | None = None
         read = file.iter_batches(BATCH, row_groups=groups, columns=list(dict.fromkeys([*names, "window"])))
         parts = [batch.filter(pc.equal(batch["window"], window)) for batch in read]
         schema = pa.schema([file.schema_arrow.field(name) for name in names], file.schema_arrow.metadata)
-    return pa.Table.from_batches([part.select(names) for part in parts if part.num_rows], schema)
+    return with_large_cells(pa.Table.from_batches([part.select(names) for part in parts if part.num_rows], schema))
 
 
 def rows_at(path: Path, indices: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
@@ -58,7 +58,22 @@ def rows_at(path: Path, indices: NDArray[np.int64], columns: Sequence[str]) -> p
                 parts.append(batch.take(pa.array(inside)).select(columns))
             start = end
         schema = pa.schema([file.schema_arrow.field(name) for name in columns], file.schema_arrow.metadata)
-    return pa.Table.from_batches(parts, schema)
+    return with_large_cells(pa.Table.from_batches(parts, schema))
+
+
+def with_large_cells(table: pa.Table) -> pa.Table:
+    """The table with its binary columns (images) as large_binary, in the same memory.
+
+    The offsets of `binary` have 32 bits: pyarrow cannot take rows of a column that holds more than 2 GiB, nor join its
+    chunks.
+    """
+    import pyarrow as pa
+
+    kind = pa.large_binary()
+    for index, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type):
+            table = table.set_column(index, field.with_type(kind), table.column(index).cast(kind))
+    return table
 
 
 def _groups_of_window(metadata: Any, window: str) -> Iterator[int]:
@@ -117,6 +132,8 @@ def cells_of(table: pa.Table, name: str) -> Any:
     Raises:
         UserError: the column is missing.
     """
+    import pyarrow as pa
+
     if table.schema.get_field_index(name) < 0:  # `column_names` in each call would be quadratic in columns
         raise UserError(
             f"feature {name!r} is missing from the rows{nearest(name, table.column_names)}; the model needs it"
@@ -124,4 +141,6 @@ def cells_of(table: pa.Table, name: str) -> Any:
     column = table.column(name)
     if column.num_chunks == 1:  # `combine_chunks` would copy it
         return column.chunk(0)
+    if pa.types.is_binary(column.type):  # of another table than the training table
+        column = column.cast(pa.large_binary())
     return column.combine_chunks()

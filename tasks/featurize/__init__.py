@@ -35,7 +35,7 @@ from refit.schemas.feature_table import (
     WindowSummary,
 )
 from refit.schemas.validated import Validated
-from refit.storage.columns import BATCH, rows_of_window
+from refit.storage.columns import BATCH, rows_of_window, with_large_cells
 from tasks.featurize import forecasts, foresight
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import advice, arrays_of, columns_of
@@ -198,7 +198,7 @@ def rows_for(context: Context, definitions: Definitions, window: str, find: Find
         )
     columns = {key: table[key], "event_time": table["event_time"], "prediction_time": features["prediction_time"]}
     columns |= {"window": table["window"], "label": table["label"]}
-    return pa.table(columns | {name: features[name] for name in definitions.feature_set.names()})
+    return with_large_cells(pa.table(columns | {name: features[name] for name in definitions.feature_set.names()}))
 
 
 def _rows_named(warehouse: Warehouse, definitions: Definitions, keys: pa.ChunkedArray) -> str:

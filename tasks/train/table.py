@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.learners.spill import is_large, table_in_file
-from refit.storage.columns import BATCH, stored_table
+from refit.storage.columns import BATCH, stored_table, with_large_cells
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,12 +33,12 @@ def read(path: Path, columns: Sequence[str], *, key: str, max_rows: int | None, 
     rows = file.metadata.num_rows if drawn is None else int(drawn.sum())
     large = is_large(8 * rows * len(columns))
     if drawn is None and not large:
-        return pq.read_table(path, columns=columns, page_checksum_verification=True)
+        return with_large_cells(pq.read_table(path, columns=columns, page_checksum_verification=True))
     batches = _only(file.iter_batches(batch_size=BATCH, columns=columns), drawn)
     first = next(batches)
     batches = chain([first], batches)
     table = table_in_file(batches, first.schema) if large else pa.Table.from_batches(batches)
-    return table.select(columns)
+    return with_large_cells(table.select(columns))
 
 
 def _only(batches: Iterator[pa.RecordBatch], drawn: NDArray[np.bool_] | None) -> Iterator[pa.RecordBatch]:

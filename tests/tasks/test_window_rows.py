@@ -10,8 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from refit.config.column_types import ArrayColumn
+from refit.learners.newest import taken
 from refit.storage import columns
-from refit.storage.columns import rows_at, rows_of_window, stored_table
+from refit.storage.arrays import images
+from refit.storage.columns import cells_of, rows_at, rows_of_window, stored_table, with_large_cells
+from tasks.train.table import read
 
 ROWS = 100_000
 TEST = np.arange(ROWS) % 40 == 0
@@ -48,6 +52,37 @@ def test_the_rows_of_a_window_are_those_of_a_filter_and_need_no_row_group_in_mem
     assert found.equals(expected)
     assert found.num_rows == TEST.sum()
     assert most < 0.5 * counted.max_memory()
+
+
+def test_images_are_read_with_offsets_of_64_bits_because_a_table_may_hold_more_than_2_gib(tmp_path: Path) -> None:
+    cells, path = [bytes([number] * 4) for number in range(6)], tmp_path / "table.parquet"
+    written = pa.table({"id": range(6), "window": ["test"] * 6, "picture": pa.array(cells, pa.binary())})
+    pq.write_table(written, path, row_group_size=2)
+    indices, columns = np.array([1, 4]), ["id", "picture"]
+    for table, expected in (
+        (rows_of_window(path, "test"), cells),
+        (rows_at(path, indices, columns), [cells[1], cells[4]]),
+        (read(path, columns, key="id", max_rows=None, seed=0), cells),
+    ):
+        assert table.schema.field("picture").type == pa.large_binary()
+        assert table["picture"].to_pylist() == expected
+    joined = pa.chunked_array([written["picture"].chunk(0)] * 2)
+    assert cells_of(pa.table({"picture": joined}), "picture").type == pa.large_binary(), "of another table"
+
+
+@pytest.mark.slow
+def test_more_than_2_gib_of_images_are_read_divided_and_chosen_from() -> None:
+    array = ArrayColumn(kind="image", shape=(224, 224, 3))
+    chunk = pa.array([bytes([number]) * array.size for number in range(100)], pa.binary())
+    cells = pa.chunked_array([chunk] * (2**31 // (array.size * 100) + 1))
+    table = with_large_cells(pa.table({"picture": cells}))
+    last = table.num_rows - 1
+    pixels = images(table, "picture", array)
+    assert pixels.nbytes > 2**31
+    assert (pixels[0].max(), pixels[last].min()) == (0, 99)
+    del pixels
+    some = images(taken(table, np.array([1, 102, last])), "picture", array)
+    assert some[:, 0, 0, 0].tolist() == [1, 2, 99]
 
 
 def test_columns_come_in_the_given_order_with_or_without_the_window(table: Path) -> None:

@@ -35,6 +35,7 @@ from refit.schemas.feature_definitions import Definitions
 from refit.schemas.feature_table import FeatureColumns
 from refit.schemas.manifest import Manifest
 from refit.schemas.validated import Validated
+from refit.storage.columns import with_large_cells
 from refit.storage.snapshots import label_source, snapshot_of
 from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import resolve
@@ -257,7 +258,7 @@ def _read_table(path: Path) -> pa.Table | None:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path, page_checksum_verification=True)
+        return with_large_cells(pq.read_table(path, page_checksum_verification=True))
     except (OSError, pa.ArrowException):
         return None
 
