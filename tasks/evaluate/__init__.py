@@ -372,7 +372,7 @@ def _write(context: Context, given: EvaluationInputs, test: Holdout, scored: Sco
     predictions_file.write(context.path(artifacts.JUDGED_ROWS), given.features.key, classes, test, scored)
     recorded = PredictedRows(sha256=artifacts.sha256(context.path(artifacts.JUDGED_ROWS)), rows=test.rows)
     evaluation = evaluation.model_copy(update={"predictions": recorded})
-    pictures = image_charts.charts(test, scored.p["candidate"], given.learner.spec)
+    pictures = image_charts.charts(test, scored.p["candidate"], given.learner.spec, scored.thresholds["candidate"])
     drawn = charts.draw(context.path(artifacts.REPORTS), evaluation, pictures)
     write_json(context.path(artifacts.METRICS), flat_metrics(evaluation))
     evaluation.write(context.path(artifacts.EVALUATION))

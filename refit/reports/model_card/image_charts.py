@@ -31,21 +31,22 @@ class ShownImage:
     right: bool
 
 
-def charts(test: Holdout, predicted: Floats, spec: Spec) -> list[Chart]:
+def charts(test: Holdout, predicted: Floats, spec: Spec, threshold: float) -> list[Chart]:
     """A chart of each image feature.
 
     Args:
         predicted: of the test rows, for the classes of their problem.
+        threshold: probability from which a row is predicted as 1, in a binary problem.
     """
-    predicted = test.problem.output(predicted)
-    return [_chart(test, predicted, name, array) for name, array in spec.arrays.items() if array.kind == "image"]
+    predicted, arrays = test.problem.output(predicted), spec.arrays.items()
+    return [_chart(test, predicted, threshold, name, array) for name, array in arrays if array.kind == "image"]
 
 
-def _chart(test: Holdout, predicted: Floats, name: str, array: ArrayColumn) -> Chart:
+def _chart(test: Holdout, predicted: Floats, threshold: float, name: str, array: ArrayColumn) -> Chart:
     def shown_at(positions: list[int]) -> list[ShownImage]:
-        cells = images(test.table.take(positions), name, array)
+        cells = images(test.table.take(np.array(positions, np.int64)), name, array)
         rows = zip(cells, positions, strict=True)
-        return [shown(test.problem, pixels, test.labels[row], predicted[row]) for pixels, row in rows]
+        return [shown(test.problem, pixels, test.labels[row], predicted[row], threshold) for pixels, row in rows]
 
     def draw_images(_: Evaluation) -> Any:
         best, worst = chosen(test.labels, predicted)
@@ -69,7 +70,7 @@ def chosen(labels: Labels, predicted: Floats) -> tuple[list[int], list[int]]:
     return order[: min(SHOWN, len(order) - len(worst))].tolist(), worst.tolist()
 
 
-def shown(problem: Problem, pixels: NDArray[np.uint8], label: Any, predicted: Any) -> ShownImage:
+def shown(problem: Problem, pixels: NDArray[np.uint8], label: Any, predicted: Any, threshold: float) -> ShownImage:
     """An image with its label and prediction in words."""
     if problem.classes:
         best = int(np.argmax(predicted))
@@ -79,7 +80,7 @@ def shown(problem: Problem, pixels: NDArray[np.uint8], label: Any, predicted: An
     if problem.parts:
         return ShownImage(pixels, "loss", f"{predicted:.4g}", True)
     if problem.task == "binary":
-        return ShownImage(pixels, f"{int(label)}", f"{predicted:.0%}", (predicted >= 0.5) == bool(label))
+        return ShownImage(pixels, f"{int(label)}", f"{predicted:.0%}", (predicted >= threshold) == bool(label))
     return ShownImage(pixels, f"{label:.4g}", f"{predicted:.4g}", True)
 
 

@@ -11,13 +11,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from refit.config.column_types import ArrayColumn
+from refit.evaluation.holdout import holdout
+from refit.learners import Spec
 from refit.problems import problem_of
 from refit.reports import home_page
-from refit.reports.drawing import COLOURS, HALF, dots, drawn, legend, list_down, name_columns, new_figure, styled, tip
+from refit.reports.drawing import (
+    BAD,
+    COLOURS,
+    GOOD,
+    HALF,
+    dots,
+    drawn,
+    legend,
+    list_down,
+    name_columns,
+    new_figure,
+    styled,
+    tip,
+)
 from refit.reports.home_page import Overview
 from refit.reports.model_card import image_charts
 from refit.reports.model_card.charts import charts_of
@@ -213,10 +231,23 @@ def test_every_file_of_a_package_is_installed_and_templates_are_code_of_the_stag
 
 def test_a_long_name_of_a_class_leaves_room_for_its_probability() -> None:
     problem, pixels = problem_of("multiclass", ("golden retriever", "cat")), np.zeros((4, 4, 1), np.uint8)
-    image = image_charts.shown(problem, pixels, 1, np.array([0.875, 0.125]))
+    image = image_charts.shown(problem, pixels, 1, np.array([0.875, 0.125]), 0.5)
     with styled():
         grid = image_charts.draw([image], [image], "picture")
     assert "cat\n→ golden retrie… (88%)" in {axis.get_title() for axis in grid.axes}
+
+
+@pytest.mark.parametrize(("threshold", "colours"), [(0.13, {"GOOD"}), (0.5, {"GOOD", "BAD"})])
+def test_an_image_is_an_error_by_the_threshold_of_its_model(threshold: float, colours: set[str]) -> None:
+    times = [datetime(2024, 1, 1, tzinfo=UTC)] * 2
+    table = pa.table({"picture": [bytes(16)] * 2, "label": [1, 0], "event_time": times})
+    test = holdout(table, ZoneInfo("UTC"), "row", problem_of("binary"))
+    spec = Spec("it", "cnn", ("picture",), arrays={"picture": ArrayColumn(kind="image", shape=(4, 4, 1))})
+    (chart,) = image_charts.charts(test, np.array([0.3, 0.1]), spec, threshold)
+    with styled():
+        grid = chart.draw(None)  # type: ignore[arg-type]  # it draws rows, not an evaluation
+    drawn_in = {axis.title.get_color() for axis in grid.axes if axis.get_title()}
+    assert drawn_in == {{"GOOD": GOOD, "BAD": BAD}[name] for name in colours}
 
 
 def test_only_the_home_page_may_send_a_form_and_no_page_loads_anything() -> None:
