@@ -29,7 +29,8 @@ __all__ = ["InputShapes", "Inputs", "Preparation"]
 Doubles = NDArray[np.float64]
 Moments = tuple[Doubles, Doubles]  # mean and deviation
 MOST = 10.0  # deviations from the mean; a standardised number further away is moved there
-CHUNK = 4096  # images in one piece, so that their squares need little memory
+ROUNDINGS = 4  # units in the last place by which computed values may differ that are meant to be equal
+PIXELS = 1 << 22  # values of images in one piece, so that their squares need little memory
 
 
 @dataclass(frozen=True)
@@ -77,10 +78,8 @@ class Inputs:
         return self if self.codes.device == device else self._each(lambda tensor: tensor.to(device))
 
     def tensors(self) -> list[Tensor]:
-        """All tensors, in a fixed order."""
-        groups = self.images, self.sequences, self.lengths, self.vectors
-        named = [group[name] for group in groups for name in sorted(group)]
-        return [self.codes, self.numbers, *named, *([] if self.tokens is None else [self.tokens])]
+        """All tensors in a fixed order, each as it lies in memory."""
+        return [tensor for _, tensor in sorted(self.named().items())]
 
     def named(self) -> dict[str, Tensor]:
         """All tensors by name; images in the order in which they lie in memory."""
@@ -273,12 +272,24 @@ class Preparation:
 
 
 def mean_and_deviation(numbers: NDArray[Any]) -> Moments:
-    """Mean and deviation of each column over its non-missing values; the deviation is 1 if they do not vary."""
+    """Mean and deviation of each column over its non-missing values, as float64.
+
+    The deviation is 1 if they vary by no more than the rounding of their type: the computed deviation of equal values
+    is not 0, because their computed mean is not exactly their value.
+
+    >>> mean_and_deviation(np.array([[0.1, 1.0], [0.1, 2.0], [0.1, 3.0]]))[1].round(3).tolist()
+    [1.0, 0.816]
+    """
+    rounding = ROUNDINGS * np.finfo(np.result_type(numbers, np.float32)).eps
+    numbers = numbers.astype(np.float64, copy=False)
     there = ~np.isnan(numbers)
     count = np.maximum(there.sum(axis=0), 1)
     mean = np.where(there, numbers, 0.0).sum(axis=0) / count
     deviation = np.sqrt((np.where(there, numbers - mean, 0.0) ** 2).sum(axis=0) / count)
-    return mean, np.where(deviation > 0, deviation, 1.0)
+    low = np.min(numbers, axis=0, where=there, initial=np.inf)
+    high = np.max(numbers, axis=0, where=there, initial=-np.inf)
+    varies = high - low > rounding * np.maximum(np.abs(low), np.abs(high))
+    return mean, np.where(varies & (deviation > 0), deviation, 1.0)
 
 
 def standardised(numbers: NDArray[Any], moments: Moments) -> NDArray[Any]:
@@ -292,10 +303,10 @@ def _moments_of(table: pa.Table, name: str, array: ArrayColumn) -> Moments:
     if array.kind == "image":
         return _pixel_moments(images(table, name, array))
     if array.kind == "vector":
-        return mean_and_deviation(_finite(vectors(table, name, array)).astype(np.float64))
+        return mean_and_deviation(_finite(vectors(table, name, array)))
     steps, lengths = sequences(table, name, array)
     there = np.arange(steps.shape[1]) < lengths[:, None]
-    return mean_and_deviation(_finite(steps[there]).astype(np.float64))
+    return mean_and_deviation(_finite(steps[there]))
 
 
 def _finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -306,8 +317,9 @@ def _finite(numbers: NDArray[np.float32]) -> NDArray[np.float32]:
 def _pixel_moments(pixels: NDArray[np.uint8]) -> Moments:
     """Mean and deviation of each channel on a scale from 0 to 1, from sums of integers, which have no rounding."""
     total, squares = (np.zeros(pixels.shape[-1], np.uint64) for _ in range(2))
-    for start in range(0, len(pixels), CHUNK):
-        part = pixels[start : start + CHUNK].astype(np.uint32)
+    rows = max(1, PIXELS // max(1, pixels[:1].size))
+    for start in range(0, len(pixels), rows):
+        part = pixels[start : start + rows].astype(np.uint32)
         total += part.sum(axis=(0, 1, 2), dtype=np.uint64)
         squares += (part * part).sum(axis=(0, 1, 2), dtype=np.uint64)
     count = max(1, pixels.size // max(1, pixels.shape[-1]))
