@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypedDict
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from refit.errors import UserError
 from refit.learners.networks.params import ArchitectureParams
@@ -15,6 +16,8 @@ from refit.learners.networks.params import ArchitectureParams
 __all__ = ["BODY", "freeze", "frozen_weights", "head_of", "layers_of", "parameter_groups", "take_over"]
 
 BODY = "body"  # in `freeze`: everything but the head
+
+STATISTICS = "running_mean"  # a buffer of each batch norm that keeps some
 
 NONE: frozenset[str] = frozenset()
 
@@ -57,11 +60,14 @@ def take_over(network: nn.Module, weights: Mapping[str, Tensor], leave: frozense
 def frozen_weights(network: nn.Module, parts: Iterable[str], head: frozenset[str], where: str) -> frozenset[str]:
     """The weights of the parts that `freeze` names: `body`, or modules by their path, such as `dense.0`.
 
+    Batch norms are named by their statistics too, which are frozen with the part even where they have no weights.
+
     Raises:
         UserError: the network has no such part.
     """
     weights = dict(network.named_parameters())
-    names, frozen = list(weights), set[str]()
+    statistics = [f"{path}.{STATISTICS}" for path, _ in _batch_norms(network)]
+    names, frozen = [*weights, *statistics], set[str]()
     for part in parts:
         matches = {name for name in names if (name not in head if part == BODY else f"{name}.".startswith(f"{part}."))}
         if not matches:
@@ -71,7 +77,7 @@ def frozen_weights(network: nn.Module, parts: Iterable[str], head: frozenset[str
     trained = {name for name, weight in weights.items() if weight.requires_grad}  # others never are
     if frozen >= trained:
         raise UserError(f"freeze: nothing is left to train; leave the head out ({where}.params.freeze)")
-    return frozenset(frozen & trained)
+    return frozenset(frozen & {*trained, *statistics})
 
 
 def freeze(network: nn.Module, frozen: frozenset[str], *, thawed: bool = False) -> None:
@@ -81,15 +87,23 @@ def freeze(network: nn.Module, frozen: frozenset[str], *, thawed: bool = False) 
     for name, weight in network.named_parameters():
         if name in frozen:
             weight.requires_grad_(thawed)
-    for path, module in network.named_modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm) and f"{path}.weight" in frozen:
+    for path, module in _batch_norms(network):
+        if f"{path}.{STATISTICS}" in frozen:
             module.train(thawed)
+
+
+def _batch_norms(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The batch norms that have statistics of the rows before, by their path."""
+    for path, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            yield path, module
 
 
 def layers_of(network: nn.Module, head: frozenset[str]) -> list[list[str]]:
     """The weights of the body by layer, the first one first; norms and all embeddings count with a neighbour.
 
-    A module with a true `is_layer` is one layer with all that is in it; one of recurrent layers has several.
+    A module with a true `is_layer` is one layer with all that is in it, and so is one whose weights are computed of
+    others, as by weight normalisation. A module of recurrent layers has several.
 
     >>> body = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3), nn.Linear(4, 2))
     >>> [len(layer) for layer in layers_of(body, frozenset({"3.weight", "3.bias"}))]
@@ -100,9 +114,10 @@ def layers_of(network: nn.Module, head: frozenset[str]) -> list[list[str]]:
     for path, module in network.named_modules():
         if path.startswith(whole):
             continue
-        if getattr(module, "is_layer", False):
+        if getattr(module, "is_layer", False) or is_parametrized(module):
             whole, was_embedding = f"{path}.", False
-            layers.append([f"{whole}{name}" for name, _ in module.named_parameters()])
+            names = [f"{whole}{name}".lstrip(".") for name, _ in module.named_parameters()]
+            layers += [layer] if (layer := [name for name in names if name not in head]) else []
             continue
         weights = {f"{path}.{name}".lstrip("."): weight for name, weight in module.named_parameters(recurse=False)}
         weights = {name: weight for name, weight in weights.items() if name not in head}

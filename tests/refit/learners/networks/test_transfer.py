@@ -10,16 +10,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 import yaml
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
 from refit.config.column_types import ArrayColumn
 from refit.errors import RefitError, UserError
 from refit.learners import Spec, load, make
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES, sample
 from refit.learners.contract import Start
+from refit.learners.networks import transfer
 from refit.learners.networks.network import Network
-from refit.learners.networks.transfer import layers_of
+from refit.learners.networks.transfer import frozen_weights, layers_of
 from tests.refit.learners.networks.conftest import TINY, Rows, image_rows, spec_of
 
 OTHER = ("left", "middle", "right")  # as many classes as the parent has
@@ -126,6 +129,20 @@ def test_frozen_batch_norms_keep_their_statistics(images: Rows, tmp_path: Path) 
     assert changed(learner, start) == head(learner)
 
 
+@pytest.mark.parametrize("part", ["body", "0", "0.1"])
+def test_frozen_batch_norms_keep_their_statistics_even_without_weights(part: str) -> None:
+    network = nn.Sequential(nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2, affine=False)), nn.Linear(2, 1))
+    norm = network.get_submodule("0.1")
+    frozen = frozen_weights(network, [part], frozenset({"1.weight", "1.bias"}), "params")
+    network.train()
+    transfer.freeze(network, frozen)
+    network(torch.randn(5, 2))
+    assert norm.running_mean.tolist() == [0, 0]
+    transfer.freeze(network, frozen, thawed=True)
+    network(torch.randn(5, 2))
+    assert norm.running_mean.tolist() != [0, 0]
+
+
 def _fields(kind: str) -> Any:
     from refit.learners.networks.architecture import architecture
 
@@ -153,6 +170,18 @@ def test_each_of_several_recurrent_layers_is_one(both_ways: bool) -> None:
     layers = layers_of(module, frozenset({"1.weight", "1.bias"}))
     assert [len(layer) for layer in layers] == [8 if both_ways else 4] * 3
     assert [{name.removesuffix("_reverse")[-3:] for name in layer} for layer in layers] == [{"_l0"}, {"_l1"}, {"_l2"}]
+
+
+@pytest.mark.parametrize("normed", [weight_norm, spectral_norm])
+def test_a_layer_whose_weights_are_computed_of_others_is_one_with_its_bias(normed: Any) -> None:
+    module = nn.Sequential(
+        normed(nn.Conv1d(2, 3, 2)), normed(nn.Conv1d(3, 3, 2)), nn.Linear(3, 3), normed(nn.Linear(3, 1))
+    )
+    names = {name for name, _ in module.named_parameters()}
+    head = {name for name in names if name.startswith("3.")}
+    layers = layers_of(module, frozenset(head))
+    assert [{name[0] for name in layer} for layer in layers] == [{"0"}, {"1"}, {"2"}]
+    assert {name for layer in layers for name in layer} == names - head
 
 
 def test_numbers_and_categories_are_coded_as_the_parent_codes_them(tmp_path: Path) -> None:
