@@ -52,8 +52,13 @@ class Tokenizer:
         """Train a tokenizer on all texts of a table.
 
         Raises:
-            UserError: the library is missing, or there is not a single word.
+            UserError: the library is missing, there is not a single word, or not a token for each text.
         """
+        if params.length < len(names):
+            raise UserError(
+                f"length: {len(names)} texts share it evenly, and {params.length} leaves some without a token; set it "
+                f"to {len(names)} or more ({where}.params.length)"
+            )
         library = tokenizers_library(where)
         models, trainers, pre_tokenizers = library.models, library.trainers, library.pre_tokenizers
         if params.tokenizer == "word":

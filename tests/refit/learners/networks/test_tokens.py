@@ -84,6 +84,15 @@ def test_capitals_matter_only_if_they_are_to() -> None:
     assert words(tokenizer("title", lowercase=False), TEXTS.slice(0, 1)) == [["A", "good", "day"]]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_more_texts_than_tokens_are_refused_before_anything_is_learned(kind: str) -> None:
+    said = (
+        r"length: 2 texts share it evenly, and 1 leaves some without a token; set it to 2 or more \(.*params.length\)"
+    )
+    with pytest.raises(UserError, match=said):
+        make(spec_of(kind, length=1)).fit(TEXTS, np.array([1, 0, 1, 0]))
+
+
 def test_texts_without_a_word_are_refused() -> None:
     with pytest.raises(UserError, match="text features 'title' hold no word in the training rows"):
         Tokenizer.learn(("title",), pa.table({"title": ["", " ", None]}), TokenParams(), "params.yaml")
