@@ -23,7 +23,7 @@ from refit.runtime.context import Progress, silent
 
 __all__ = ["Checkpoint", "Resumable", "State", "identity"]
 
-FORMAT = 2  # incremented when a file of older code would give another model
+FORMAT = 3  # incremented when a file of older code would give another model
 
 
 class Resumable(Protocol):

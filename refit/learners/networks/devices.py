@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -11,12 +11,42 @@ from refit.errors import UserError
 from refit.learners.contract import Spec
 from refit.learners.networks.params import ArchitectureParams
 
-__all__ = ["memory_errors", "training_device"]
+__all__ = ["predicting_memory_errors", "rows_at_once", "training_device", "training_memory_errors"]
+
+PREDICT_ROWS = 512  # most rows that are predicted at once
+
+
+def training_memory_errors(
+    spec: Spec, params: ArchitectureParams, device: torch.device, where: str
+) -> AbstractContextManager[None]:
+    """Say what to lower if the memory of a device does not suffice for a training."""
+    advice = (
+        "lower batch_rows, raise accumulate (the same step in parts), set precision: bf16-mixed, or make the network "
+        f"smaller ({where}.params)"
+    )
+    return _memory_errors(spec, device, f"for {params.batch_rows} rows a batch", advice)
+
+
+def predicting_memory_errors(spec: Spec, params: ArchitectureParams, where: str) -> AbstractContextManager[None]:
+    """Say what to do if the memory of the CPU does not suffice to predict."""
+    advice = (
+        "predict on a machine with more memory, or train with a lower batch_rows or a higher accumulate, which bound "
+        f"these rows too, or with a smaller network ({where}.params)"
+    )
+    return _memory_errors(spec, torch.device("cpu"), f"to predict {rows_at_once(params)} rows at once", advice)
+
+
+def rows_at_once(params: ArchitectureParams) -> int:
+    """The number of rows to predict at once: bounded, and no more than the training computed, whose memory sufficed.
+
+    >>> rows_at_once(ArchitectureParams(batch_rows=64, accumulate=4)), rows_at_once(ArchitectureParams(batch_rows=4096))
+    (16, 512)
+    """
+    return min(PREDICT_ROWS, max(1, params.batch_rows // params.accumulate))
 
 
 @contextmanager
-def memory_errors(spec: Spec, params: ArchitectureParams, device: torch.device, where: str) -> Iterator[None]:
-    """Say what to lower if the memory of a device does not suffice."""
+def _memory_errors(spec: Spec, device: torch.device, purpose: str, advice: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # on the CPU torch raises no class of its own
@@ -24,9 +54,7 @@ def memory_errors(spec: Spec, params: ArchitectureParams, device: torch.device, 
         if not is_memory:
             raise
         raise UserError(
-            f"learner {spec.name!r}: the memory of {device} does not suffice for {params.batch_rows} rows a batch; "
-            "lower batch_rows, raise accumulate (the same step in parts), set precision: bf16-mixed, or make the "
-            f"network smaller ({where}.params)"
+            f"learner {spec.name!r}: the memory of {device} does not suffice {purpose}; {advice}"
         ) from error
 
 

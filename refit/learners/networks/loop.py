@@ -30,7 +30,7 @@ __all__ = ["BatchLoss", "Task", "checked_loss", "loss_of_batch", "outputs_of", "
 HALF_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 SHOW_ROWS = 5  # of a batch whose loss is not finite
 SHOW_SECONDS = 1.0  # between two reports of progress within an epoch
-DIVERGED = 10.0  # times the loss of the first batch, from which a warning says so
+DIVERGED = 10.0  # times the loss of the first batch of this process, from which a warning says so
 
 
 BatchLoss = Callable[[nn.Module, Inputs, Tensor, "Task"], Tensor]  # of the network, rows and targets of a batch
@@ -53,10 +53,18 @@ class Task:
     head: frozenset[str] = frozenset()  # weights of the last layer; see `refit.learners.networks.transfer`
     frozen: frozenset[str] = frozenset()  # weights that are not trained before `params.thaw_epoch`
     batch_loss: BatchLoss = field(default=lambda *batch: loss_of_batch(*batch))
+    counts: Tensor | None = None  # (rows,) numbers of values that the loss of a batch is the mean of; None: one a row
     on_epoch: Callable[[EpochReport], None] | None = None
     judge: Callable[[Sequence[CurvePoint], int], None] | None = None  # of the curve so far: may end the fit
     shuffle: torch.Generator | None = None  # draws the order of the rows; one of `seed` if None
     progress: Progress = silent
+
+    def share(self, part: Tensor, batch: Tensor) -> float:
+        """The weight of the loss of some rows of a batch in the loss of the batch."""
+        if self.counts is None or len(part) == len(batch):
+            return len(part) / len(batch)
+        of_part, of_batch = (int(self.counts[rows.cpu()].sum()) for rows in (part, batch))
+        return of_part / max(1, of_batch)
 
 
 def train(
@@ -80,7 +88,7 @@ def train(
     rows, target = _near(rows, target, device)
     optimizer = optimizer_of(params, network, task.head)
     scaler = torch.amp.GradScaler(device.type, enabled=params.precision == "16-mixed")
-    averaged = AveragedModel(network, avg_fn=_moving_average(params.ema)) if params.ema else None
+    averaged = AveragedModel(network, avg_fn=_moving_average(params.ema), use_buffers=True) if params.ema else None
     predicting = averaged.module if averaged else network
     shuffle = task.shuffle or torch.Generator().manual_seed(task.seed)
     state = State(network, optimizer, scaler, averaged, shuffle, Plateau(params))
@@ -105,7 +113,7 @@ def train(
             optimizer.zero_grad(set_to_none=True)
             for part in group.parts(batch, params.accumulate):
                 loss = checked_loss(network, rows.take(part), target[part], task)
-                share = len(part) / len(batch)
+                share = task.share(part, batch)
                 scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
                 watch.add(loss, part, step, len(batches))
             group.add_gradients(network)
@@ -201,11 +209,18 @@ def _batches(network: nn.Module, target: Tensor, size: int, shuffle: torch.Gener
 
 
 def _moving_average(decay: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Exponential moving average of weights (Polyak and Juditsky 1992), with less memory in the first steps."""
+    """Exponential moving average of weights (Polyak and Juditsky 1992), with less memory in the first steps.
+
+    The statistics of batch norms are averaged with them: those of the latest weights are not those of the average.
+    Counts are taken over, and so is what is infinite, such as a mask.
+    """
 
     def average(averaged: Tensor, weight: Tensor, count: Tensor | int) -> Tensor:
+        if not weight.is_floating_point():
+            return weight
         steps = int(count)
-        return torch.lerp(averaged, weight, 1 - min(decay, (1 + steps) / (10 + steps)))
+        mean = torch.lerp(averaged, weight, 1 - min(decay, (1 + steps) / (10 + steps)))
+        return torch.where(averaged == weight, weight, mean)
 
     return average
 

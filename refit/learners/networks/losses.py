@@ -76,12 +76,16 @@ def binary_cross_entropy(outputs: Tensor, target: Tensor, smoothing: float) -> T
 
 
 def focal_factor(outputs: Tensor, target: Tensor, gamma: float) -> Tensor:
-    """(rows,) (1 - p)^gamma, where p is the predicted probability of the label (Lin et al. 2017, eq. 4)."""
+    """(rows,) (1 - p)^gamma, where p is the predicted probability of the label (Lin et al. 2017, eq. 4).
+
+    It is computed from log(1 - p), because the slope of a power below 1 is infinite where 1 - p is rounded to 0.
+    """
     if outputs.ndim == 1:
-        right = torch.where(target > 0.5, outputs, -outputs)
-        return torch.sigmoid(-right) ** gamma
-    right = torch.softmax(outputs, dim=1).gather(1, target[:, None]).squeeze(1)
-    return (1 - right).clamp_min(0) ** gamma
+        wrong = functional.logsigmoid(torch.where(target > 0.5, -outputs, outputs))
+    else:
+        is_label = functional.one_hot(target, outputs.shape[1]).bool()
+        wrong = outputs.masked_fill(is_label, float("-inf")).logsumexp(dim=1) - outputs.logsumexp(dim=1)
+    return (gamma * wrong).exp()
 
 
 def pinball(outputs: Tensor, target: Tensor, level: float) -> Tensor:

@@ -35,7 +35,12 @@ from refit.learners.networks import fixmatch, pretraining
 from refit.learners.networks.architecture import Architecture, architecture, check_features
 from refit.learners.networks.checkpoints import Checkpoint, identity
 from refit.learners.networks.determinism import deterministic, threads
-from refit.learners.networks.devices import memory_errors, training_device
+from refit.learners.networks.devices import (
+    predicting_memory_errors,
+    rows_at_once,
+    training_device,
+    training_memory_errors,
+)
 from refit.learners.networks.inputs import Inputs, InputShapes, Preparation
 from refit.learners.networks.loop import Task, train
 from refit.learners.networks.losses import LINKS, class_weights, loss_of
@@ -56,7 +61,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 WEIGHTS = "model.safetensors"
-PREDICT_COLUMNS, PREDICT_ARRAYS = 65_536, 512  # rows of a batch, so that memory does not grow with the table
 
 
 class Network(PreparedLearner):
@@ -174,7 +178,7 @@ class Network(PreparedLearner):
         frozen_weights(network, self.params.frozen_parts, self.head(self.shapes), self._where)  # an early error
         rows, device = self._prepared.inputs(fit.rows), self._device()
         rows = rows if fit.unlabelled is None else rows.joined(self._prepared.inputs(fit.unlabelled))
-        task = pretraining.pretask(self.spec, self.params, device, self._prepared.scaling(device), fit.progress)
+        task = pretraining.pretask(self.spec, self.params, rows, device, self._prepared.scaling(device), fit.progress)
         with pretraining.trainee(network, self.head(self.shapes), self.shapes, self.params.pretrain) as trainee:
             checkpoint = self._checkpoint(task, (*trainee.state_dict().values(), *rows.tensors()))
             train(trainee, rows, torch.zeros(len(rows)), task, checkpoint)
@@ -233,14 +237,14 @@ class Network(PreparedLearner):
 
     def predict(self, table: pa.Table) -> Floats:
         network, rows = self._module, self._prepared.inputs(table)
-        with threads(self.params.threads), self._memory_errors(torch.device("cpu")):
+        with threads(self.params.threads), predicting_memory_errors(self.spec, self.params, self._where):
             return self._predictions(network, rows)
 
     def _predictions(self, network: nn.Module, rows: Inputs) -> Floats:
         """Predictions as float64, in the label's units."""
         device = next(network.parameters()).device
         scaling, link = self._prepared.scaling(device), LINKS[self.spec.task]
-        size = PREDICT_ARRAYS if rows.images or rows.sequences or rows.tokens is not None else PREDICT_COLUMNS
+        size = rows_at_once(self.params)
         network.eval()
         with torch.no_grad():
             parts = [
@@ -258,7 +262,7 @@ class Network(PreparedLearner):
         return training_device(self.spec, self.params, self._where)
 
     def _memory_errors(self, device: torch.device) -> AbstractContextManager[None]:
-        return memory_errors(self.spec, self.params, device, self._where)
+        return training_memory_errors(self.spec, self.params, device, self._where)
 
     def _first_network(self) -> nn.Module:
         """The network before its first epoch: that of the parent, with a random head if the labels differ."""

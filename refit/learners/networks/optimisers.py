@@ -67,11 +67,11 @@ def rate(params: ArchitectureParams, epoch: int, step: int, steps: int, plateau:
     >>> [round(rate(ArchitectureParams(epochs=4, learning_rate=1.0), epoch, 0, 10), 3) for epoch in range(4)]
     [1.0, 0.854, 0.5, 0.146]
     """
+    if params.schedule == "one_cycle":  # which warms up by itself
+        return params.learning_rate * _one_cycle((epoch + step / steps) / params.epochs)
     now = epoch + (step + 1) / steps  # epochs that are complete after this step
     if now <= params.warmup_epochs:
         return params.learning_rate * now / params.warmup_epochs  # Goyal et al. 2017, section 2.2
-    if params.schedule == "one_cycle":
-        return params.learning_rate * _one_cycle((epoch + step / steps) / params.epochs)
     factors = {
         "constant": 1.0,
         "step": params.decay ** (epoch // params.step_epochs),

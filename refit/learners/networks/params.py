@@ -71,7 +71,10 @@ class ArchitectureParams(Closed):
     epochs: int = Field(30, ge=1, description="passes over the training rows; the schedule spans them")
     batch_rows: int = Field(256, ge=1, description="rows of one step")
     accumulate: int = Field(
-        1, ge=1, description="parts that a batch is computed in: the same step with a fraction of the memory"
+        1,
+        ge=1,
+        description="parts that a batch is computed in: the same step with a fraction of the memory, but that a batch "
+        "norm learns from one part at a time; simclr, which compares all rows of a batch, has no parts",
     )
     patience: int = Field(4, ge=1, description="epochs without a better validation score before it stops")
 
@@ -101,7 +104,11 @@ class ArchitectureParams(Closed):
     step_epochs: int = Field(10, ge=1, description="step: epochs after which the rate is multiplied by decay")
     decay: float = Field(0.1, gt=0, lt=1, description="step, plateau: factor of the learning rate")
     plateau_epochs: int = Field(2, ge=1, description="plateau: epochs without a lower training loss")
-    warmup_epochs: float = Field(0.0, ge=0, description="epochs in which the rate grows linearly from 0")
+    warmup_epochs: float = Field(
+        0.0,
+        ge=0,
+        description="epochs in which the rate grows linearly from 0; none in one_cycle, which grows by itself",
+    )
 
     freeze: list[str] = Field(
         [], description="parts that are not trained: `body` is all but the head, others are modules by their path"

@@ -25,7 +25,11 @@ class Params(TokenParams):
     factor: int = Field(4, ge=1, le=16, description="units within a layer, as a multiple of `units`")
     dropout: float = Field(0.1, ge=0, lt=1, description="of the first vectors, and of what each part of a layer adds")
     batch_rows: int = Field(64, ge=1, description="rows of one step")
-    warmup_epochs: float = Field(1.0, ge=0, description="epochs in which the rate grows linearly from 0")
+    warmup_epochs: float = Field(
+        default_factory=lambda others: min(1.0, others["epochs"] / 2),
+        ge=0,
+        description="epochs in which the rate grows linearly from 0: 1, or half of a single one; none in one_cycle",
+    )
 
     @model_validator(mode="after")
     def _even_heads(self) -> Self:

@@ -39,6 +39,10 @@ class Method(Protocol):
         """The body with the layers that only this method needs."""
 
     @staticmethod
+    def counts(rows: Inputs) -> Tensor | None:
+        """(rows,) how many values of each row the loss is the mean of; None if each row counts alike."""
+
+    @staticmethod
     def batch_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
         """The loss of a batch of rows; there is no target."""
 
@@ -87,9 +91,14 @@ def check(spec: Spec, architecture: Architecture, params: ArchitectureParams, wh
 
 
 def pretask(
-    spec: Spec, params: ArchitectureParams, device: torch.device, scaling: ImageScaling, progress: Progress
+    spec: Spec,
+    params: ArchitectureParams,
+    rows: Inputs,
+    device: torch.device,
+    scaling: ImageScaling,
+    progress: Progress,
 ) -> Task:
-    """The training without labels: as that with labels, but for what depends on these."""
+    """The training on rows without labels: as that with labels, but for what depends on these."""
     how, on_epoch = params.pretrain, surroundings.get().on_epoch
     assert how is not None
     changed = params.model_copy(
@@ -105,7 +114,7 @@ def pretask(
         }
     )
     task = Task(f"{spec.name} (pretraining)", changed, nothing, how.epochs, spec.seed, device, scaling)
-    task = replace(task, batch_loss=method(how).batch_loss, progress=progress)
+    task = replace(task, batch_loss=method(how).batch_loss, counts=method(how).counts(rows), progress=progress)
     if on_epoch is None:
         return task
     curve = f"{spec.name} pretraining"  # MLflow takes no brackets

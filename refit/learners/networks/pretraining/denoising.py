@@ -45,6 +45,13 @@ def build(body: Body, shapes: InputShapes, how: Pretraining) -> Denoiser:
     return Denoiser(body, shapes, how.hidden)
 
 
+def counts(rows: Inputs) -> Tensor:
+    """(rows,) the values of each row that are known."""
+    _, missing = rows.numbers.chunk(2, dim=1)
+    of_vectors = sum(vector.shape[1] for vector in rows.vectors.values())
+    return (rows.codes != 0).sum(dim=1) + (missing == 0).sum(dim=1) + of_vectors
+
+
 def batch_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
     """The mean loss of the restored values."""
     assert isinstance(network, Denoiser)

@@ -48,6 +48,12 @@ def build(body: Body, shapes: InputShapes, how: Pretraining) -> Masked:
     return Masked(body, shapes.vocabulary, how.hidden)
 
 
+def counts(rows: Inputs) -> Tensor:
+    """(rows,) the tokens of each row that may be hidden."""
+    assert rows.tokens is not None
+    return (rows.tokens >= len(SPECIAL)).sum(dim=1)
+
+
 def batch_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
     """The mean loss of the hidden tokens; 0 if there are none."""
     assert isinstance(network, Masked)

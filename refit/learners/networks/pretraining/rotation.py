@@ -43,6 +43,10 @@ def build(body: Body, shapes: InputShapes, how: Pretraining) -> Turned:
     return Turned(body)
 
 
+def counts(rows: Inputs) -> Tensor | None:
+    """Each row counts alike."""
+
+
 def batch_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
     """Eq. 3: the mean loss of all four turns of each image; in one batch, so that a batch norm sees all of them."""
     batch = batch.to(task.device)

@@ -36,6 +36,10 @@ def build(body: Body, shapes: InputShapes, how: Pretraining) -> Projected:
     return Projected(body, how)
 
 
+def counts(rows: Inputs) -> Tensor | None:
+    """Each row counts alike."""
+
+
 def batch_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
     """Algorithm 1: the loss of two random views of each image of the batch."""
     assert isinstance(network, Projected)

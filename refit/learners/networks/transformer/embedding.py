@@ -18,7 +18,7 @@ __all__ = ["Embeddings", "Show", "embed", "embeddings_of"]
 
 MOST_BYTES = 256 * 2**20  # of all remembered vectors of one encoder
 ENCODERS = 2  # whose vectors are remembered
-BATCH = 64  # texts of about the same length
+BATCH = 64  # most texts of about the same length that are read at once
 
 Show = Callable[[float, float], None]  # of texts embedded, of all
 Embeddings = OrderedDict[bytes, Tensor]  # a vector by the tokens of its text; the oldest ones are dropped
@@ -35,7 +35,9 @@ def embeddings_of(encoder: EncoderConfig) -> Embeddings:
     return _remembered[key]
 
 
-def embed(encoder: Encoder, tokens: Tensor, remembered: Embeddings | None, show: Show | None = None) -> Tensor:
+def embed(
+    encoder: Encoder, tokens: Tensor, remembered: Embeddings | None, *, most: int = BATCH, show: Show | None = None
+) -> Tensor:
     """(texts, width) float32 on the encoder's device, of (texts, tokens).
 
     On the CPU each text is read alone: the same text has the same vector, to the last bit, whatever it comes with, so
@@ -43,10 +45,11 @@ def embed(encoder: Encoder, tokens: Tensor, remembered: Embeddings | None, show:
 
     Args:
         remembered: what is remembered; None while the encoder is being trained, when the CPU reads batches too.
+        most: texts of a batch.
     """
     device = next(encoder.parameters()).device
     if remembered is None or device.type != "cpu":
-        return _in_batches(encoder, tokens.to(device))
+        return _in_batches(encoder, tokens.to(device), min(most, BATCH))
     vectors, remembers = torch.empty(len(tokens), encoder.width), surroundings.get().remembers
     for index, row in enumerate(tokens):
         alone = row[: max(1, int((row != PADDING).sum()))]
@@ -61,9 +64,9 @@ def embed(encoder: Encoder, tokens: Tensor, remembered: Embeddings | None, show:
     return vectors
 
 
-def _in_batches(encoder: Encoder, tokens: Tensor) -> Tensor:
+def _in_batches(encoder: Encoder, tokens: Tensor, size: int) -> Tensor:
     vectors = torch.empty(len(tokens), encoder.width, device=tokens.device)
     lengths = (tokens != PADDING).sum(dim=1)
-    for part in lengths.argsort(stable=True).split(BATCH):  # type: ignore[no-untyped-call]
+    for part in lengths.argsort(stable=True).split(size):  # type: ignore[no-untyped-call]
         vectors[part] = encoder(tokens[part, : max(1, int(lengths[part].max()))]).float()
     return vectors

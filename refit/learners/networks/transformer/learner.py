@@ -18,6 +18,7 @@ from refit.learners import canonical
 from refit.learners.contract import Declaration, Floats, Labels, Spec
 from refit.learners.networks.architecture import Architecture
 from refit.learners.networks.blocks import Columns, squeezed
+from refit.learners.networks.devices import rows_at_once
 from refit.learners.networks.inputs import Inputs, InputShapes
 from refit.learners.networks.network import Network
 from refit.learners.networks.params import ArchitectureParams, checked
@@ -193,7 +194,8 @@ class Transformer(Network):
         self, network: PretrainedNetwork, rows: Inputs, remembered: Embeddings | None, show: Show | None = None
     ) -> Inputs:
         with torch.no_grad():
-            vectors = embed(network.encoder, network.texts_of(rows), remembered, show)
+            most = rows_at_once(self.params) * network.texts
+            vectors = embed(network.encoder, network.texts_of(rows), remembered, most=most, show=show)
         return network.with_vectors(rows.to(vectors.device), vectors)
 
     def save(self, folder: Path) -> None:

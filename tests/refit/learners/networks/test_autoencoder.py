@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def rows(count: int) -> Inputs:
 def test_hidden_values_are_restored_from_the_others() -> None:
     torch.manual_seed(0)
     network, table = AutoencoderNetwork(PARAMS, SHAPES, 1), rows(400)
-    task = pretask(Spec("it", "autoencoder", ()), PARAMS, torch.device("cpu"), ImageScaling({}), silent)
+    task = pretask(Spec("it", "autoencoder", ()), PARAMS, table, torch.device("cpu"), ImageScaling({}), silent)
     head = frozenset({"head.weight", "head.bias"})
     with trainee(network, head, SHAPES, PARAMS.pretrain) as denoiser:
         train(denoiser, table, torch.zeros(len(table)), task)
@@ -68,6 +69,27 @@ def test_what_is_missing_is_not_to_be_restored() -> None:
     assert loss == 0
     assert outputs.grad is not None
     assert (outputs.grad == 0).all()
+
+
+def test_a_batch_in_parts_is_the_same_step_of_the_pretraining_however_much_of_a_part_is_missing() -> None:
+    table = rows(32)
+    values, missing = table.numbers.chunk(2, dim=1)
+    gaps = torch.arange(32)[:, None] < 16
+    numbers = torch.cat([values.masked_fill(gaps, 0.0), missing.masked_fill(gaps, 1.0)], dim=1)
+    table = replace(table, codes=table.codes.masked_fill(gaps, 0), numbers=numbers)
+
+    def weights(accumulate: int) -> dict[str, torch.Tensor]:
+        visible = Denoising(epochs=1, hidden=0.0)
+        params = Params(hidden=[8], dropout=0.0, optimizer="sgd", accumulate=accumulate, pretrain=visible)
+        torch.manual_seed(0)
+        network, cpu = AutoencoderNetwork(params, SHAPES, 1), torch.device("cpu")
+        task = pretask(Spec("it", "autoencoder", ()), params, table, cpu, ImageScaling({}), silent)
+        with trainee(network, frozenset({"head.weight", "head.bias"}), SHAPES, visible) as denoiser:
+            train(denoiser, table, torch.zeros(len(table)), task)
+        return network.state_dict()
+
+    whole, parts = (weights(count) for count in (1, 5))
+    torch.testing.assert_close(parts, whole, atol=1e-7, rtol=0)
 
 
 def test_it_is_pretrained_once(tmp_path: Path) -> None:

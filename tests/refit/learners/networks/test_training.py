@@ -7,13 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from refit.errors import UserError
 from refit.learners import Learner, Spec, make
+from refit.learners.contract import CurvePoint
 from refit.learners.networks.architectures.mlp import Mlp
+from refit.learners.networks.architectures.text_transformer import Params as TransformerParams
 from refit.learners.networks.augment import augmented, mixed
 from refit.learners.networks.inputs import ImageScaling, Inputs, InputShapes
 from refit.learners.networks.loop import Task, train
@@ -70,6 +74,23 @@ def test_balanced_classes_have_the_same_weight_in_all_and_the_mean_weight_is_1()
     assert float(loss_of(params, spec, label)(outputs, target)) == pytest.approx(float((weights * rows).mean()))
 
 
+@pytest.mark.parametrize("task", ["binary", "multiclass"])
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_focal_is_finite_and_so_is_its_slope_however_sure_a_prediction_is(task: str, gamma: float) -> None:
+    sure = torch.tensor([-200.0, -20.0, 0.0, 20.0, 200.0])
+    outputs = (sure if task == "binary" else torch.stack([-sure, sure], dim=1)).requires_grad_()
+    target = torch.ones(5, dtype=torch.float32 if task == "binary" else torch.int64)
+    params = ArchitectureParams(loss="focal", focal_gamma=gamma)
+    spec = replace(NUMBERS, task=task, classes=("a", "b") if task == "multiclass" else ())
+    loss = loss_of(params, spec, np.ones(5))(outputs, target)
+    loss.backward()
+    assert outputs.grad is not None
+    assert outputs.grad.isfinite().all()
+    distance = (sure if task == "binary" else 2 * sure).double()
+    expected = torch.sigmoid(-distance) ** gamma * functional.softplus(-distance)
+    assert float(loss.detach()) == pytest.approx(float(expected.mean()), rel=1e-5)
+
+
 def rates(steps: int = 1, **params: Any) -> list[float]:
     """The learning rate at each step, rounded, for a highest one of 1."""
     checked = ArchitectureParams(learning_rate=1.0, **params)
@@ -86,6 +107,7 @@ def test_each_schedule_is_its_curve() -> None:
     assert cycle[:7] == sorted(cycle[:7])
     assert cycle[6:] == sorted(cycle[6:], reverse=True)
     assert cycle[-1] < 0.02
+    assert rates(10, epochs=2, schedule="one_cycle", warmup_epochs=1.0) == cycle, "one_cycle warms up by itself"
 
 
 def test_a_plateau_lowers_the_rate_after_epochs_without_a_lower_loss() -> None:
@@ -95,6 +117,59 @@ def test_a_plateau_lowers_the_rate_after_epochs_without_a_lower_loss() -> None:
         plateau.after_epoch(loss)
         factors.append(plateau.factor)
     assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25]
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0.5), (2, 1.0), (30, 1.0)])
+def test_the_usual_warm_up_of_a_transformer_is_an_epoch_or_half_of_the_only_one(epochs: int, warmup: float) -> None:
+    params = TransformerParams(epochs=epochs)
+    assert params.warmup_epochs == warmup
+    assert TransformerParams.model_validate(params.model_dump(mode="json")) == params, "as a stored model has them"
+
+
+class Normed(nn.Module):
+    """A batch norm of the numbers, a mask and one linear layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.layer = nn.BatchNorm1d(2), nn.Linear(2, 1)
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]))
+
+    def forward(self, batch: Inputs) -> torch.Tensor:
+        outputs: torch.Tensor = self.layer(self.norm(batch.numbers)).squeeze(1)
+        return outputs
+
+
+def test_averaged_weights_are_a_moving_average_and_so_are_the_statistics_of_batch_norms() -> None:
+    torch.manual_seed(0)
+    rows, target, start = Inputs(torch.empty(9, 0).long(), 1 + torch.rand(9, 2)), torch.rand(9), Normed().state_dict()
+
+    def after_each_epoch(ema: float) -> list[dict[str, torch.Tensor]]:
+        states: list[dict[str, torch.Tensor]] = []
+
+        def score(network: nn.Module, epoch: int) -> CurvePoint:
+            states.append({name: value.clone() for name, value in network.state_dict().items()})
+            return CurvePoint(epoch, 0.0, 0.0)
+
+        params, cpu = ArchitectureParams(ema=ema, epochs=4, learning_rate=0.1, patience=4), torch.device("cpu")
+        loss = functional.mse_loss
+        network, task = Normed(), Task("it", params, loss, 4, 0, cpu, ImageScaling({}), score=score)
+        network.load_state_dict(start)
+        train(network, rows, target, task)
+        return states
+
+    expected, averaged = (after_each_epoch(ema) for ema in (0.0, 0.3))
+    means = expected[0]
+    for step, (now, mean) in enumerate(zip(expected, averaged, strict=True)):
+        share = 1 - min(0.3, (1 + step) / (10 + step))
+        means = {
+            name: value if step == 0 else means[name] + share * (value - means[name]) for name, value in now.items()
+        }
+        counted, mask = "norm.num_batches_tracked", "mask"
+        assert mean[counted] == now[counted] == step + 1
+        assert torch.equal(mean[mask], now[mask])
+        for name in {*means} - {counted, mask}:
+            torch.testing.assert_close(mean[name], means[name], msg=name)
+    assert not torch.allclose(averaged[-1]["norm.running_mean"], expected[-1]["norm.running_mean"], atol=1e-4)
 
 
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle", "plateau"])
@@ -202,6 +277,32 @@ def test_weights_that_are_no_numbers_after_the_last_batch_are_refused_too() -> N
     network, rows = Mlp(InputShapes(numbers=3), [4], 0.0, 1), Inputs(torch.empty(9, 0).long(), torch.ones(9, 3))
     with pytest.raises(UserError, match="'it': weights are no longer finite after epoch 1; lower learning_rate"):
         train(network, rows, torch.ones(9), task)
+
+
+@pytest.mark.parametrize(("batch_rows", "accumulate", "most"), [(40, 1, 40), (40, 4, 10), (4096, 1, 512)])
+def test_no_more_rows_are_predicted_at_once_than_a_training_computes(
+    batch_rows: int, accumulate: int, most: int, images: Rows
+) -> None:
+    learner, _ = fitted(images, iterations=1, batch_rows=batch_rows, accumulate=accumulate)
+    assert isinstance(learner, Network)
+    sizes: list[int] = []
+    learner._module.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    many = pa.concat_tables([images[0]] * 3)
+    predicted = learner.predict(many)
+    assert (max(sizes), sum(sizes)) == (most, 720)
+    np.testing.assert_array_equal(predicted[:most], learner.predict(many.slice(0, most)))
+
+
+def test_too_little_memory_to_predict_says_what_to_do(images: Rows) -> None:
+    learner, _ = fitted(images, iterations=1)
+    assert isinstance(learner, Network)
+
+    def forward(batch: Inputs) -> torch.Tensor:
+        return torch.empty(2**60)
+
+    learner._module.forward = forward
+    with pytest.raises(UserError, match=r"cpu does not suffice to predict 32 rows at once; .* a lower batch_rows"):
+        learner.predict(images[0])
 
 
 def test_too_little_memory_says_what_to_lower(images: Rows) -> None:
