@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +12,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 from refit.errors import RefitError
 from refit.files.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest
+from refit.files.scratch_folders import scratch_folder
 from refit.models import model_cache
 from refit.models.verification import MODEL, check_stored
 from refit.runtime import project_requirements, registry_store, run_file
@@ -218,16 +217,12 @@ def signer_of(context: Context) -> signing.Signer | None:
 
 @contextmanager
 def downloaded(context: Context, store: Store, of: Version) -> Iterator[Path]:
-    """A fresh copy of the stored folder of a version; also removes copies left by killed runs.
+    """A fresh copy of the stored folder of a version; also removes copies left by killed processes.
 
     Errors within the block name the stored files in place of the copies.
     """
-    home = context.path(model_cache.MODELS)
-    home.mkdir(parents=True, exist_ok=True)
-    for left in home.glob(".copy-*"):
-        shutil.rmtree(left, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".copy-", dir=home) as scratch:
-        folder = versions.download(store, of, Path(scratch))
+    with scratch_folder(context.path(model_cache.MODELS), model_cache.COPY) as scratch:
+        folder = versions.download(store, of, scratch)
         try:
             yield folder
         except (RefitError, RegistryError) as error:

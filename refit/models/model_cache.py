@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import errno
 import re
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from refit.errors import RefitError
 from refit.files.artifacts import STATE, write_json
+from refit.files.scratch_folders import scratch_folder
 from refit.models.verification import check_stored
 from refit.runtime.context import Context
 from registry.versions import Version
 
 MODELS = STATE / "models"
 RECORDS = STATE / "versions"
+COPY = ".copy-"  # begins the names of scratch folders in MODELS
 _DIGEST = re.compile("[0-9a-f]{12,128}")
 _STORED_VERSION = TypeAdapter(Version)
 
@@ -41,19 +43,22 @@ def copy_path(context: Context, version: str, model_digest: str) -> Path:
 def add(context: Context, of: Version, folder: Path) -> Path:
     """Make the checked `folder` the local copy of a version and store its registry record. Returns the copy's path.
 
-    An intact copy is left in place, so that a kill cannot lose it; only a damaged one is replaced.
+    An intact copy is left in place, so that a kill cannot lose it; only a damaged one is replaced. Several processes
+    may add the same version at once.
     """
     copy = copy_path(context, of.version, of.tags["refit.model_digest"])
     note(context, of)
-    if copy.is_dir():
+    try:
+        folder.rename(copy)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
         try:
             check_stored(copy, of.tags["refit.manifest"])
         except RefitError:
-            with tempfile.TemporaryDirectory(prefix=".copy-", dir=copy.parent) as scratch:
-                copy.rename(Path(scratch) / "damaged")
+            with scratch_folder(copy.parent, COPY) as scratch:
+                copy.rename(scratch / "damaged")
                 folder.rename(copy)
-        return copy
-    folder.rename(copy)
     return copy
 
 

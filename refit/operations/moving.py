@@ -73,7 +73,7 @@ def fetched(context: Context, number: str, environment: str | None) -> Iterator[
 
 
 def _fetched(context: Context, number: str, environment: str | None, target: Path) -> MovedVersion:
-    """Copy the checked files to `target`: the next download would delete those of this one."""
+    """Copy the checked files to `target`, which outlives the download."""
     model = context.params.project.name
     with registry_store.opened(context) as store:
         if (version := versions.version(store, model, number)) is None:

@@ -12,6 +12,7 @@ from refit.errors import RefitError
 from refit.files import artifacts
 from refit.files.artifacts import STATE
 from refit.files.deletion import is_inside, remove
+from refit.files.scratch_folders import abandoned
 from refit.models import model_cache
 from refit.models.incumbent import PARENT_DIGEST, USES
 from refit.runtime import dvc_runner, lock, registry_store
@@ -278,7 +279,7 @@ def _leftovers(context: Context) -> Iterator[Item]:
     state = context.path(STATE)
     left = [
         *artifacts.scraps(context.project),
-        *state.glob("models/.copy-*"),
+        *abandoned(context.path(model_cache.MODELS), model_cache.COPY),
         *state.glob("reproduce/*"),
         *(each for name in ("moving", "moved-*") for each in state.glob(name)),
         *state.glob("dvc.lock.torn-*"),

@@ -41,6 +41,7 @@ PLUMBING = (
     "refit/extras.py",
     "refit/files/artifacts.py",
     "refit/files/deletion.py",
+    "refit/files/scratch_folders.py",
     "refit/files/yaml_files.py",
     "refit/models/live_logging.py",
     "refit/models/run_content.py",

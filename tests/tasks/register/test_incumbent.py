@@ -19,6 +19,7 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import read_json, write_json
 from refit.models import incumbent, model_cache, verification
+from refit.runtime import registry_store
 from registry import deletion, versions
 from registry.client import client
 from registry.store import RegistryError
@@ -166,6 +167,31 @@ def test_a_stored_model_that_was_tampered_with_is_not_handed_out(project: Any) -
     shutil.rmtree(project.folder / model_cache.MODELS)
     with pytest.raises(RefitError, match=r"data/candidate/model\.skops is missing or differs"):
         incumbent.fetch_model(project.context, "1")
+
+
+def test_a_download_in_use_stays_while_another_process_checks_the_champion(project: Any) -> None:
+    """`refit doctor`, `export` and `refit.load` do so without the project's lock."""
+    project.registered(0)
+    with registry_store.opened(project.context) as store:
+        of = versions.version(store, "toy", "1")
+        assert of is not None
+        with incumbent.downloaded(project.context, store, of) as folder:
+            assert incumbent.check_champion(project.context) == "1"
+            incumbent.check_trusted(project.context, store, of, folder)
+
+
+def test_a_copy_that_another_process_adds_at_the_same_time_is_no_failure(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.registered(0)
+    with registry_store.opened(project.context) as store:
+        of = versions.version(store, "toy", "1")
+        assert of is not None
+        copy = model_cache.copy_path(project.context, "1", of.tags["refit.model_digest"])
+        assert copy.is_dir()
+        with incumbent.downloaded(project.context, store, of) as folder, monkeypatch.context() as patch:
+            patch.setattr(Path, "is_dir", lambda self: self != copy)  # as it was a moment ago
+            assert model_cache.add(project.context, of, folder) == copy
 
 
 def test_a_version_that_does_not_exist_is_named(project: Any) -> None:

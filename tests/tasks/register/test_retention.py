@@ -18,6 +18,7 @@ from refit.config import RetentionParams
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.files.artifacts import write_json
+from refit.files.scratch_folders import scratch_folder
 from refit.models import incumbent, model_cache
 from refit.operations import retention
 from refit.runtime import lock
@@ -222,7 +223,10 @@ def test_what_killed_runs_left_and_what_replays_keep_goes(project: Any) -> None:
     for name in left:
         (project.folder / name).parent.mkdir(parents=True)
         (project.folder / name).write_text("left")
-    plan = retention.collect(asking(project), delete=True)
+    os.utime(project.folder / ".refit/models/.copy-x", (0, 0))
+    with scratch_folder(project.folder / ".refit/models", ".copy-") as in_use:
+        plan = retention.collect(asking(project), delete=True)
+        assert in_use.is_dir(), "`refit doctor` checks the champion without the project's lock"
     assert [(item.kind, item.bytes) for item in plan.items] == [("leftover", 4)] * 3 + [("replay", 4)]
     assert not any((project.folder / name).parent.exists() for name in left)
 
