@@ -89,10 +89,11 @@ def _prepare() -> None:
 def sent_once(store: Store) -> Iterator[None]:
     """Let MLflow send each request of the block once and wait for its answer shorter than a lost lock stays locked.
 
-    By default its client repeats a request for minutes. A repeated one could arrive after the lock went to another
-    process, and set an alias back that this one has moved since.
+    By default its client repeats a request for minutes, also one that creates something and whose answer was lost: a
+    run would get two versions. A repeated one could also arrive after the lock went to another process, and set an
+    alias back that this one has moved since.
     """
-    if not store.ledger_uri:
+    if store.database:  # no network lies between
         yield
         return
     once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": str(ANSWER_SECONDS)}

@@ -155,8 +155,9 @@ def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping
     """Store `folder` with the run and register it as a new version, complete with its tags.
 
     The version is created last: an interrupted call leaves files in the run but no version, and a second call writes
-    the same files again. Its number is greater than `above`, even if MLflow counts from 1 again because the whole model
-    was deleted.
+    the same files again. If only the answer was lost, there is a version, and `find` finds it: the request is never
+    sent twice. Its number is greater than `above`, even if MLflow counts from 1 again because the whole model was
+    deleted.
     """
     mlflow = client(store)
     with registry_lock(store):
@@ -169,7 +170,9 @@ def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping
         mlflow.log_artifacts(run_id, str(folder), ARTIFACT)
         source = f"{mlflow.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
         while True:
-            made = _from_client(mlflow.create_model_version(model, source=source, run_id=run_id, tags=dict(tags)))
+            with sent_once(store):
+                entity = mlflow.create_model_version(model, source=source, run_id=run_id, tags=dict(tags))
+            made = _from_client(entity)
             if int(made.version) > above:
                 logged_models.link(store, run_id, model, made.version)
                 return made

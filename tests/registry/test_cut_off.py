@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Timer
 from urllib.parse import urlsplit
 
 import pytest
@@ -119,6 +120,25 @@ def test_where_the_network_is_lost_at_a_write_the_next_run_finishes_and_nothing_
     assert Ledger.of(store).pending(model) is None
     assert champion.examine_ledger(store, model).problem is None
     assert champion.warnings(store, model) == []
+
+
+def test_a_version_is_created_once_where_only_the_answer_was_lost(
+    servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    store, tags = servers.of("created"), {"refit.candidate": "c"}
+    run_id = client(store).create_run("0").info.run_id
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/manifest.json").write_text("{}")
+    servers.mlflow.cut_at(b"model-versions/create", count=1, answered=True)
+    back = Timer(2, servers.heal)  # while MLflow's client would still try
+    back.start()
+    try:
+        with pytest.raises(RegistryError), faults(store):
+            versions.create(store, "created", run_id=run_id, folder=tmp_path / "model", tags=tags)
+    finally:
+        back.join()
+    assert [each.version for each in versions.tagged_by_client(store, "created", tags)] == ["3"]
 
 
 def test_a_server_that_refuses_is_not_said_to_be_out_of_reach(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -122,21 +123,23 @@ def test_a_writer_that_loses_its_lock_after_its_line_notes_no_old_head(
 
 
 class Dropping(BaseHTTPRequestHandler):
-    """A server of MLflow's API whose network loses the answer to the first request to set an alias."""
+    """A server of MLflow's API whose network loses the answer to the first request that sets or creates something."""
 
-    sets = 0
+    artifacts = ""
+    received: Counter[str]
 
     def do_GET(self) -> None:
-        self._answer({"registered_model": {"name": "toy"}})
+        run = {"info": {"run_id": "r", "artifact_uri": self.artifacts}}
+        self._answer({"registered_model": {"name": "toy"}, "run": run})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.endswith("/alias"):
-            Dropping.sets += 1
-            if Dropping.sets == 1:
+        if self.path.endswith(("/alias", "/model-versions/create")):
+            Dropping.received[self.path.rpartition("/")[2]] += 1
+            if Dropping.received.total() == 1:
                 self.close_connection = True
                 return
-        self._answer({})
+        self._answer({"model_version": {"name": "toy", "version": "1"}} if self.path.endswith("/create") else {})
 
     def _answer(self, content: Any) -> None:
         text = json.dumps(content).encode()
@@ -150,7 +153,8 @@ class Dropping(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def dropping() -> Iterator[str]:
+def dropping(tmp_path: Path) -> Iterator[str]:
+    Dropping.artifacts, Dropping.received = (tmp_path / "artifacts").as_uri(), Counter()
     with HTTPServer(("127.0.0.1", 0), Dropping) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -160,4 +164,13 @@ def dropping() -> Iterator[str]:
 def test_a_request_for_an_alias_whose_answer_was_lost_is_not_sent_again_later(dropping: str, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="failed with exception"):
         versions.set_alias(Store(dropping, tmp_path, "postgresql://db/refit", "toy"), "toy", "champion", "1")
-    assert Dropping.sets == 1
+    assert Dropping.received == {"alias": 1}
+
+
+def test_a_request_for_a_version_whose_answer_was_lost_is_not_sent_again_so_a_run_has_one_version(
+    dropping: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model").mkdir()
+    with pytest.raises(Exception, match="failed with exception"):
+        versions.create(Store(dropping, tmp_path), "toy", run_id="r", folder=tmp_path / "model", tags={})
+    assert Dropping.received == {"create": 1}
