@@ -15,6 +15,7 @@ from refit.errors import RefitError
 from refit.files.artifacts import STATE
 from refit.files.permissions import close, tighten
 from registry.locking import STARTING, Holder, acquire
+from registry.processes import process_identity
 
 _FLOCK = "hhqqi"  # struct flock of 64-bit Linux: type, whence, start, length, pid
 
@@ -26,6 +27,7 @@ class Owner(Holder):
     may_promote: bool = False
     trigger: str = "manual"
     flow_run: str | None = None
+    process: str | None = None  # see `process_identity`; None if an older Refit wrote it
 
 
 @contextmanager
@@ -56,7 +58,9 @@ def project_lock(
             raise _held(path)
         with suppress(OSError):  # some file systems have no such locks: `is_held` then reports it
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _whole_file(fcntl.F_WRLCK))
-        owner = Owner.this_process(may_promote=may_promote, trigger=trigger, flow_run=flow_run)
+        owner = Owner.this_process(
+            may_promote=may_promote, trigger=trigger, flow_run=flow_run, process=process_identity()
+        )
         owner.write(descriptor)
         close(project)
         try:
@@ -73,6 +77,8 @@ def inherited(project: Path) -> Owner | None:
     owner = holder(project)
     if owner is None or owner.host != socket.gethostname() or not is_held(project):
         return None
+    if owner.process not in (None, process_identity(owner.pid)):
+        return None  # a process of another container that has the host's name has its number
     return owner if owner.pid == os.getpid() or owner.pid in _ancestors() else None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -68,6 +69,41 @@ def test_what_the_holder_starts_goes_in_with_its_rights_even_by_way_of_a_shell(t
         shell = f"{sys.executable} - {tmp_path}; true"
         grandchild = subprocess.run(shell, shell=True, input=check, capture_output=True, text=True, check=True)
     assert child.stdout == grandchild.stdout == "True schedule\n"
+
+
+IN_A_CONTAINER = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+
+
+def test_the_first_process_of_another_container_does_not_hold_the_lock_of_ours(tmp_path: Path) -> None:
+    if subprocess.run([*IN_A_CONTAINER, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this machine allows no namespaces")
+    look = "import sys; from pathlib import Path; from refit.runtime.lock import *; print(inherited(Path(sys.argv[1])))"
+    hold = HOLD.replace("sleep(60)", "sleep(60) if len(sys.argv) == 2 else exec(sys.argv[2])")
+    inner = "import subprocess; print(subprocess.run(sys.argv[3:], capture_output=True, text=True).stdout)"
+    see = [sys.executable, "-c", look, str(tmp_path)]
+    first = [*IN_A_CONTAINER, "--kill-child", sys.executable, "-c", hold, str(tmp_path)]
+    mine = subprocess.run([*first, inner, *see], capture_output=True, text=True, check=True).stdout
+    assert "Owner(pid=1, " in mine, "what it starts shares its lock"
+    with subprocess.Popen(first, stdout=subprocess.PIPE, text=True) as container:
+        assert container.stdout is not None
+        assert container.stdout.readline() == "held\n"
+        second = subprocess.run([*IN_A_CONTAINER, *see], capture_output=True, text=True, check=True)
+        on_the_host = subprocess.run(see, capture_output=True, text=True, check=True)
+        container.kill()
+    assert (second.stdout, on_the_host.stdout) == ("None\n", "None\n")
+
+
+def test_a_later_process_with_the_holders_number_is_not_the_holder(tmp_path: Path) -> None:
+    path = tmp_path / ".refit/lock"
+    with lock.project_lock(tmp_path):
+        record = json.loads(path.read_text())
+        namespace, pid, start = record["process"].split(".")
+        for other in (f"1.{pid}.{start}", f"{namespace}.{pid}.1"):
+            path.write_text(json.dumps(record | {"process": other}))
+            assert lock.inherited(tmp_path) is None
+        del record["process"]  # as an older Refit wrote it
+        path.write_text(json.dumps(record))
+        assert lock.inherited(tmp_path)
 
 
 def test_a_process_that_names_itself_the_holder_gets_nothing(tmp_path: Path) -> None:
