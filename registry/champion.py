@@ -50,7 +50,7 @@ def current_champion(store: Store, model: str) -> Version | None:
     return version
 
 
-def lost(store: Store, model: str) -> Entry | None:
+def move_without_alias(store: Store, model: str) -> Entry | None:
     """The ledger's last move, if the registry has lost the alias of its champion; None if the alias is there.
 
     An alias that points to another version than the ledger's is not a loss: someone moved it on purpose.
@@ -115,16 +115,16 @@ def move_ledger(
             raise source.broken(problem)
         if source.pending(model):
             raise RegistryError(f"a move in {file} was cut off; unset registry.ledger_uri, let `refit run` finish it")
-        lines, there = source.entries(model), target.entries(model)
-        moved = there == lines and (store.database or other_ledger(store, model, target) is None)
-        if there and (moved or there != lines[: len(there)]):
+        lines, copied = source.entries(model), target.entries(model)
+        moved = copied == lines and (store.database or other_ledger(store, model, target) is None)
+        if copied and (moved or copied != lines[: len(copied)]):
             raise RegistryError(f"the ledger at {target.location} has lines of {model} already; nothing was copied")
         if other := other_ledger(store, model, source):
             raise RegistryError(f"{other}; nothing was copied")
         first(Records(replace(store, ledger_uri=None, home=file.parent), model), Records(store, model))
         for entry in lines:
             _write(store, target.append, entry)
-        claim(store, model, anyway=True)
+        claim(store, model, replacing=True)
     return len(lines)
 
 
@@ -132,7 +132,7 @@ def record(store: Store, entry: Entry) -> None:
     """Write a line that moves no alias: a refusal, or `accept`, which adopts all earlier lines as they are."""
     with registry_lock(store):
         ledger = Ledger.of(store) if entry.action == "accept" else verified_ledger(store, entry.model)
-        claim(store, entry.model, anyway=entry.action == "accept")
+        claim(store, entry.model, replacing=entry.action == "accept")
         _write(store, ledger.finish if entry.action == "accept" else ledger.append, entry)
 
 
@@ -150,7 +150,7 @@ def set_champion(store: Store, entry: Entry) -> None:
         ledger = verified_ledger(store, entry.model)
         claim(store, entry.model)
         now = versions.registered(store, entry.model).aliases.get(CHAMPION)
-        if now != entry.from_version and entry.action != "restore":
+        if now != entry.from_version and not (entry.action == "restore" and now is None):  # its version was deleted
             raise RegistryError(
                 f"version {now} of {entry.model} became champion since this was decided; nothing moved: run again"
             )
@@ -160,10 +160,29 @@ def set_champion(store: Store, entry: Entry) -> None:
         _write(store, ledger.finish, entry)
 
 
+def put_back(store: Store, line: Entry) -> None:
+    """Set the alias of the champion that the ledger's last move names again; it needs no line of its own.
+
+    Args:
+        line: that move, as `move_without_alias` returned it.
+
+    Raises:
+        RegistryError: by now there is a champion, or another move was the last; or the lock was lost. Nothing was set.
+    """
+    with registry_lock(store):
+        verified_ledger(store, line.model)
+        if move_without_alias(store, line.model) != line:
+            raise RegistryError(f"the champion of {line.model} was set or moved since this was decided; run again")
+        require_lock(store)
+        versions.set_alias(store, line.model, CHAMPION, line.to_version)
+        require_lock(store, f"version {line.to_version} of {line.model} may be champion again (`refit show`)")
+
+
 def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
     """Complete the move that a killed process left half-done. Returns its line, or None if nothing was pending.
 
-    The move is abandoned, with a line in the ledger, if another version was promoted since or if its own was deleted.
+    The move is abandoned, with a line in the ledger, if another version was promoted since, or if its own version or the
+    alias was deleted.
 
     Raises:
         RegistryError: the ledger was changed; nothing was moved.
@@ -179,7 +198,8 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
         if versions.version(store, model, entry.to_version) is None:
             entry = _abandoned(entry, "its version was deleted before the move was finished", at)
         elif now not in (entry.from_version, entry.to_version, *((None,) if entry.action == "restore" else ())):
-            entry = _abandoned(entry, f"version {now} was promoted before the move was finished", at)
+            happened = f"version {now} was promoted" if now else f"the alias {CHAMPION} was deleted"
+            entry = _abandoned(entry, f"{happened} before the move was finished", at)
         else:
             claim(store, model)
             _move(store, entry)
@@ -187,18 +207,18 @@ def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
         return entry
 
 
-def claim(store: Store, model: str, *, anyway: bool = False) -> None:
+def claim(store: Store, model: str, *, replacing: bool = False) -> None:
     """Note in a server's registry which ledger is the model's, if none is noted: only that one's moves are made.
 
     Two checkouts with a ledger each would otherwise promote without knowing of each other.
 
     Args:
-        anyway: note this one, whichever was noted.
+        replacing: note this one in place of another one.
 
     Raises:
         RegistryError: another ledger is noted.
     """
-    if not anyway:
+    if not replacing:
         require_own_ledger(store, model)
     if store.ledger_uri and (registry := versions.identity(store)):
         records = Records(store, model)
@@ -231,9 +251,9 @@ def other_ledger(store: Store, model: str, ledger: Ledger | None = None) -> str 
     if store.database:
         return None
     ledger, registered = ledger or Ledger.of(store), versions.registered(store, model)
-    noted, _, location = registered.tags.get(LEDGER, "").partition(" ")
-    if noted:
-        return None if noted == ledger.name() else f"the ledger of {model} is another one, {location}"
+    name, _, location = registered.tags.get(LEDGER, "").partition(" ")
+    if name:
+        return None if name == ledger.name() else f"the ledger of {model} is another one, {location}"
     champion = registered.aliases.get(CHAMPION)
     if champion is None or ledger.last_move(model) or ledger.pending(model) or _accepted(ledger, model):
         return None
@@ -262,10 +282,10 @@ def warnings(store: Store, model: str) -> list[str]:
     """What is to be known about a ledger that is whole: that it is not the model's, or not the alias's."""
     if problem := other_ledger(store, model):
         return [f"{problem}; what is said here of earlier moves is not the whole of it"]
-    return [problem] if (problem := set_outside(store, model)) else []
+    return [problem] if (problem := alias_mismatch(store, model)) else []
 
 
-def set_outside(store: Store, model: str) -> str | None:
+def alias_mismatch(store: Store, model: str) -> str | None:
     """Why the champion is not the one of the ledger's last move: its alias was set by something else. None if it is."""
     last, now = Ledger.of(store).last_move(model), versions.registered(store, model).aliases.get(CHAMPION)
     if last is None or now in (None, last.to_version):

@@ -23,7 +23,7 @@ from refit.schemas.incumbent import CANDIDATE, CHAMPION, Incumbent, RegisteredMo
 from refit.schemas.training import Training
 from registry import signing, versions
 from registry.champion import CHAMPION as CHAMPION_ALIAS
-from registry.champion import current_champion, examine_ledger, finish_pending, record, set_outside, warnings
+from registry.champion import alias_mismatch, current_champion, examine_ledger, finish_pending, record, warnings
 from registry.ledger import MOVES, Entry, Ledger
 from registry.store import RegistryError, Store
 from registry.versions import Version
@@ -281,7 +281,7 @@ def require_ledgers_champion(context: Context, store: Store) -> None:
     Raises:
         RegistryError: the champion's alias was set outside of Refit.
     """
-    if problem := set_outside(store, context.params.project.name):
+    if problem := alias_mismatch(store, context.params.project.name):
         raise RegistryError(f"{problem}; until then no run promotes")
 
 

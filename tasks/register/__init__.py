@@ -210,12 +210,12 @@ def repair(context: Context, *, accept_ledger: str | None = None) -> str:
             return _accept_ledger(context, store, accept_ledger)
         champions.require_own_ledger(store, model)
         incumbent.finish(context, store)
-        if (line := champions.lost(store, model)) is None:
+        if (line := champions.move_without_alias(store, model)) is None:
             return f"{model}: the registry has the champion that it should have; nothing to repair"
         if (registered := versions.version(store, model, line.to_version)) is None:
             return restore(context, store, line)
         check_again(context, store, registered)
-        versions.set_alias(store, model, CHAMPION, registered.version)
+        champions.put_back(store, line)
         return f"{model} version {registered.version} has its alias {CHAMPION} back, as the ledger says since {line.at}"
 
 

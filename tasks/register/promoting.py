@@ -98,7 +98,7 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     """
     model, ledger = version.model, Ledger.of(store)
     before = versions.registered(store, model).aliases.get(CHAMPION)
-    outside = champions.set_outside(store, model)
+    outside = champions.alias_mismatch(store, model)
     if before == version.version and not outside:
         return f"{model} version {before} is the champion already"
     champion = versions.version(store, model, before) if before else None

@@ -100,6 +100,7 @@ def test_any_other_move_is_given_up_where_the_alias_is_gone(store: Store, action
     refusal = champion.finish_pending(store, "toy", at=NOW)
     assert refusal is not None
     assert (refusal.action, refusal.at) == ("refuse", NOW)
+    assert refusal.reasons[0] == "given up: the alias champion was deleted before the move was finished"
     assert standing(store)[0] is None
 
 
@@ -127,18 +128,41 @@ def test_a_move_is_given_up_where_its_version_was_deleted(store: Store) -> None:
 
 def test_a_champion_is_lost_only_where_the_ledger_knows_of_one_and_no_alias_does(store: Store) -> None:
     assert champion.current_champion(store, "toy") is None
-    assert champion.lost(store, "toy") is None
+    assert champion.move_without_alias(store, "toy") is None
     champion.set_champion(store, FIRST)
-    assert champion.lost(store, "toy") is None
+    assert champion.move_without_alias(store, "toy") is None
     versions.set_alias(store, "toy", champion.CHAMPION, "4")
-    assert champion.lost(store, "toy") is None, "someone moved it on purpose"
+    assert champion.move_without_alias(store, "toy") is None, "someone moved it on purpose"
     client(store).delete_registered_model_alias("toy", champion.CHAMPION)
-    assert champion.lost(store, "toy") == FIRST
+    assert champion.move_without_alias(store, "toy") == FIRST
     with pytest.raises(RegistryError, match=r"no champion: its alias was deleted; `refit repair` puts it back"):
         champion.current_champion(store, "toy")
     client(store).delete_model_version("toy", "1")
     with pytest.raises(RegistryError, match=r"its version was deleted; `refit repair` registers it again"):
         champion.current_champion(store, "toy")
+
+
+def test_a_champion_is_put_back_unless_another_one_was_promoted_meanwhile(store: Store) -> None:
+    champion.set_champion(store, FIRST)
+    client(store).delete_registered_model_alias("toy", champion.CHAMPION)
+    champion.put_back(store, FIRST)
+    assert standing(store)[0] == "1"
+    champion.set_champion(store, SECOND)
+    for is_there in (True, False):
+        if not is_there:
+            client(store).delete_registered_model_alias("toy", champion.CHAMPION)
+        with pytest.raises(RegistryError, match="was set or moved since this was decided"):
+            champion.put_back(store, FIRST)
+        assert standing(store)[0] == ("2" if is_there else None)
+
+
+def test_a_deleted_champion_is_not_restored_over_one_that_was_promoted_meanwhile(store: Store) -> None:
+    champion.set_champion(store, FIRST)
+    client(store).delete_model_version("toy", "1")
+    versions.set_alias(store, "toy", champion.CHAMPION, "4")
+    with pytest.raises(RegistryError, match="version 4 of toy became champion since this was decided"):
+        champion.set_champion(store, replace(FIRST, key="r", action="restore", from_version="1", to_version="3"))
+    assert standing(store)[0] == "4"
 
 
 def test_an_alias_that_leads_nowhere_is_an_error(store: Store) -> None:
@@ -159,4 +183,4 @@ def test_a_refusal_is_a_line_that_moves_no_alias(store: Store) -> None:
     assert standing(store) == ("1", None, "1")
     assert moves(store) == [("promote", None, "1"), ("refuse", "1", "2")]
     assert champion.finish_pending(store, "toy", at=NOW) is None
-    assert champion.lost(store, "toy") is None
+    assert champion.move_without_alias(store, "toy") is None

@@ -97,6 +97,23 @@ def test_a_lock_that_is_lost_after_the_alias_moved_is_an_error_that_says_so(
     assert champion.finish_pending(store, "toy", at=FIRST.at) == SECOND
 
 
+def test_a_repair_that_lost_its_lock_sets_no_alias_over_the_champion_of_another(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client(store).delete_registered_model_alias("toy", champion.CHAMPION)
+    verified = champion.verified_ledger  # the last look before the alias is set
+
+    def lose(*arguments: Any) -> Ledger:
+        ledger = verified(*arguments)
+        lose_the_lock(store)
+        return ledger
+
+    monkeypatch.setattr(champion, "verified_ledger", lose)
+    with pytest.raises(RegistryError, match="nothing moves without it"):
+        champion.put_back(store, FIRST)
+    assert champion.CHAMPION not in versions.registered(store, "toy").aliases
+
+
 def test_a_lock_that_was_lost_cannot_be_entered_once_more(store: Store) -> None:
     with registry_lock(store):
         lose_the_lock(store)
