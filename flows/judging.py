@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.run_options import RunOptions
 from flows.session import session
@@ -14,46 +15,57 @@ from refit.schemas.evaluation import Evaluation
 from refit.schemas.gate_decision import Decision
 from tasks.stages import run_in
 
+if TYPE_CHECKING:
+    from tasks.register import Prospects
+
 JUDGED = STAGES[: STAGES.index("register")]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The gate's decision on a candidate, and the champion's version if the champion is this candidate."""
+    """The gate's decision on a candidate, the champion's version if that is this candidate, and what people decide."""
 
     decision: Decision
     champion: str | None
-    approval: str = "none"  # whether a person approves promotions, as `register.approval` says
+    prospects: Prospects
 
 
 def judge(project: Path, options: RunOptions) -> Judgement:
-    """Run all stages but `register`, and return the gate's decision on the candidate. Nothing is registered.
+    """Run all stages but `register`, and return the gate's decision on the candidate.
+
+    Nothing is registered and no alias moves, not even to finish a promotion that was cut off.
 
     Raises:
         UserError: the settings are invalid.
         RefitError: a stage failed, or another run holds the project.
     """
-    with session(project, options) as run:
+    from tasks.register import prospects
+
+    with session(project, options, may_promote=False) as run:
         for stage in JUDGED:
             run_in(run, stage)
         context = run.context()
         champion = incumbent.champion_that_is_candidate(context)
-    return Judgement(Decision.read(project / DECISION), champion, context.params.register_.approval)
+        return Judgement(Decision.read(project / DECISION), champion, prospects(context))
 
 
 def lines(project: Path, judgement: Judgement) -> list[str]:
     """Return what was judged, in plain lines."""
-    decision = judgement.decision
+    decision, prospects = judgement.decision, judgement.prospects
+    objections = prospects.objections if decision.promote and not judgement.champion else ()
     evaluation = Evaluation.read(project / EVALUATION)
     metrics = evaluation.metrics["candidate"]
     if judgement.champion:  # its decision is that of then, against the champion of then
         first = f"nothing would change: this candidate is version {judgement.champion}, the champion. The gate decided:"
     else:
         against = decision.incumbent if decision.incumbent.version else "the baseline alone, since there is no champion"
-        promoted = "would be promoted" if judgement.approval == "none" else "would wait for a person's approval"
+        promoted = "would wait for a person's approval" if prospects.waits else "would be promoted"
+        if objections:
+            promoted = "would not be promoted, although the gate says yes"
         first = f"{promoted if decision.promote else 'would be refused'}, against {against}"
     return [
         first,
+        *(f"  {objection}" for objection in objections),
         *(f"  {reason}" for reason in decision.reasons),
         *(f"{name:<20} {measured.value:.4g}" for name, measured in metrics.items() if measured.value is not None),
         f"card                 {MODEL_CARD}",

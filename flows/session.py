@@ -117,11 +117,14 @@ def prepare(project: Path, settings: run_file.RunFile | None = None) -> None:
 
 
 @contextmanager
-def session(project: str | Path, options: RunOptions | None = None) -> Iterator[Session]:
-    """Hold the project for one run whose models may be promoted.
+def session(project: str | Path, options: RunOptions | None = None, *, may_promote: bool = True) -> Iterator[Session]:
+    """Hold the project for one run.
 
     A run that ends with the user's mistake, before the first stage or within one, leaves `run.yaml` as it was: refused
     settings must not be what `dvc repro` uses and `refit status` reports afterwards.
+
+    Args:
+        may_promote: whether the run may move the champion, also to finish a promotion that was cut off.
 
     Raises:
         UserError: the settings are invalid, or code is not committed where it must be; nothing was changed.
@@ -144,7 +147,7 @@ def session(project: str | Path, options: RunOptions | None = None) -> Iterator[
     with (
         lock.project_lock(
             root,
-            may_promote=True,
+            may_promote=may_promote,
             trigger=str(options.trigger),
             flow_run=options.flow_run,
             wait_seconds=options.wait_seconds,

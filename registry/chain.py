@@ -27,18 +27,18 @@ class Chain:
     problem: str | None
 
 
-def examine(rows: Sequence[Row], noted: Mapping[str, str] | None = None) -> Chain:
+def examine(rows: Sequence[Row], notes: Mapping[str, str] | None = None) -> Chain:
     """Follow the chain through all rows of a ledger, oldest first.
 
     Anybody can compute digests, so the newest line of a model must match a note kept outside the ledger. An `accept`
     line that no note covers is ignored.
 
     Args:
-        noted: by model, the head after its newest line, as noted outside the ledger. While a line is being written,
+        notes: by model, the head after its newest line, as noted outside the ledger. While a line is being written,
             the note is `about_to_follow` of the heads before and after.
     """
-    notes = {model: note.split() for model, note in (noted or {}).items() if note}
-    covered = max((index for heads in notes.values() for index in _head_indices(rows, heads)), default=-1)
+    heads_of = {model: note.split() for model, note in (notes or {}).items() if note}
+    covered = max((index for heads in heads_of.values() for index in _head_indices(rows, heads)), default=-1)
     problem: str | None = None
     before: str | None = None
     for index, row in enumerate(rows):
@@ -50,12 +50,12 @@ def examine(rows: Sequence[Row], noted: Mapping[str, str] | None = None) -> Chai
         expected = line_digest(row, everything(rows[:index]) if covers_all else str(before))
         if digest != expected:
             problem = problem or _mismatch(row, rows[index - 1] if index else None)
-        elif row["action"] == ACCEPT and (not notes or index <= covered):
+        elif row["action"] == ACCEPT and (not heads_of or index <= covered):
             problem = None
         before = digest
     head = head_of(rows) if rows and rows[-1].get("digest") else None
     unchained = len(rows) if before is None else 0
-    for model, heads in notes.items():
+    for model, heads in heads_of.items():
         problem = problem or _against_note(rows, model, heads)
     return Chain(len(rows), unchained, head, problem)
 
@@ -121,4 +121,4 @@ def _against_note(rows: Sequence[Row], model: str, heads: Sequence[str]) -> str 
 
 def _head_indices(rows: Sequence[Row], heads: Sequence[str]) -> list[int]:
     """Indices of the rows whose head is one of `heads`; -1 for the head of an empty ledger."""
-    return [index for index in range(-1, len(rows)) if head_of(rows[: index + 1]) in heads]
+    return [index for index in range(-1, len(rows)) if head_of(rows[max(index, 0) : index + 1]) in heads]

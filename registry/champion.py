@@ -181,8 +181,8 @@ def put_back(store: Store, line: Entry) -> None:
 def finish_pending(store: Store, model: str, *, at: str) -> Entry | None:
     """Complete the move that a killed process left half-done. Returns its line, or None if nothing was pending.
 
-    The move is abandoned, with a line in the ledger, if another version was promoted since, or if its own version or the
-    alias was deleted.
+    The move is abandoned, with a line in the ledger, if another version was promoted since, or if its own version, or
+    the alias, was deleted.
 
     Raises:
         RegistryError: the ledger was changed; nothing was moved.

@@ -149,9 +149,9 @@ class Ledger:
         """The models in the ledger: projects that share an SQLite file share its ledger."""
         return tuple(row["model"] for row in self.database.select("select distinct model from ledger order by model"))
 
-    def examine(self, noted: Mapping[str, str] | None = None) -> Chain:
-        """Check that no line was changed; `noted` holds the heads that the registry stores by model."""
-        return chain.examine(self._select(_LINES), noted)
+    def examine(self, notes: Mapping[str, str] | None = None) -> Chain:
+        """Check that no line was changed; `notes` holds the heads that the registry stores by model."""
+        return chain.examine(self._select(_LINES), notes)
 
     def broken(self, problem: str) -> RegistryError:
         """The error that refuses every move while the ledger is changed or damaged."""

@@ -50,7 +50,7 @@ def train(project: Path, machine: Machine, amazon: Amazon) -> None:
     def work(context: Context) -> None:
         train_there(context, machine, amazon)
 
-    with session(project, RunOptions()) as run:
+    with session(project, RunOptions(), may_promote=False) as run:
         for stage in EARLIER:
             run_in(run, stage)
         started = time.monotonic()

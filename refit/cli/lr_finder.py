@@ -25,7 +25,10 @@ def find(
     from refit.operations import lr_finder
     from tasks.stages import run_remembered
 
-    with show_progress(Terminal(stderr=True)), session(project, replace(options, trigger=Trigger("lr-find"))) as run:
+    with (
+        show_progress(Terminal(stderr=True)),
+        session(project, replace(options, trigger=Trigger("lr-find")), may_promote=False) as run,
+    ):
         lr_finder.check(run.context().params, learner, lowest=lowest, highest=highest, steps=steps)  # before the stages
         for stage in EARLIER_STAGES:
             with run.stage(stage):

@@ -27,11 +27,20 @@ from tasks.register import approving
 from tasks.register.champion_summary import ChampionSummary, champion_summary
 from tasks.register.lineage import gone
 from tasks.register.packaging import Candidate, build
-from tasks.register.promoting import carry_out, check_again, decision_key, promote_by_hand, roll_back
+from tasks.register.promoting import (
+    Prospects,
+    carry_out,
+    check_again,
+    decision_key,
+    promote_by_hand,
+    prospects,
+    roll_back,
+)
 from tasks.register.restoring import restore
 
 __all__ = [
     "ChampionSummary",
+    "Prospects",
     "approve",
     "champion_summary",
     "history",
@@ -40,6 +49,7 @@ __all__ = [
     "lift_approval",
     "needs_rerun",
     "promote",
+    "prospects",
     "reject",
     "repair",
     "rollback",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from refit.errors import RefitError, UserError, machine_fault
-from refit.files.artifacts import digest
+from refit.files.artifacts import TRAINING, digest
 from refit.models import model_cache, verification
 from refit.models.incumbent import (
     check_trusted,
@@ -19,10 +19,12 @@ from refit.models.incumbent import (
     require_ledgers_champion,
     required_tag,
 )
+from refit.runtime import registry_store
 from refit.runtime.context import Context, person
 from refit.schemas.artifact import utc_text
 from refit.schemas.gate_decision import Decision
 from refit.schemas.receipt import Outcome
+from refit.schemas.training import Training
 from registry import approval, versions
 from registry import champion as champions
 from registry.champion import CHAMPION
@@ -57,15 +59,8 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
     require_ledgers_champion(context, store)
     objections = objections_to(store, version, decision, champion)
     model_digest = version.tags.get("refit.model_digest")
-    if not objections and (line := ledger.demotion(version.model, version.version, model_digest)):
-        it = "it" if line.from_version == version.version else f"the same model, version {line.from_version},"
-        objections = [
-            f"{it} was replaced by hand at {line.at} ({'; '.join(line.reasons)}); `refit promote {version.version}` "
-            "puts it back"
-        ]
+    objections = objections or objections_of_people(ledger, version.model, version.version, model_digest)
     entries = ledger.entries(version.model)
-    if not objections and (line := approval.rejection(entries, version.version, model_digest)):
-        objections = [f'{_refused_before(line)}; `refit promote {version.version} --why "..."` overrules that']
     entry = entry_of(context, version, decision, "promote", key, decision.reasons, before)
     wait, required = approval.wait_of(entries, version.version), needs_approval(context, ledger)
     if objections:
@@ -83,6 +78,43 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
         context.progress(f"version {version.version} is promoted")
         champions.set_champion(store, replace(entry, anchor=anchor_after(store, version, before, decision)))
     return _outcome(entry, "")
+
+
+def objections_of_people(ledger: Ledger, model: str, number: str | None, model_digest: str | None) -> list[str]:
+    """Return why people's decisions about a version, or the same model under another number, forbid its promotion.
+
+    Args:
+        number: of the version; None if the model is not registered now.
+    """
+    if line := ledger.demotion(model, number or "", model_digest):
+        it = "it" if line.from_version == number else f"the same model, version {line.from_version},"
+        puts_back = f"`refit promote {number or line.from_version}` puts it back"
+        return [f"{it} was replaced by hand at {line.at} ({'; '.join(line.reasons)}); {puts_back}"]
+    if line := approval.rejection(ledger.entries(model), number or "", model_digest):
+        return [f'{_refused_before(line)}; `refit promote {number or line.to_version} --why "..."` overrules that']
+    return []
+
+
+@dataclass(frozen=True)
+class Prospects:
+    """What keeps a candidate that the gate would promote from it: objections, or the wait for a person's approval."""
+
+    objections: tuple[str, ...] = ()
+    waits: bool = False
+
+
+def prospects(context: Context) -> Prospects:
+    """Return what `register` would do with the candidate in the project's files. Registers and writes nothing."""
+    model, training = context.params.project.name, Training.read(context.path(TRAINING))
+    with registry_store.opened(context) as store:
+        ledger, identity = Ledger.of(store), training.identity
+        same = versions.tagged(store, model, "refit.model_digest", training.model_digest)
+        numbers = [each.version for each in same if identity.items() <= dict(each.tags).items()]
+        number = numbers[0] if numbers else None
+        mismatch = champions.alias_mismatch(store, model)
+        objections = [mismatch] if mismatch else objections_of_people(ledger, model, number, training.model_digest)
+        waits = number is not None and approval.wait_of(ledger.entries(model), number) is not None
+        return Prospects(tuple(objections), waits or needs_approval(context, ledger))
 
 
 def needs_approval(context: Context, ledger: Ledger) -> bool:
@@ -148,6 +180,7 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
     model, registered = target.model, versions.registered(store, target.model)
     before = registered.aliases.get(CHAMPION)
     if before is None:
+        champions.current_champion(store, model)  # where the alias is lost, the error says how to repair that
         raise UserError(f"no version of {model} is champion, so there is nothing to roll back; `refit promote VERSION`")
     if before == target.version:
         raise UserError(f"{model} version {before} is the champion already; --to names another")

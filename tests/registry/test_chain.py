@@ -9,12 +9,14 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from registry import chain, champion, versions
 from registry.client import client
 from registry.ledger import Entry, Ledger
+from registry.sqlite_files import Row
 from registry.store import RegistryError, Store
 
 LINE = Entry(
@@ -297,3 +299,24 @@ def test_the_registry_notes_every_line_before_it_counts_and_after(
         champion.record(store, replace(promotion, action=action))  # type: ignore[arg-type]
     after = ledger.examine().head
     assert noted == [("toy", champion.HEAD, f"{before} {after}"), ("toy", champion.HEAD, after)]
+
+
+class Counted(list[Row]):
+    """Rows that count how many of them were copied."""
+
+    copied = 0
+
+    def __getitem__(self, key: Any) -> Any:
+        found = super().__getitem__(key)
+        self.copied += len(found) if isinstance(key, slice) else 0
+        return found
+
+
+def test_the_work_of_a_check_grows_with_the_lines_and_not_with_their_square() -> None:
+    rows = Counted()
+    for number in range(1, 101):
+        line = {"id": number, "model": "toy", "action": "refuse"}
+        rows.append(line | {"digest": chain.next_digest(rows, line)})
+    rows.copied = 0
+    assert chain.examine(rows, dict.fromkeys(("toy", "other"), chain.head_of(rows))).problem is None
+    assert rows.copied <= 5 * len(rows)

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from servers import postgresql, postgresql_server  # noqa: F401
 
+from flows import judging
 from refit import config
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import DECISION, read_json
 from refit.operations import retention
 from refit.runtime import run_file
 from refit.runtime.context import Context
+from refit.schemas.gate_decision import Decision
 from registry import approval, versions
 from registry.client import client
 from registry.ledger import Entry
@@ -86,6 +88,23 @@ def test_a_rejection_refuses_and_a_run_later_reports_it_without_asking_again(wai
     assert waiting.receipt["outcome"] == {"action": "refuse", "reasons": ["rejected: the slice of nights is worse"]}
     assert register.needs_rerun(waiting.context) is None
     assert len(waiting.ledger) == 3
+
+
+def test_who_only_judges_hears_that_a_person_must_approve_or_has_refused_the_same_model(waiting: Any) -> None:
+    asks_nobody = requiring(waiting, required="none")
+    assert register.prospects(asks_nobody) == register.Prospects(waits=True), "the ledger requires it"
+    register.reject(waiting.context, "2", "the slice of nights is worse")
+    client(waiting.store).delete_model_version("toy", "2")
+    prospects = register.prospects(asks_nobody)
+    assert "rejected: the slice of nights is worse; `refit promote 2 --why" in prospects.objections[0]
+    judgement = judging.Judgement(Decision.read(waiting.folder / DECISION), None, prospects)
+    first, second, *_ = judging.lines(waiting.folder, judgement)
+    assert first == "would not be promoted, although the gate says yes, against version 1"
+    assert second == f"  {prospects.objections[0]}"
+    waiting.trained(2)
+    assert register.prospects(asks_nobody) == register.Prospects(waits=True), "another model was not refused"
+    register.lift_approval(asks_nobody, "no more")
+    assert register.prospects(asks_nobody) == register.Prospects()
 
 
 @pytest.mark.parametrize("answer", [register.approve, register.reject])

@@ -29,6 +29,8 @@ def test_the_version_before_comes_back_and_the_ledger_tells_it(project: Any) -> 
     line = register.history(project.context)[-1]
     assert (line.action, line.from_version, line.to_version) == ("rollback", "2", "1")
     assert line.reasons == ("it fails on Mondays",)
+    (objection,) = register.prospects(project.context).objections
+    assert objection.startswith("it was replaced by hand at ")
     register.run(project.context)
     assert project.aliases["champion"] == "1", "the next run must not undo it"
 
@@ -93,6 +95,8 @@ def test_an_alias_deleted_in_mlflow_is_put_back_from_the_ledger(project: Any) ->
     client(project.store).delete_registered_model_alias("toy", "champion")
     with pytest.raises(RefitError, match="`refit repair`"):
         register.champion_summary(project.context)
+    with pytest.raises(RefitError, match="`refit repair` puts it back"):
+        register.rollback(project.context, "1")
     lines = len(project.ledger)
     assert register.repair(project.context).startswith("toy version 1 has its alias champion back")
     assert register.champion_summary(project.context).version == "1"
