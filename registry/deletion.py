@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from registry import logged_models
 from registry.client import client
 from registry.locking import registry_lock
-from registry.store import RegistryError, Store
+from registry.store import RegistryError, Store, missing
 from registry.urls import local_path
 from registry.versions import Version
 
@@ -30,7 +30,9 @@ class Run:
     tags: Mapping[str, str]
     bytes: int
     nested: tuple[str, ...] = ()
-    elsewhere: str | None = None  # an artifact location that is not the run's own folder; nothing there is deleted
+    foreign_location: str | None = (
+        None  # an artifact location that is not the run's own folder; nothing there is deleted
+    )
 
 
 def runs(store: Store, experiment: str) -> list[Run]:
@@ -56,9 +58,21 @@ def delete_version(store: Store, version: Version) -> None:
     """Delete a version. Its run is marked first, so that a later process can finish an interrupted deletion."""
     mlflow = client(store)
     with registry_lock(store):
-        if version.run_id and version.run_id in {run.run_id for run in runs(store, version.model)}:
+        if version.run_id and _is_of(mlflow, version.run_id, version.model):
             mlflow.set_tag(version.run_id, MARK, f"version {version.version}")
         mlflow.delete_model_version(version.model, version.version)
+
+
+def _is_of(mlflow: Any, run_id: str, experiment: str) -> bool:
+    """Whether a run is one of the experiment with this name, and not deleted."""
+    entity = mlflow.get_experiment_by_name(experiment)
+    try:
+        info = mlflow.get_run(run_id).info
+    except Exception as error:
+        if missing(error):
+            return False
+        raise
+    return entity is not None and (info.experiment_id, info.lifecycle_stage) == (entity.experiment_id, "active")
 
 
 def delete_run(store: Store, run: Run) -> None:

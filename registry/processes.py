@@ -22,3 +22,17 @@ def process_identity(pid: int | None = None) -> str | None:
         return f"{namespace}.{number}.{int(fields[19])}"
     except (OSError, ValueError, IndexError):
         return None
+
+
+def is_running(identity: str) -> bool | None:
+    """Whether the process with this identity is running; None if it is in another container and cannot be seen.
+
+    >>> is_running(process_identity()), is_running("")
+    (True, False)
+    """
+    namespace, pid, _ = [*identity.split("."), "", "", ""][:3]
+    if not pid.isdecimal():
+        return False
+    if not (process_identity() or "").startswith(f"{namespace}."):
+        return None
+    return process_identity(int(pid)) == identity

@@ -19,9 +19,12 @@ from typing import Any
 from registry import logged_models, mlflow_tables
 from registry.client import client
 from registry.locking import registry_lock
+from registry.processes import is_running, process_identity
 from registry.store import Store, missing
 from registry.urls import folder_url
 
+_ONE_DAY = 86_400.0  # seconds
+_PROCESS = "refit.process"  # tag: which process of `refit.host` writes a run while it is shown as running
 PART = "refit.logged."  # tag prefix: which parts of a run are complete, with the digest of their content
 _KIND, _TRAINING = (
     "mlflow.experimentKind",
@@ -131,7 +134,8 @@ def origin_tags(source: str, *, job: bool, commit: str | None) -> dict[str, str]
 
 def start_run(store: Store, experiment: str, name: str, tags: Mapping[str, str]) -> str:
     """The id of a new run that is shown as running until `end_run`, or until the next training ends abandoned ones."""
-    run = client(store).create_run(experiment, run_name=name, tags={**tags, "refit.host": socket.gethostname()})
+    own = {"refit.host": socket.gethostname(), _PROCESS: process_identity() or ""}
+    run = client(store).create_run(experiment, run_name=name, tags={**tags, **own})
     return str(run.info.run_id)
 
 
@@ -174,12 +178,14 @@ def log_children(
 
 
 def end_abandoned(store: Store, experiment: str) -> None:
-    """End the runs that a killed process of this machine left running; under the lock no other process writes."""
+    """End the runs that a killed process of this machine left running, which is seen after a day if in a container."""
     mlflow = client(store)
     with registry_lock(store):
-        mine = f"attributes.status = 'RUNNING' and tags.`refit.host` = '{socket.gethostname()}'"
-        for run in mlflow.search_runs([experiment], mine):
-            mlflow.set_terminated(run.info.run_id, "KILLED")
+        here = f"attributes.status = 'RUNNING' and tags.`refit.host` = '{socket.gethostname()}'"
+        for run in mlflow.search_runs([experiment], here):
+            is_alive = is_running(run.data.tags.get(_PROCESS, ""))
+            if is_alive is False or (is_alive is None and run.info.start_time < _started(_ONE_DAY)):
+                mlflow.set_terminated(run.info.run_id, "KILLED")
 
 
 def is_logged(store: Store, run_id: str, part: str) -> bool:

@@ -32,7 +32,7 @@ from refit.schemas.feature_table import FeatureTable
 from registry import approval, versions
 from registry import champion as champions
 from registry.champion import CHALLENGER, CHAMPION
-from registry.locking import registry_lock
+from registry.locking import PATIENT_SECONDS, registry_lock
 from registry.store import Store
 from registry.versions import Version
 from tasks import evaluate
@@ -110,7 +110,11 @@ def move(context: Context, moved: MovedVersion, why: str | None) -> str:
     """
     model = context.params.project.name
     context = replace(context, trigger=f"{context.trigger}; from {moved.origin}")
-    with _in_place(context.project, moved), registry_store.opened(context) as store, registry_lock(store):
+    with (
+        _in_place(context.project, moved),
+        registry_store.opened(context) as store,
+        registry_lock(store, wait_seconds=PATIENT_SECONDS),
+    ):
         if (store.uri, model) == moved.registry:
             raise UserError(
                 f"both environments have the registry at {store.shown} and the model {model}: nothing moves"

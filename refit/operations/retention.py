@@ -128,7 +128,7 @@ def _own(project: Path, items: Sequence[Item]) -> tuple[list[Item], list[str]]:
         paths = () if item.kind == "cache" else item.files  # DVC's repository may be larger than the project
         outside = sorted({path.parent for path in paths if not is_inside(project, path)})
         reasons = [f"{path} leads to {path.resolve()}, outside of the project" for path in outside]
-        reasons += [f"its files are said to be in {run.elsewhere}" for run in item.runs if run.elsewhere]
+        reasons += [f"its files are said to be in {run.foreign_location}" for run in item.runs if run.foreign_location]
         (elsewhere.setdefault(reasons[0], []) if reasons else own).append(item)
     notes = []
     for reason, (first, *more) in elsewhere.items():

@@ -20,7 +20,7 @@ from registry import champion as champions
 from registry.chain import Chain
 from registry.champion import CHALLENGER, CHAMPION
 from registry.ledger import Entry, Ledger
-from registry.locking import registry_lock
+from registry.locking import PATIENT_SECONDS, registry_lock
 from registry.store import RegistryError, Store
 from registry.versions import Version
 from tasks.register import approving
@@ -64,7 +64,7 @@ def run(context: Context) -> None:
         RefitError: the files belong to different runs, the registry fails, or the stored model does not pass its check.
     """
     candidate = Candidate.read(context)
-    with registry_store.opened(context) as store, registry_lock(store):
+    with registry_store.opened(context) as store, registry_lock(store, wait_seconds=PATIENT_SECONDS):
         if context.may_promote:
             incumbent.finish(context, store)
             approving.refuse_late(context, store)

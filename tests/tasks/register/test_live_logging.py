@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 
 from refit.learners.networks.surroundings import EpochReport, surroundings
 from refit.models.live_logging import epochs_logged
+from registry import tracking
 from registry.client import client
+from registry.processes import process_identity
 
 
 def report(epoch: int, learner: str = "network") -> None:
@@ -73,6 +76,32 @@ def test_a_training_that_fails_ends_its_run_and_a_short_one_has_none(project: An
         raise KeyboardInterrupt
     assert live_run(project).info.status == "FAILED"
     assert surroundings.get().on_epoch is None
+
+
+@pytest.mark.parametrize(
+    ("process", "hours", "status"),
+    [
+        (None, 0, "RUNNING"),
+        ("{namespace}.{pid}.1", 0, "KILLED"),
+        ("1.7.1", 23, "RUNNING"),
+        ("1.7.1", 25, "KILLED"),
+        ("", 0, "KILLED"),
+    ],
+    ids=["running", "a later process has its number", "in another container", "a day ago", "by an older Refit"],
+)
+def test_only_a_run_whose_process_has_ended_is_ended_by_another_checkout(
+    project: Any, process: str | None, hours: int, status: str
+) -> None:
+    experiment = tracking.ensure_experiment(project.store, "toy")
+    run_id = tracking.start_run(project.store, experiment, "toy", {})
+    mlflow = client(project.store)
+    if process is not None:
+        namespace, pid, _ = str(process_identity()).split(".")
+        mlflow.set_tag(run_id, "refit.process", process.format(namespace=namespace, pid=pid))
+    with sqlite3.connect(project.store.database) as database:
+        database.execute("update runs set start_time = start_time - ?", (hours * 3_600_000,))
+    tracking.end_abandoned(project.store, experiment)
+    assert mlflow.get_run(run_id).info.status == status
 
 
 def test_a_training_goes_on_without_a_registry(project: Any) -> None:

@@ -16,7 +16,7 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import read_json, write_json
 from refit.models import incumbent, verification
-from registry import champion, versions
+from registry import champion, locking, versions
 from registry.client import client
 from tasks import register
 
@@ -31,6 +31,21 @@ def test_the_first_promoted_candidate_takes_charge_and_one_line_tells_of_it(proj
     (line,) = project.ledger
     assert (line.action, line.from_version, line.to_version, line.anchor) == ("promote", None, "1", "1")
     assert (line.trigger, line.reasons) == ("test", ("better than the baseline",))
+
+
+def test_a_run_waits_for_the_lock_longer_than_another_one_needs_to_check_its_model(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project.judged(0)
+    waits, acquire = [], locking.acquire
+
+    def noting(descriptor: int, wait_seconds: float) -> bool:
+        waits.append(wait_seconds)
+        return acquire(descriptor, wait_seconds)
+
+    monkeypatch.setattr(locking, "acquire", noting)
+    register.run(project.context)
+    assert min(waits) >= 2 * verification.TIMEOUT_SECONDS
 
 
 def test_registering_again_changes_nothing_at_all(project: Any) -> None:

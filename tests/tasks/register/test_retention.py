@@ -190,6 +190,16 @@ def test_with_the_champion_lost_nothing_goes_since_its_repair_may_need_it(seven:
     assert retention.collect(asking(seven, versions=1), delete=True).stay["8"] == "champion"
 
 
+def test_the_artifacts_are_listed_once_and_not_for_each_version_that_goes(
+    seven: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    monkeypatch.setattr(deletion, "_size", lambda mlflow, run: listed.append(run.info.run_id) or 0)
+    plan = retention.collect(asking(seven, versions=1), delete=True)
+    assert sum(item.kind == "version" for item in plan.items) >= 2
+    assert len(listed) == len(set(listed))
+
+
 def test_local_copies_go_with_their_versions(seven: Any) -> None:
     retention.collect(asking(seven, versions=1), delete=True)
     copies = {path.name.partition("-")[0] for path in (seven.folder / model_cache.MODELS).iterdir()}
@@ -220,11 +230,11 @@ def test_logs_decisions_and_quarantine_go_by_age_and_only_where_asked(project: A
 def test_what_killed_runs_left_and_what_replays_keep_goes(project: Any) -> None:
     project.registered(0)
     left = (".refit/models/.copy-x/a", ".refit/reproduce/y/b", "data/.features.z.partial/c", ".refit/replay/7/d")
-    for name in left:
-        (project.folder / name).parent.mkdir(parents=True)
-        (project.folder / name).write_text("left")
-    os.utime(project.folder / ".refit/models/.copy-x", (0, 0))
     with scratch_folder(project.folder / ".refit/models", ".copy-") as in_use:
+        for name in left:
+            (project.folder / name).parent.mkdir(parents=True)
+            (project.folder / name).write_text("left")
+        os.utime(project.folder / ".refit/models/.copy-x", (0, 0))
         plan = retention.collect(asking(project), delete=True)
         assert in_use.is_dir(), "`refit doctor` checks the champion without the project's lock"
     assert [(item.kind, item.bytes) for item in plan.items] == [("leftover", 4)] * 3 + [("replay", 4)]
