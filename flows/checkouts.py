@@ -73,8 +73,12 @@ def state_outside(project: Path, params: Params, environ: Mapping[str, str] = os
     """Return the registry of a project whose folder may be deleted after each run.
 
     Raises:
-        UserError: the registry or the ledger is in the folder.
+        UserError: the registry, its models or the ledger are in the folder.
+        RefitError: the registry is a database without a server, and its models are on one machine alone.
     """
+    from registry import tracking
+    from registry.store import RegistryError, faults
+
     store = store_of(project, params)
     if store.database and store.database.is_relative_to(project):
         raise UserError(
@@ -85,6 +89,16 @@ def state_outside(project: Path, params: Params, environ: Mapping[str, str] = os
         raise UserError(
             f"the ledger would be in {store.home}, which is deleted with the folder of a run; set "
             "registry.ledger_uri in params.yaml, or REFIT_LEDGER_URI, to a PostgreSQL database (docs/team.md)"
+        )
+    try:
+        with faults(store):
+            folder = tracking.artifact_folder(store, params.project.name)
+    except RegistryError as error:
+        raise RefitError(str(error)) from error
+    if folder and folder.is_relative_to(project.absolute()):
+        raise UserError(
+            f"models are stored in {folder}, which is deleted with the folder of a run; set registry.tracking_uri in "
+            "params.yaml, or MLFLOW_TRACKING_URI, to an MLflow server"
         )
     return store
 

@@ -134,8 +134,8 @@ def answering(
             check = held.enter_context(lock)
         adoption.adopt(context)
         _require_possible(project, params, window, utc_now())
-        newest = drift_answers.newest(context)
-        if newest and newest.answer.window.ends >= window.ends:
+        newest, invalid = _newest(project, params, utc_now())
+        if newest and not invalid and newest.answer.window.ends >= window.ends:
             raise AlreadyAnswered(window, newest.answer)
         yield
         now = utc_now()
@@ -147,34 +147,42 @@ def answering(
 def invalid_reason(project: Path, params: Params, now: datetime) -> str | None:
     """Return why the recorded answer of the project's model is impossible, so that no later drift would be answered.
 
-    Returns None if it is possible, or there is none. An answer that other checkouts share is judged by the clock alone:
-    they may have read rows that this one has not.
+    Returns None if it is possible, or there is none. An answer that other checkouts share is judged by the clock alone,
+    that of their database if they share one: they may have read rows that this one has not.
 
     Raises:
         RefitError: the record cannot be read.
     """
+    return _newest(project, params, now)[1]
+
+
+def _newest(project: Path, params: Params, now: datetime) -> tuple[drift_answers.Recorded | None, str | None]:
+    """The recorded answer, and why it is impossible."""
     if (newest := drift_answers.newest(Context(project, params))) is None:
-        return None
+        return None, None
     end = newest.answer.window.end
     try:
-        possible = WindowRange(now) if newest.shared else window_range(project, params, now)
+        possible = WindowRange(newest.now or now) if newest.shared else window_range(project, params, now)
         reason = possible.refusal(newest.answer.window)
     except UserError as error:
         reason = str(error)
-    return reason and f"{newest.place} says that drift up to {shortened(end)} was answered: {reason}"
+    return newest, reason and f"{newest.place} says that drift up to {shortened(end)} was answered: {reason}"
 
 
 def repair(project: Path, params: Params, now: datetime) -> list[str]:
     """Delete an impossible answer; return what to say of it. The caller holds the project's lock.
 
-    A record that cannot be read stays as it is: only a run that answers drift needs it, and is refused.
+    One that other checkouts share is ignored and stays: the clock of this machine may be the one that is wrong. A
+    record that cannot be read stays as well: only a run that answers drift needs it, and is refused.
     """
     try:
-        reason = invalid_reason(project, params, now)
+        newest, reason = _newest(project, params, now)
     except RefitError:
         return []
-    if reason is None:
+    if newest is None or reason is None:
         return []
+    if newest.shared:
+        return [f"{reason}; ignored"]
     drift_answers.forget(Context(project, params))
     return [f"{reason}; forgotten"]
 

@@ -30,9 +30,7 @@ class Run:
     tags: Mapping[str, str]
     bytes: int
     nested: tuple[str, ...] = ()
-    foreign_location: str | None = (
-        None  # an artifact location that is not the run's own folder; nothing there is deleted
-    )
+    foreign_location: str | None = None  # a location of artifacts that is not the run's own folder: nothing there goes
 
 
 def runs(store: Store, experiment: str) -> list[Run]:

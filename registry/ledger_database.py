@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,6 +66,23 @@ class LedgerDatabase:
                 return [dict(row) for row in connection.execute(text(sql), values).mappings()]
         except Exception as error:
             raise self._unusable(error, "nothing was read") from error
+
+    def now(self) -> datetime | None:
+        """The time by PostgreSQL's clock, which is the same for all machines; None for an SQLite file.
+
+        Raises:
+            RegistryError: the database cannot be used.
+        """
+        if self.file is not None:
+            return None
+        from sqlalchemy import text
+
+        try:
+            with postgresql.engine(self.url).connect() as connection:
+                moment: datetime = connection.execute(text("select now()")).scalar_one()
+        except Exception as error:
+            raise self._unusable(error, "nothing was read") from error
+        return moment.astimezone(UTC)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

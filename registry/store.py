@@ -44,6 +44,15 @@ class Store:
         return _sqlite_file(self.uri)
 
     @property
+    def has_no_server(self) -> bool:
+        """Whether `uri` is a database that MLflow's client opens itself, and no file: it names no artifact store.
+
+        >>> Store("postgresql+psycopg://db/m", Path()).has_no_server, Store("http://mlflow", Path()).has_no_server
+        (True, False)
+        """
+        return self.uri.partition(":")[0].partition("+")[0] in ("postgresql", "mysql", "mssql")
+
+    @property
     def artifacts(self) -> Path | None:
         """Where Refit's experiments store their artifacts; None if the server decides."""
         return self.home / "mlartifacts" if self.database else None

@@ -20,8 +20,8 @@ from registry import logged_models, mlflow_tables
 from registry.client import client
 from registry.locking import registry_lock
 from registry.processes import is_running, process_identity
-from registry.store import Store, missing
-from registry.urls import folder_url
+from registry.store import RegistryError, Store, missing
+from registry.urls import folder_url, local_path
 
 _ONE_DAY = 86_400.0  # seconds
 _PROCESS = "refit.process"  # tag: which process of `refit.host` writes a run while it is shown as running
@@ -49,9 +49,13 @@ def ensure_experiment(store: Store, name: str) -> str:
     """The id of the experiment `name`; creates it if it does not exist and restores it if it was deleted.
 
     MLflow shows it as model training, unless somebody chose another kind in its page.
+
+    Raises:
+        RegistryError: its models would be stored on this machine alone, see `artifact_folder`.
     """
     mlflow = client(store)
     with registry_lock(store):
+        artifact_folder(store, name)
         if (experiment := mlflow.get_experiment_by_name(name)) is None:
             location = folder_url(store.artifacts / name) if store.artifacts else None
             return str(mlflow.create_experiment(name, artifact_location=location, tags={_KIND: _TRAINING}))
@@ -60,6 +64,29 @@ def ensure_experiment(store: Store, name: str) -> str:
         if _KIND not in experiment.tags:
             mlflow.set_experiment_tag(experiment.experiment_id, _KIND, _TRAINING)
         return str(experiment.experiment_id)
+
+
+def artifact_folder(store: Store, name: str) -> Path | None:
+    """The folder in which the models of an experiment are, if the registry is a database without a server.
+
+    None if they are in an object store, or the registry is another one.
+
+    Raises:
+        RegistryError: nobody named a place, so MLflow's client would take its working directory, which other machines
+            do not have and a worker may delete; or this machine does not have the folder.
+    """
+    if not store.has_no_server:
+        return None
+    experiment = client(store).get_experiment_by_name(name)
+    folder = local_path(experiment.artifact_location) if experiment else None
+    if experiment and (folder is None or folder.is_dir()):
+        return folder
+    where = f"are stored in {folder}, which this machine does not have" if folder else "would be stored here alone"
+    raise RegistryError(
+        f"the registry at {store.shown} is a database without a server, and the models of {name} {where}: name an "
+        "MLflow server in registry.tracking_uri and the database in registry.ledger_uri (docs/team.md), or choose a "
+        f"place for all machines by `mlflow experiments create -n {name} -l s3://...`"
+    )
 
 
 def find_experiment(store: Store, name: str) -> str | None:
@@ -164,12 +191,12 @@ def log_children(
     with registry_lock(store):
         below = f"tags.`mlflow.parentRunId` = '{parent}' and tags.`refit.role` = '{role}'"
         existing = mlflow.search_runs([experiment], below, max_results=5000)
-        there = {run.info.run_name for run in existing if run.info.status == "FINISHED"}
+        complete = {run.info.run_name for run in existing if run.info.status == "FINISHED"}
         for run in existing:
             if run.info.status != "FINISHED":
                 mlflow.delete_run(run.info.run_id)
         for name, seconds, content in children:
-            if name not in there:
+            if name not in complete:
                 tags = {**content.tags, "refit.role": role, "refit.host": socket.gethostname()}
                 tags["mlflow.parentRunId"] = parent
                 run = mlflow.create_run(experiment, start_time=_started(seconds), run_name=name, tags=tags)

@@ -204,7 +204,9 @@ def _answers(project: Path, params: Params) -> Iterator[Finding]:
     """Check that the record of answered drift lets later drift be answered."""
     try:
         if reason := retrain_dedup.invalid_reason(project, params, utc_now()):
-            yield Finding("warning", f"{reason}; no drift would be answered any more", "`refit run` forgets it")
+            yield Finding(
+                "warning", f"{reason}; it counts for nothing", "the next `refit run` that answers drift replaces it"
+            )
     except RefitError as error:
         yield Finding("error", str(error))
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from refit.errors import RefitError
 from registry import relocation
+from registry.ledger_database import LedgerDatabase
 from registry.store import RegistryError, Store, faults, locate
 
 if TYPE_CHECKING:
@@ -43,3 +45,8 @@ def opened(context: Context) -> Iterator[Store]:
             yield store
     except RegistryError as error:
         raise RefitError(str(error)) from error
+
+
+def now(context: Context, store: Store) -> datetime:
+    """The time that decides what machines share: by the clock of the ledger's server; by this one's for a file."""
+    return LedgerDatabase(store.ledger_url).now() or context.now()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from pydantic import ValidationError
 
@@ -13,6 +14,7 @@ from refit.files.artifacts import STATE
 from refit.runtime.context import Context
 from refit.runtime.registry_store import opened
 from refit.schemas.answered_drift import Answer, read_answers, write_answers
+from registry.ledger_database import LedgerDatabase
 from registry.records import Records
 from registry.store import Store
 
@@ -22,11 +24,15 @@ _NEWEST = "newest"
 
 @dataclass(frozen=True)
 class Recorded:
-    """An answer, where it is recorded, and whether another checkout, with newer rows, may have recorded it."""
+    """An answer, where it is recorded, and whether another checkout, with newer rows, may have recorded it.
+
+    `now` is the time by the clock that all these checkouts share; None if there is none.
+    """
 
     answer: Answer
     place: str
     shared: bool = False
+    now: datetime | None = None
 
 
 def newest(context: Context) -> Recorded | None:
@@ -39,7 +45,8 @@ def newest(context: Context) -> Recorded | None:
         records = _records(context, store)
         if text := records.read("answer").get(_NEWEST):
             shared = bool(store.ledger_uri) or store.home != context.path(STATE).absolute()
-            return Recorded(_parsed(text, records), f"the record in {records.location}", shared)
+            now = LedgerDatabase(store.ledger_url).now()
+            return Recorded(_parsed(text, records), f"the record in {records.location}", shared, now)
     older = read_answers(context.path(ANSWERS)).get(context.params.project.name)
     return None if older is None else Recorded(older, str(ANSWERS))
 

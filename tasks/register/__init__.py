@@ -116,7 +116,7 @@ def needs_rerun(context: Context) -> str | None:
         if receipt.outcome.action == approval.AWAIT:
             if approval.outcome_of(ledger.entries(model), line).action != approval.AWAIT:
                 return f"the approval of version {number} of {model} was answered"
-            if approval.Wait(line).until <= context.now():
+            if approval.Wait(line).until <= registry_store.now(context, store):
                 return f"nobody approved version {number} of {model} in time"
     return None
 

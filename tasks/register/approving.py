@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from refit.errors import UserError
 from refit.models.incumbent import record_by_person, require_ledgers_champion
+from refit.runtime import registry_store
 from refit.runtime.context import Context, person
 from refit.schemas.artifact import utc_text
 from registry import approval
@@ -65,8 +66,10 @@ def reject(context: Context, store: Store, number: str, why: str) -> str:
 def refuse_late(context: Context, store: Store) -> None:
     """Refuse every version of the model that waited too long."""
     model = context.params.project.name
-    for wait in approval.waits(Ledger.of(store).entries(model)):
-        if wait.until <= context.now():
+    waits = approval.waits(Ledger.of(store).entries(model))
+    now = registry_store.now(context, store) if waits else None
+    for wait in waits:
+        if now and wait.until <= now:
             _refuse(context, store, wait, _late(wait))
             context.progress(f"version {wait.version} is refused: {_late(wait)}")
 
@@ -99,7 +102,7 @@ def _open_wait(context: Context, store: Store, number: str) -> Wait:
         since = f": {last.action} at {last.at} by {last.who}" if last else ""
         others = ", ".join(each.version for each in approval.waits(entries)) or "none"
         raise UserError(f"version {number} of {model} does not wait for approval{since}; waiting: {others}")
-    if wait.until <= context.now():
+    if wait.until <= registry_store.now(context, store):
         _refuse(context, store, wait, _late(wait))
         raise UserError(
             f'version {number} of {model} is refused: {_late(wait)}; `refit promote {number} --why "..."` promotes it '

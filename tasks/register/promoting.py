@@ -68,8 +68,8 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
         champions.record(store, entry)
     elif wait or required:
         verify(context, store, version, entry)
-        end = wait.until if wait and not required else context.now() + context.params.register_.approval_time
-        until = utc_text(end, "seconds")
+        end = registry_store.now(context, store) + context.params.register_.approval_time
+        until = utc_text(wait.until if wait and not required else end, "seconds")
         entry = replace(entry, action="await", digests={**entry.digests, approval.UNTIL: until})
         champions.record(store, entry)
         context.progress(str(approval.Wait(entry)))

@@ -13,6 +13,7 @@ from flows import checkouts, deploying, deployments
 from flows.deployed_run import CLONE, IMAGE, refusal, refusal_without_project
 from refit.config import Params
 from refit.errors import UserError
+from registry import tracking
 
 DECLARED = yaml.safe_load(deployments.prefect_yaml("demo", "UTC"))
 STEP = {CLONE: {"repository": "https://example.org/r.git", "commit": "0" * 40, "project": "."}}
@@ -178,6 +179,9 @@ def test_a_registry_or_ledger_that_would_be_deleted_with_the_folder_is_refused(
         checkouts.state_outside(tmp_path, params)
     monkeypatch.setenv("REFIT_LEDGER_URI", "postgresql://refit@db/refit")
     assert checkouts.state_outside(tmp_path, params).one_ledger
+    monkeypatch.setattr(tracking, "artifact_folder", lambda store, name: tmp_path / "mlruns/1")
+    with pytest.raises(UserError, match=r"models are stored in .*mlruns/1, which is deleted with the folder of a run"):
+        checkouts.state_outside(tmp_path, params)
 
 
 @pytest.fixture

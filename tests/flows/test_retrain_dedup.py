@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_an_impossible_answer_that_was_kept_is_shown_by_doctor_and_forgotten_by_
     kept = {"window": {"first": "2024-10-01", "end": end}, "flow_run": None, "at": "2024-11-01T00:00:00+00:00"}
     write_json(project / drift_answers.ANSWERS, {"demo": kept, "another": kept})
     (finding,) = [finding for finding in doctor.examine(project) if "answered.json" in finding.what]
-    assert (finding.level, finding.advice) == ("warning", "`refit run` forgets it")
+    assert (finding.level, finding.advice) == ("warning", "the next `refit run` that answers drift replaces it")
     assert retrain(project, 20)
     assert not [finding for finding in doctor.examine(project) if "answered.json" in finding.what]
     assert not retrain(project, 20), "and this one is kept"
@@ -227,6 +228,17 @@ def test_an_answer_for_rows_that_another_checkout_has_read_is_not_deleted(
     assert not [finding for finding in doctor.examine(behind) if "was answered" in finding.what]
     with pytest.raises(retrain_dedup.AlreadyAnswered), session(project, drift):
         pass
+
+
+def test_an_answer_of_others_that_lies_in_the_future_by_this_clock_is_ignored_and_not_deleted(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'shared/mlflow.db'}")
+    assert retrain(project, 20)
+    slow_clock = datetime(2024, 10, 10, tzinfo=UTC)
+    (said,) = retrain_dedup.repair(project, run_file.params_of(project), slow_clock)
+    assert said.endswith("it lies in the future: it is 2024-10-10; ignored")
+    assert not retrain(project, 20), "by the right clock it counts"
 
 
 def retrain_without_drift(project: Path) -> bool:

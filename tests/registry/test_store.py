@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from registry import tracking
 from registry.client import client
 from registry.store import RegistryError, Store, faults, locate
 
@@ -63,3 +64,35 @@ def test_a_disk_that_fills_up_while_the_tables_are_made_leaves_no_half_made_data
     (tmp_path / "mlflow.db.1234abcd.partial").write_bytes(b"what a kill left")
     assert len(client(store).search_experiments()) == 1
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("mlflow.db")] == ["mlflow.db"]
+
+
+class WithoutServer(Store):
+    """A database that the client opens itself, as PostgreSQL: here an SQLite file that is taken for one."""
+
+    @property
+    def has_no_server(self) -> bool:
+        return True
+
+    @property
+    def database(self) -> Path | None:
+        return None
+
+
+def test_a_database_without_a_server_is_refused_until_all_machines_know_where_its_models_are(
+    tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where MLflow would put `mlruns`
+    (tmp_path / "mlflow.db").write_bytes(empty_registry.read_bytes())
+    store = WithoutServer(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    with pytest.raises(RegistryError, match="the models of toy would be stored here alone: name an MLflow server"):
+        tracking.ensure_experiment(store, "toy")
+    assert client(store).get_experiment_by_name("toy") is None
+    for name, location in (("toy", (tmp_path / "shared").as_uri()), ("far", "s3://models/far")):
+        client(store).create_experiment(name, location)
+    with pytest.raises(RegistryError, match=r"are stored in /.*/shared, which this machine does not have"):
+        tracking.ensure_experiment(store, "toy")
+    (tmp_path / "shared").mkdir()
+    tracking.ensure_experiment(store, "toy")
+    tracking.ensure_experiment(store, "far")
+    assert tracking.artifact_folder(store, "toy") == tmp_path / "shared"
+    assert tracking.artifact_folder(store, "far") is None
