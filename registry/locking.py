@@ -22,7 +22,7 @@ from registry.store import RegistryError, Store
 PAUSE_SECONDS = 0.05  # between two tries
 # What `register` waits for the lock: longer than it holds it, while it uploads, signs and checks the stored model, or
 # than `promote --to` does, which evaluates as well. A training would otherwise end without a decision.
-PATIENT_SECONDS = 3600
+PATIENT_SECONDS = 1800
 STARTING = "a process that is just starting"
 _held: dict[str, HeldLock | None] = {}  # the locks that this process holds
 _inside = threading.RLock()  # threads of one process exclude each other here
