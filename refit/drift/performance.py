@@ -284,7 +284,7 @@ def _problem(rows: ScoredRows, labelled: ScoredRows, policy: DecisionPolicy) -> 
     """The reason why a window cannot be judged; empty if it can."""
     if not len(rows.labels):
         return "no row was scored in it"
-    if rows.problem.of_features:
+    if rows.problem.naive_of_rows:
         return f"the naive guess of task {rows.problem.task!r} is of the features, which scored rows do not hold"
     if not_finite := int((~np.isfinite(rows.predictions.reshape(len(rows.labels), -1)).all(axis=1)).sum()):
         return f"{not_finite:,} of {len(rows.labels):,} predictions are not finite numbers"

@@ -107,6 +107,7 @@ class Problem(ABC):
     intervals: ClassVar[bool] = False  # predictions are numbers, which can have prediction intervals
     parts: ClassVar[tuple[str, ...]] = ()  # names of the numbers of a prediction that has several and no classes
     explained_part: ClassVar[str] = ""  # the one of them that explanations of predictions are of
+    naive_of_rows: ClassVar[bool] = False  # the naive guess is of the features of its rows, not of labels alone
     of_features: ClassVar[bool] = (
         False  # losses are of the features themselves, so the same ones make models comparable
     )

@@ -24,6 +24,7 @@ class Unlabelled(Problem):
 
     labelled: ClassVar[bool] = False
     can_leak: ClassVar[bool] = False
+    naive_of_rows: ClassVar[bool] = True
     dtype: ClassVar[Any] = "int64"
 
     def label_sql(self, column: str) -> LabelSql:

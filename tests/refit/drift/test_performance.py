@@ -330,15 +330,17 @@ def test_numbers_have_no_estimate_without_labels_and_it_is_said() -> None:
     assert judge_window(reference, stale, window, policy).breached
 
 
-def test_a_kind_whose_naive_guess_needs_the_features_is_not_judged_and_the_reason_is_stated() -> None:
-    rows = scored(START, DAYS, 1)
-    parts = np.column_stack([rows.predictions, rows.predictions, rows.predictions > 0.5])
-    rows = replace(rows, predictions=parts, problem=problem_of("anomaly"))
-    reference = backtest(rows, POLICY)
+@pytest.mark.parametrize("task", ["anomaly", "clustering", "reduction", "association", "reinforcement"])
+def test_a_kind_whose_naive_guess_needs_the_features_is_not_judged_and_the_reason_is_stated(task: str) -> None:
+    rows, problem = scored(START, DAYS, 1), problem_of(task)
+    policy = changed(metric=problem.default_metric)
+    labels = rows.labels if problem.labelled else np.zeros(len(rows.labels))  # as tables of other kinds have them
+    rows = replace(rows, predictions=np.ones(problem.shape(len(labels))), labels=labels, problem=problem)
+    reference = backtest(rows, policy)
     assert reference.windows == ()
-    verdict = judge_window(reference, rows, cut(rows.days, "week")[-1], POLICY)
+    verdict = judge_window(reference, rows, cut(rows.days, "week")[-1], policy)
     assert not verdict.breached
-    assert verdict.reasons[0].startswith("not judged: the naive guess of task 'anomaly' is of the features")
+    assert verdict.reasons[0].startswith(f"not judged: the naive guess of task {task!r} is of the features")
 
 
 def test_probabilities_that_came_to_mean_something_else_are_a_breach_that_a_metric_of_ranks_does_not_see(
