@@ -46,6 +46,7 @@ class Clustering(OfFeatures):
     name: ClassVar[str] = "clustering"
     task: ClassVar[str] = "clustering"
     keeps_names: ClassVar[bool] = True
+    poolable: ClassVar[bool] = False
     parts: ClassVar[tuple[str, ...]] = ("segment", "negative_log_likelihood", "silhouette", "distance")
     explained_part: ClassVar[str] = "negative_log_likelihood"
     metrics: ClassVar[tuple[Metric, ...]] = (

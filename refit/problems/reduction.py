@@ -29,6 +29,7 @@ class Reduction(OfFeatures):
 
     name: ClassVar[str] = "reduction"
     task: ClassVar[str] = "reduction"
+    poolable: ClassVar[bool] = False
     parts: ClassVar[tuple[str, ...]] = ("reconstruction_error", "trustworthiness", "component_1", "component_2")
     explained_part: ClassVar[str] = "reconstruction_error"
     metrics: ClassVar[tuple[Metric, ...]] = (

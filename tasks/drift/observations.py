@@ -42,10 +42,10 @@ SHOWN_PREDICTION = "prediction"  # the display name of the log's prediction colu
 
 @dataclass(frozen=True)
 class Reference:
-    """The champion's training rows and its out-of-sample predictions, as stored with its version."""
+    """The champion's training rows and its predictions of held-out rows, as stored with its version."""
 
     learned: Sketch  # features and label of its training rows
-    predicted: Sketch  # its out-of-sample predictions
+    predicted: Sketch  # its predictions of held-out rows
     backtest: ScoredRows  # the same predictions, with labels
     rows: pa.Table  # the features of a sample of its training rows
     days: NDArray[np.datetime64]  # the local day of each sampled row

@@ -182,8 +182,8 @@ def golden_rows(context: Context, key: str, features: Sequence[str]) -> pa.Table
 
 
 def _backtest(context: Context, candidate: Candidate) -> pa.Table:
-    """Return out-of-sample predictions with labels: of the validation window by the fit before it, of the test window
-    by the candidate itself. They are the reference for the model's performance as champion."""
+    """Return predictions with labels: of the validation window as `train` left them (`Trained.reference`), of the test
+    window by the candidate itself. They are the reference for the predictions of the champion and its performance."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -117,7 +117,7 @@ def _train(context: Context) -> None:
             shutil.copyfile(context.path(source), folder / source.name)
         if context.path(MODELS_USED).is_dir():
             shutil.copytree(context.path(MODELS_USED), folder / MODELS_USED.name)
-        _write_unseen(folder / UNSEEN, trained.unseen, best.predicted)
+        _write_unseen(folder / UNSEEN, trained.unseen, trained.reference())
         _write_reference(folder / REFERENCE, train, validation, features)
         write_manifest(folder)
     target = learner.spec.problem
@@ -237,7 +237,7 @@ def require_own(context: Context, learner: Learner, training: Training) -> Train
 
 
 def _write_unseen(path: Path, validation: LabelledRows, predicted: Floats) -> None:
-    """Write out-of-sample predictions with labels, which show the model's performance on new rows."""
+    """Write the predictions that those of production are compared with, and their labels."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -75,6 +75,16 @@ class Trained:
     rows: int
     unseen: LabelledRows
 
+    def reference(self) -> Floats:
+        """(unseen rows,) predictions that those of production are compared with: of fits that have not seen the rows.
+
+        Where predictions of two fits do not mean the same (`Problem.poolable`), they are the candidate's own, under the
+        names that it has by now.
+        """
+        if self.learner.spec.problem.poolable:
+            return self.best.predicted
+        return self.learner.spec.problem.reported(predict(self.learner, self.unseen))
+
 
 def fit_rows(learner: Learner, rows: LabelledRows, *, before: Learner | None = None, **named: Any) -> FitReport:
     """Fit a learner to rows, or continue from `before`; rows without a label go to learners that declare their use."""

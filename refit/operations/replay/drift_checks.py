@@ -175,7 +175,7 @@ class Watch:
         return profile(table, history.features, self._zone)
 
     def _predicted(self, fit: Fit) -> Sketch:
-        """The predictions of the model for held-out rows."""
+        """The reference for its predictions: those for held-out rows."""
         rows = np.concatenate([fit.held_back, fit.tested])
         predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
         event_time = self._history.table["event_time"].take(rows)

@@ -47,7 +47,7 @@ class Fit:
     tested: Rows
     validation: Rows  # the newest of the learned rows
     held_back: Rows  # the learned rows that were held out from a first fit
-    unseen: Floats  # predictions of the first fit for `held_back`
+    unseen: Floats  # predictions for `held_back` (`Trained.reference`)
     start: int  # index of the first row in `predicted`
     predicted: Floats
     folder: Path = field(repr=False)
@@ -204,7 +204,7 @@ class Fits:
             trained.learner.save(scratch / MODEL)
             write_manifest(scratch / MODEL)
             indices = self._row_indices(trained.unseen, train, validation)
-            np.save(scratch / UNSEEN, np.column_stack([indices, trained.best.predicted]))
+            np.save(scratch / UNSEEN, np.column_stack([indices, trained.reference()]))
             FitRecord(
                 learner=trained.best.learner.spec.name,
                 model_digest=trained.learner.digest(),

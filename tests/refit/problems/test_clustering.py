@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from driving import drive, states
@@ -12,9 +14,13 @@ from points_project import make_project, write_month
 
 from flows.run_options import RunOptions
 from flows.session import session, watching
+from refit import learners
 from refit.errors import UserError
 from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD, TRAINING, read_json
+from refit.operations.replay.fits import Fits
+from refit.operations.replay.history import history
 from tasks import score
+from tasks.drift import watch
 from tasks.score import reasons
 
 TRAIN: dict[str, Any] = {
@@ -50,6 +56,9 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         write_month(project, month, (0.05, 0.05, 0.9), rows=460)
     told["later"] = drive(project)
     told["later training"], told["later evaluation"] = read_json(project / TRAINING), read_json(project / EVALUATION)
+    write_month(project, 10, (0.05, 0.05, 0.9), rows=460)
+    with watching(project, trigger="test", wait_seconds=0) as context:
+        told["drift"] = watch.run(context, as_of="2024-10-28")
     return told
 
 
@@ -85,6 +94,24 @@ def test_the_next_training_keeps_the_names_and_the_card_shows_how_shares_moved(l
     assert all(each["same"] > 0.9 for each in shares.values())
     assert shares["segment 3"]["champion"] > 0.7
     assert life["later evaluation"]["gains"]["champion"]["negative_log_likelihood"]["value"] > 0
+
+
+def test_drift_is_quiet_although_the_segments_of_the_champion_were_renamed(life: dict[str, Any]) -> None:
+    """The model fitted before the candidate, on fewer rows, numbers its segments by their sizes."""
+    assert life["later"]["model"]["alias"] == "champion", life["later"]["decision"]["reasons"]
+    newest = life["drift"].windows[-1].inputs
+    assert newest.calibrated
+    assert "prediction" in {each.column for each in newest.columns}
+    assert not [each.column for each in newest.columns if each.breached]
+
+
+def test_a_replay_compares_the_segments_of_one_fit(life: dict[str, Any]) -> None:
+    project, as_of = life["project"], datetime(2024, 6, 1, tzinfo=UTC)
+    with watching(project, trigger="test", wait_seconds=0) as context:
+        past = history(context, as_of, as_of + timedelta(days=60))
+        fit = Fits(context, past).at(as_of, None)
+    model = learners.load(fit.folder / "model")
+    np.testing.assert_array_equal(fit.unseen, model.predict(past.seen_by(as_of, 0).take(fit.held_back)))
 
 
 def test_scored_rows_have_their_segment_and_an_explanation(life: dict[str, Any], tmp_path: Path) -> None:

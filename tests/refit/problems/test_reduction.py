@@ -8,19 +8,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from driving import drive
 from points_project import make_project
 
 from flows.session import watching
+from refit import learners
 from refit.evaluation.details.reduction import details
 from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
-from refit.files.artifacts import EVALUATION, MODEL_CARD, read_json
+from refit.files.artifacts import CANDIDATE, EVALUATION, MODEL_CARD, TABLE, UNSEEN, read_json
 from refit.gate.comparison import Sample
 from refit.metrics.clusters import Clusters
 from refit.problems import problem_of
+from refit.problems.contract import of_column
 from refit.problems.reduction import mean_square
 from tasks import score
 from tasks.score import reasons
@@ -39,6 +42,10 @@ def test_a_reduction_goes_through_all_stages_and_places_new_rows(tmp_path: Path)
     project = make_project(tmp_path, TRAIN)
     summary = drive(project)
     assert summary["model"]["alias"] == "champion", summary["decision"]["reasons"]
+    candidate, held_out = learners.load(project / CANDIDATE), pq.read_table(project / TABLE)
+    held_out = held_out.filter(pc.equal(held_out["window"], "validation")).sort_by("event_time")
+    reference = of_column(pq.read_table(project / CANDIDATE / UNSEEN)["prediction"])
+    np.testing.assert_array_equal(reference, candidate.predict(held_out))  # another fit has other axes
     evaluation, card = read_json(project / EVALUATION), (project / MODEL_CARD).read_text()
     assert evaluation["restored"]["value"] > 0.5
     assert evaluation["coloured_by"] == "place"
