@@ -211,11 +211,8 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
     }
     thresholds, problems = {"candidate": given.learner.threshold, "baseline": HALF}, {}
     for role, model in models.items():
-        if (task := model.learner.spec.task) != test.problem.task:
-            problems[role] = f"it was made for task {task!r}, the candidate for {test.problem.task!r}"
-            continue
-        if test.problem.of_features and not model.features.makes_the_same(given.features):
-            problems[role] = "its features are others, and so is the loss of them: compare by hand, `refit promote`"
+        if why := _incomparable(model, given):
+            problems[role] = why
             continue
         try:
             table = _own_rows(context, given, test, model)
@@ -232,6 +229,19 @@ def _score(context: Context, given: EvaluationInputs, models: Mapping[str, Model
     bands = candidate_intervals.bands(context, given.learner, test, given.features.key)
     naive = naive_opponents.fitted(context, given.features, target)
     return Scored(p, thresholds, problems, bands, given.learner, naive)
+
+
+def _incomparable(model: Model, given: EvaluationInputs) -> str:
+    """The reason why the losses of a registered model are no losses of what the candidate's are of; empty if none."""
+    theirs, ours = model.learner.spec, given.learner.spec
+    if theirs.task != ours.task:
+        return f"it was made for task {theirs.task!r}, the candidate for {ours.task!r}"
+    reads_the_same = set(theirs.features) == set(ours.features)  # a learner may exclude some of the table's
+    if ours.problem.of_features and not (reads_the_same and model.features.makes_the_same(given.features)):
+        return "its features are others, and so is the loss of them: compare by hand, `refit promote`"
+    if ours.problem.played and not reads_the_same:
+        return "its features are others, and so are the episodes that they set: compare by hand, `refit promote`"
+    return ""
 
 
 def _own_rows(context: Context, given: EvaluationInputs, test: Holdout, model: Model) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from refit.config import Params
@@ -117,7 +118,22 @@ def make_all(specs: list[Spec], params: Params) -> None:
                 f"learner {spec.kind!r} declares {' and '.join(declared.tasks)}; train.task is {spec.task!r} "
                 f"({where}.kind)"
             )
+    problems += _of_other_features(specs, index_of)
     if problems:
         raise UserError(
             problems[0] if len(problems) == 1 else "\n  ".join([f"{len(problems)} learners are wrong:", *problems])
         )
+
+
+def _of_other_features(specs: Sequence[Spec], index_of: Mapping[str, int]) -> Iterator[str]:
+    """The faults where losses are of the features, or episodes are set by them, and some learners exclude some."""
+    read = {name for spec in specs for name in spec.features}
+    for spec in specs:
+        of_features, played = spec.problem.of_features, spec.problem.played
+        if (of_features or played) and (missing := sorted(read - set(spec.features))):
+            what = "episodes are set by" if played else "losses are of"
+            yield (
+                f"learner {spec.name!r} excludes {missing[0]!r}, which others read; {what} the features, so that they are "
+                "not comparable: leave it out for all learners (featurize.exclude), or for none "
+                f"(params.yaml: train.learners[{index_of[spec.name]}].exclude)"
+            )

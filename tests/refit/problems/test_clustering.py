@@ -131,9 +131,17 @@ def test_scored_rows_have_their_segment_and_an_explanation(life: dict[str, Any],
     assert {feature.name for feature in odd.features} == {"x", "y"}
 
 
-def test_a_champion_of_other_features_is_not_compared_by_a_density_of_them(life: dict[str, Any]) -> None:
+ONE_FEATURE = TRAIN["learners"][1] | {"exclude": ["y"]}  # y stays in the table
+
+
+@pytest.mark.parametrize(
+    "overrides", [{"featurize.exclude": ["place", "odd", "y"]}, {"train.learners": [ONE_FEATURE]}], ids=["all", "own"]
+)
+def test_a_champion_of_other_features_is_not_compared_by_a_density_of_them(
+    life: dict[str, Any], overrides: dict[str, Any]
+) -> None:
     project = life["project"]
-    with session(project, RunOptions(overrides={"featurize.exclude": ["place", "odd", "y"]})) as run:
+    with session(project, RunOptions(overrides=overrides)) as run:
         from tasks.stages import run_remembered
 
         for stage in ("ingest", "validate", "featurize", "train", "evaluate"):

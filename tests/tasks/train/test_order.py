@@ -1,4 +1,4 @@
-"""Learners that read rows in order of time are refused where rows are drawn by chance."""
+"""Learners that read rows in order of time are refused where rows are drawn by chance, or some are left out."""
 
 from __future__ import annotations
 
