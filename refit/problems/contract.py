@@ -112,7 +112,7 @@ class Problem(ABC):
         False  # losses are of the features themselves, so the same ones make models comparable
     )
     keeps_names: ClassVar[bool] = False  # what a model finds is named as the champion names it (`named_after`)
-    poolable: ClassVar[bool] = True  # predictions of two fits mean the same; numbers of segments and axes of maps do not
+    poolable: ClassVar[bool] = True  # predictions of two fits mean the same: no numbers of segments, no axes of maps
     folds: ClassVar[Literal["kfold", "stratified", "time"]] = "kfold"  # kind of folds that `refit init` writes
     dtype: ClassVar[Any]  # of a label array
     demand: ClassVar[str]  # description of an invalid prediction, for errors

@@ -106,7 +106,8 @@ def _train(context: Context) -> None:
             trained = from_scratch(specs, train, validation, context)
         else:
             require_unseen(context, start, features)
-            trained = warm.go_on(context, specs, start, train, validation)
+            opens = None if params.featurize.windows.training is None else of_train.start
+            trained = warm.go_on(context, specs, start, train, validation, opens=opens)
     learner, best = trained.learner, trained.best
     keep_names(context, learner, start, _features(learner, train, validation))
     segments = segment_study.of_candidate(context, learner, (train.rows, validation.rows))

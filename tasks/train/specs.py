@@ -113,6 +113,11 @@ def make_all(specs: list[Spec], params: Params) -> None:
             )
         if declared.order and (why := out_of_order(params)):
             problems.append(f"learner {spec.kind!r} reads rows in order of time; {why} ({where}.kind)")
+        if declared.order and params.train.max_rows is not None:
+            problems.append(
+                f"learner {spec.kind!r} learns each row once, and would never learn those that train.max_rows leaves "
+                f"out: set train.max_rows: null ({where}.kind)"
+            )
         if spec.task not in declared.tasks:
             problems.append(
                 f"learner {spec.kind!r} declares {' and '.join(declared.tasks)}; train.task is {spec.task!r} "
@@ -133,7 +138,7 @@ def _of_other_features(specs: Sequence[Spec], index_of: Mapping[str, int]) -> It
         if (of_features or played) and (missing := sorted(read - set(spec.features))):
             what = "episodes are set by" if played else "losses are of"
             yield (
-                f"learner {spec.name!r} excludes {missing[0]!r}, which others read; {what} the features, so that they are "
-                "not comparable: leave it out for all learners (featurize.exclude), or for none "
+                f"learner {spec.name!r} excludes {missing[0]!r}, which others read; {what} the features, so that they "
+                "are not comparable: leave it out for all learners (featurize.exclude), or for none "
                 f"(params.yaml: train.learners[{index_of[spec.name]}].exclude)"
             )

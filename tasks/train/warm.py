@@ -23,15 +23,24 @@ HELD_BACK = 0.2  # share of the new rows, the newest, that decides the number of
 
 
 def go_on(
-    context: Context, specs: Sequence[Spec], start: WarmStart, train: LabelledRows, validation: LabelledRows
+    context: Context,
+    specs: Sequence[Spec],
+    start: WarmStart,
+    train: LabelledRows,
+    validation: LabelledRows,
+    *,
+    opens: datetime | None,
 ) -> Trained:
     """Continue training the version that `start` names on the rows at or after its `seen_until`; a stream from its end.
 
     The number of iterations is chosen on the newest of them; then the learner is trained on all with that number.
 
+    Args:
+        opens: when the training window does; None if it has all rows that there are.
+
     Raises:
         UserError: its learner is no longer configured, has other features, cannot be continued, or too few rows are
-            new.
+            new; or it is a stream, and the window may lack rows that it has not learned.
     """
     assert start.folder is not None
     assert start.seen_until is not None
@@ -43,6 +52,12 @@ def go_on(
     since = start.seen_until
     if isinstance(before, Online) and before.position.until is not None:
         since = before.position.until + timedelta(microseconds=1)  # the newest rows may not have been known by then
+        if opens is not None and opens > since:
+            raise UserError(
+                f"{who} has read its stream up to {utc_text(before.position.until)}, and the training window begins at "
+                f"{utc_text(opens)}: rows in between would never be learned; lengthen featurize.windows.training, or "
+                "set train.warm_start: null to learn the stream again"
+            )
     new = _newer(train, validation, since)
     fold = newest(new, HELD_BACK, context.params)
     first, last = new.at(fold.fitted), new.at(fold.scored)

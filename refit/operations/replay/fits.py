@@ -105,7 +105,7 @@ class Fits:
             return replace(self._cache[name], as_of=as_of, tested=rows["test"])
         folder = self._home / name[:20]
         if not self._whole(folder, as_of):
-            self._train(folder, train, validation, start)
+            self._train(folder, train, validation, start, spans["train"].start)
             self.trained += 1
         self._cache[name] = self._fit(name, as_of, folder, spans, rows)
         return self._cache[name]
@@ -187,14 +187,16 @@ class Fits:
             ]
         )
 
-    def _train(self, folder: Path, train: LabelledRows, validation: LabelledRows, start: WarmStart) -> None:
+    def _train(
+        self, folder: Path, train: LabelledRows, validation: LabelledRows, start: WarmStart, opens: datetime | None
+    ) -> None:
         import pyarrow as pa
 
         wall, cpu = time.monotonic(), time.process_time()
         if start.version is None:
             trained = from_scratch(self._specs, train, validation, self._context, size_curves=False)
         else:
-            trained = warm.go_on(self._context, self._specs, start, train, validation)
+            trained = warm.go_on(self._context, self._specs, start, train, validation, opens=opens)
         seconds, cpu_seconds = time.monotonic() - wall, time.process_time() - cpu
         takes = serving(trained.learner, validation.rows, THOROUGH)
         labels, metric = np.concatenate([train.label, validation.label]), self._context.params.train.metric

@@ -122,6 +122,29 @@ def test_a_replay_trains_the_streams_that_the_stages_train(tmp_path: Path) -> No
         assert fit.learned.max() < fit.start
 
 
+def test_a_window_that_begins_after_the_end_of_a_stream_is_refused_as_rows_between_would_be_lost(
+    tmp_path: Path,
+) -> None:
+    """A champion of May that stays, as candidates are refused: the window of four months on begins after its end."""
+    project = new_project(tmp_path / "stream")
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params["featurize"]["windows"] = {"training": 1}
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    first = trained(project, FIRST, WarmStart())
+    shutil.copytree(project / artifacts.CANDIDATE, project / "before")
+    start = {"version": "1", "model_digest": first.model_digest, "seen_until": first.seen_until, "folder": "before"}
+    lost = (
+        r"has read its stream up to 2024-03-.* the training window begins at 2024-04-01.* lengthen featurize\.windows"
+    )
+    with pytest.raises(UserError, match=lost):
+        trained(project, SECOND, WarmStart(**start))
+    with pytest.raises(UserError, match=lost):
+        replayed(context_of(project))
+    params["featurize"]["windows"] = {"training": 2}
+    (project / "params.yaml").write_text(yaml.safe_dump(params))
+    assert trained(project, SECOND, WarmStart(**start)).refit_rows > 200
+
+
 def test_without_late_rows_a_replay_says_what_a_run_says(tmp_path: Path) -> None:
     project = new_project(tmp_path / "stream", keep_late=False)
     with pytest.raises(UserError, match=r"would never learn those whose labels came after .*keep_late: true"):

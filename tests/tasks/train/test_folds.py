@@ -187,7 +187,7 @@ def test_a_warm_start_says_how_far_to_go_by_rows_whose_labels_the_fit_could_have
     start = WarmStart(version="1", folder="m", model_digest="", seen_until=seen_until)
 
     def gone_on(rows: LabelledRows) -> int:
-        return go_on(Context(tmp_path, params), [spec], start, rows, rows.at(np.arange(0))).rows
+        return go_on(Context(tmp_path, params), [spec], start, rows, rows.at(np.arange(0)), opens=None).rows
 
     assert gone_on(whole) == 300
     never = pa.array(np.full(400, np.datetime64("2025-01-01", "us")))

@@ -35,6 +35,13 @@ def test_folds_by_chance_are_refused() -> None:
         make_with(train={"cross_validation": {"kind": "kfold", "folds": 3}})
 
 
+def test_a_part_of_the_rows_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"would never learn those that train\.max_rows leaves out: set train\.max_rows"
+    ):
+        make_with(train={"max_rows": 1000})
+
+
 def test_windows_by_chance_are_refused() -> None:
     with pytest.raises(UserError, match=r"featurize\.split draws windows by chance: set featurize\.windows instead"):
         make_with(featurize={"split": {"test": 0.2}})

@@ -165,7 +165,7 @@ def test_a_warm_start_goes_on_from_a_learner_with_intervals_and_learns_new_ones(
     start = WarmStart(version="1", folder="before", model_digest="", seen_until=seen_until)
     context = Context(tmp_path, params_of(kind, intervals={}, warm_start="champion"))
     windows = LabelledRows(table.slice(0, 2500), labels[:2500]), LabelledRows(table.slice(2500), labels[2500:])
-    trained = warm.go_on(context, [before.spec], start, *windows)
+    trained = warm.go_on(context, [before.spec], start, *windows, opens=None)
     assert isinstance(trained.learner, IntervalLearner)
     assert trained.learner.intervals.common.rows == 200, "the newest fifth of the new rows"
     assert held(trained.learner)[0] == pytest.approx(0.9, abs=0.04)

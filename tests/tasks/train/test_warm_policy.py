@@ -73,7 +73,7 @@ def test_the_best_of_the_checks_is_the_candidate(tmp_path: Path, monkeypatch: py
     start = WarmStart(
         version="1", model_digest=champion.digest(), seen_until=datetime(2024, 1, 15, tzinfo=UTC), folder="champion"
     )
-    trained = warm.go_on(context, [spec], start, old, new)
+    trained = warm.go_on(context, [spec], start, old, new, opens=None)
     assert trained.learner.digest() == trained.best.learner.digest()
     assert trained.rows == 300, "the rows that are new to the champion"
     held_back = trained.unseen.rows
