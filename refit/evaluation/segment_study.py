@@ -103,7 +103,7 @@ def _division(
         return
     predicted = whole.predict(rows)
     stability = list(_agreements(whole, rows, predicted[:, 0], random)) if len(whole.segments) > 1 else []
-    gap, error = _gap(whole, rows, predicted[:, 0], random) if count is not None else (None, None)
+    gap, error = _gap(whole, rows, random) if count is not None else (None, None)
     yield Division(
         requested=count,
         segments=int((whole.segments != NOISE).sum()),
@@ -119,6 +119,7 @@ def _division(
 def _agreements(whole: Clusterer, rows: pa.Table, segments: Floats, random: np.random.Generator) -> Iterator[float]:
     """Adjusted Rand indices of the segments of all rows by fits to bootstrap samples with those by the fit to all.
 
+    A fit that finds no segments agrees by 0, as one that puts all rows into one does.
     Source: Hennig (2007), "Cluster-wise assessment of cluster stability"; Hubert and Arabie (1985) for the index.
     """
     import pyarrow as pa
@@ -126,19 +127,20 @@ def _agreements(whole: Clusterer, rows: pa.Table, segments: Floats, random: np.r
 
     for _ in range(BOOTSTRAPS):
         drawn = np.sort(random.integers(0, len(rows), len(rows)))
-        if (again := _fitted(whole, rows.take(pa.array(drawn)), {})) is not None:
-            yield float(adjusted_rand_score(segments, again.predict(rows)[:, 0]))
+        again = _fitted(whole, rows.take(pa.array(drawn)), {})
+        yield 0.0 if again is None else float(adjusted_rand_score(segments, again.predict(rows)[:, 0]))
 
 
-def _gap(whole: Clusterer, rows: pa.Table, segments: Floats, random: np.random.Generator) -> tuple[float, float]:
+def _gap(whole: Clusterer, rows: pa.Table, random: np.random.Generator) -> tuple[float, float]:
     """The gap statistic and its error: how much less rows scatter within segments than rows spread evenly would.
 
+    Both are divided by the estimator itself: the nearest centres, which stand for its segments, divide less well.
     Source: Tibshirani, Walther and Hastie (2001), "Estimating the number of clusters in a data set via the gap
     statistic", with the reference along the columns (a).
     """
     points = whole.points(rows)
     low, high = points.min(axis=0), points.max(axis=0)
-    ours, references = _log_scatter(points, segments), []
+    ours, references = _log_scatter(points, whole.divided(points)), []
     for _ in range(REFERENCES):
         even = random.uniform(low, high, points.shape)
         references.append(_log_scatter(even, whole.divided(even)))

@@ -147,19 +147,20 @@ class Clusterer(OfNumbers):
             mixture = Mixture(np.maximum(np.asarray(weights, dtype=np.float64), 1e-300), means, covariances)
             sizes, centres = mixture.weights, means
             noisy = np.zeros(len(means), dtype=np.bool_)
+            empty = ~np.isin(np.arange(len(means)), names)  # part of the density, and no segment: no row belongs to it
         else:
             codes = np.searchsorted(names, groups)
             mixture = Mixture.of_groups(points, codes, len(names))
             sizes, centres, noisy = mixture.weights, mixture.means.copy(), names < 0
+            empty = np.zeros(len(names), dtype=np.bool_)
             given = getattr(estimator, "cluster_centers_", None)
             if given is not None and np.shape(given) == centres[~noisy].shape:
                 centres[~noisy] = given
-        count, width = centres.shape
-        own = getattr(estimator, "_n_parameters", None)
-        self.parameters = int(own()) if callable(own) else count * (1 + width + width * (width + 1) // 2) - 1
-        order = np.lexsort((np.arange(len(sizes)), -sizes, noisy))  # noise last
+        kind = getattr(estimator, "covariance_type", "full") if self._likeliest else "full"
+        self.parameters = _parameters(kind, int((~empty).sum()), centres.shape[1])
+        order = np.lexsort((np.arange(len(sizes)), -sizes, noisy | empty))  # noise last
         self._mixture = Mixture(mixture.weights[order], mixture.means[order], mixture.covariances[order])
-        self._centres = np.ascontiguousarray(centres[order][: int((~noisy).sum())])
+        self._centres = np.ascontiguousarray(centres[order][: int((~noisy & ~empty).sum())])
         self.segments = np.array([*range(1, len(self._centres) + 1), *[NOISE] * int(noisy.sum())], dtype=np.int64)
         self._reach = np.full(len(self._centres), np.inf)
         if noisy.any():
@@ -180,7 +181,7 @@ class Clusterer(OfNumbers):
         top = joint.max(axis=1)
         loss = self._scaling.log_stretch(numbers) - top - np.log(np.exp(joint - top[:, None]).sum(axis=1))
         rows = np.arange(len(points))
-        nearest = (joint if self._likeliest else -distances).argmax(axis=1)
+        nearest = (joint[:, : len(self._centres)] if self._likeliest else -distances).argmax(axis=1)
         own = distances[rows, nearest]
         segment = np.where(own > self._reach[nearest], NOISE, self.segments[nearest])
         return np.column_stack([segment, loss, _silhouettes(distances, nearest, own), own])
@@ -192,8 +193,8 @@ class Clusterer(OfNumbers):
     def named_after(self, before: Learner, rows: pa.Table) -> None:
         """Give segments the numbers of a champion's that hold the same rows, the most rows in all.
 
-        A segment without such a one gets a number that the champion does not use. Source: Kuhn (1955), "The Hungarian
-        method for the assignment problem".
+        The same are more than half of the rows of one of the two. A segment without such a one gets a number that the
+        champion does not use. Source: Kuhn (1955), "The Hungarian method for the assignment problem".
         """
         from scipy.optimize import linear_sum_assignment
 
@@ -203,6 +204,8 @@ class Clusterer(OfNumbers):
         taken = np.unique([*theirs, *getattr(before, "segments", ())])
         others = taken[taken != NOISE]
         shared = np.array([[((ours == a) & (theirs == b)).sum() for b in others] for a in mine]).reshape(len(mine), -1)
+        sizes = np.array([[min((ours == a).sum(), (theirs == b).sum()) for b in others] for a in mine])
+        shared[2 * shared <= sizes.reshape(shared.shape)] = 0
         matched = {
             int(mine[a]): int(others[b]) for a, b in zip(*linear_sum_assignment(-shared), strict=True) if shared[a, b]
         }
@@ -244,6 +247,17 @@ class Clusterer(OfNumbers):
         parts = {"features": list(self.spec.features), "segments": self.segments.tolist()}
         model = canonical.digest({**self._arrays(), "likeliest": self._likeliest})
         return digest({"kind": self.spec.kind, "model": model, **parts})
+
+
+def _parameters(kind: str, count: int, width: int) -> int:
+    """The free parameters of a mixture of `count` Gaussians in `width` dimensions, by its type of covariance.
+
+    >>> [_parameters(kind, 3, 2) for kind in ("full", "tied", "diag", "spherical")]
+    [17, 11, 14, 11]
+    """
+    triangle = width * (width + 1) // 2
+    covariances = {"tied": triangle, "diag": count * width, "spherical": count}.get(kind, count * triangle)
+    return count * (1 + width) - 1 + covariances
 
 
 def _full(estimator: Any, shape: tuple[int, ...]) -> Floats:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from refit.errors import UserError
-from refit.evaluation.segment_study import study
+from refit.evaluation.segment_study import REFERENCES, _gap, study
 from refit.learners import Spec, load, make
 from refit.learners.clusterer import Clusterer
 from refit.metrics.mixtures import Mixture
@@ -146,6 +147,73 @@ def test_segments_keep_the_names_of_the_champion_and_a_new_one_gets_a_new_name()
     more.named_after(champion, rows)
     assert {*more.segments.tolist()} == {1, 2, 3, 4}
     assert ({*more.predict(rows)[:, 0]} - {4.0}) == {1.0, 2.0, 3.0}
+
+
+def test_a_single_shared_row_gives_no_name() -> None:
+    """Segment 1 is split, and one row of its smaller part was of 3; 2 and 3 become one."""
+    x = np.repeat([0.0, 50.0, 100.0], [180, 120, 300]) + np.linspace(0, 1, 600)
+    rows, before = pa.table({"x": x, "y": 1000 * x}), np.repeat([1.0, 2.0, 3.0], [300, 200, 100])
+    before[299] = 3
+    learner = fitted("sklearn.cluster.KMeans", rows, n_clusters=3, n_init=5)
+    assert [*dict.fromkeys(learner.predict(rows)[:, 0].tolist())] == [2.0, 3.0, 1.0]
+    champion: Any = SimpleNamespace(predict=lambda _: before[:, None], segments=np.array([1, 2, 3]))
+    learner.named_after(champion, rows)
+    assert [*dict.fromkeys(learner.predict(rows)[:, 0].tolist())] == [1.0, 4.0, 2.0]
+
+
+def test_components_without_a_row_are_no_segments() -> None:
+    """A Bayesian mixture leaves the components that it does not need empty, with their means where the prior is."""
+    params = {"n_components": 10, "covariance_type": "diag", "weight_concentration_prior": 1e-3}
+    rows = points(gaps=0)
+    learner = fitted("sklearn.mixture.BayesianGaussianMixture", rows, **params)
+    predicted = learner.predict(rows)
+    assert {*learner.segments.tolist()} == {*predicted[:, 0]} == {1, 2, 3}
+    assert predicted[:, 2].mean() > 0.8
+    assert learner.parameters == 3 * (1 + 2 + 2) - 1
+    far = learner.predict(pa.table({"x": [2.7], "y": [2700.0]}))  # the mean of all rows, where empty components are
+    assert far[0, 0] in {1, 2, 3}
+
+
+@pytest.mark.parametrize("covariance", ["full", "tied", "diag", "spherical"])
+def test_the_bic_of_a_mixture_is_that_of_scikit_learn(covariance: str) -> None:
+    from sklearn.mixture import GaussianMixture
+
+    rows, params = points(gaps=0), {"n_components": 3, "covariance_type": covariance}
+    learner = fitted("sklearn.mixture.GaussianMixture", rows, **params)
+    theirs = GaussianMixture(**params, random_state=0).fit(learner.points(rows))
+    assert learner.parameters == theirs._n_parameters()
+
+
+def test_fits_that_find_no_cluster_count_as_no_agreement() -> None:
+    """Two groups of 105 rows where a cluster needs 100: in about half of all samples one of them is smaller."""
+    x, y = (np.repeat([[0.0, 0.0], [9.0, 9.0]], 105, axis=0) + np.random.default_rng(0).normal(0, 0.5, (210, 2))).T
+    rows = pa.table({"x": x, "y": y})
+    learner = fitted("sklearn.cluster.HDBSCAN", rows, min_cluster_size=100, copy=True)
+    (division,) = study(learner, rows, ("x", "y"), []).divisions
+    assert division.stability is not None
+    assert 0.2 < division.stability < 0.8
+    assert division.stability_error is not None
+    assert division.stability_error > 0.05
+
+
+def test_the_gap_compares_divisions_by_the_estimator_itself() -> None:
+    """Of a ring around a group, single linkage finds both; the nearest centres, which are one point, find neither."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    random = np.random.default_rng(0)
+    angles = np.linspace(0, 2 * np.pi, 200)
+    ring = np.vstack([8 * np.column_stack([np.cos(angles), np.sin(angles)]), random.normal(0, 0.5, (100, 2))])
+    rows = pa.table({"x": ring[:, 0], "y": ring[:, 1]})
+    learner = fitted("sklearn.cluster.AgglomerativeClustering", rows, n_clusters=2, linkage="single")
+    gap, _ = _gap(learner, rows, np.random.default_rng(1))
+    x = learner.points(rows)
+    even = np.random.default_rng(1).uniform(x.min(axis=0), x.max(axis=0), (REFERENCES, *x.shape))
+
+    def log_scatter(points: np.ndarray) -> float:
+        groups = AgglomerativeClustering(2, linkage="single").fit_predict(points)
+        return float(np.log(sum(points[groups == each].var(axis=0).sum() * (groups == each).sum() for each in (0, 1))))
+
+    assert gap == pytest.approx(np.mean([log_scatter(each) for each in even]) - log_scatter(x), abs=1e-6)
 
 
 def test_the_study_says_how_many_segments_there_are_how_stable_and_what_sets_each_apart() -> None:
