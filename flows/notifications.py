@@ -53,13 +53,11 @@ def announce_run(summary: RunSummary) -> None:
     if register is None or register.state != "executed":
         return
     title, key = f"{model.name} version {model.version}", f"{model.version}/{summary.decision.digest}"
-    if model.alias == "champion":
-        announce(model.name, PROMOTED, f"{title} is champion: {'; '.join(summary.decision.reasons)}", key=key)
-    elif model.awaits_approval:
+    if model.awaits_approval:
         announce(model.name, AWAITS, f"{model.name} {model.why_not[0]}", key=key)
     else:
-        why = model.why_not or summary.decision.reasons
-        announce(model.name, REFUSED, f"{title} is not champion: {'; '.join(why)}", key=key)
+        event, outcome = (PROMOTED, "is champion") if model.is_champion else (REFUSED, "is not champion")
+        announce(model.name, event, f"{title} {outcome}: {'; '.join(summary.reasons)}", key=key)
 
 
 def publish_wait(summary: RunSummary, project: Path) -> None:

@@ -21,7 +21,7 @@ def publish_decision(summary: RunSummary, project: Path) -> None:
     headline = " ".join(wording.summary(Evaluation.read(project / EVALUATION)))
     links = " · ".join(f"[{words}]({address})" for words, address in _links(project, summary).items())
     parts = [
-        f"**{as_markdown(decided)}**: {as_markdown('; '.join(summary.decision.reasons))}",
+        f"**{as_markdown(decided)}**: {as_markdown('; '.join(summary.reasons))}",
         as_markdown(headline),
         f"MLflow run `{summary.mlflow_run_id}` · model card {as_markdown(project / MODEL_CARD)}",
         *([links] if links else []),
@@ -38,7 +38,7 @@ def _decided(summary: RunSummary) -> str:
     model = summary.model
     if model.awaits_approval:
         return f"version {model.version} waits for approval"
-    if model.alias == "champion":
+    if model.is_champion:
         return f"version {model.version} is champion"
     return f"version {model.version} was {'not promoted' if summary.decision.promote else 'refused'}"
 

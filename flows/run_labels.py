@@ -49,17 +49,17 @@ def ended(summary: RunSummary, trigger: str, zone: tzinfo) -> RunSummary:
     """Return the result of a retraining run, which ends as `Refused`, or as `AwaitingApproval` until a person answers.
 
     Both are of the type Completed: nothing failed, the champion stays, and no worker waits for the person. The run is
-    named by its `as_of` in `zone`, and tagged with its model, with what started it, and with the decision, which an
-    event announces.
+    named by its `as_of` in `zone`, and tagged with its model, with what started it, and with what became of its
+    candidate, which an event announces.
     """
     announce_run(summary)
-    awaits, promotes = summary.model.awaits_approval, summary.decision.promote
-    decision = "awaiting approval" if awaits else "promoted" if promotes else "refused"
-    label(f"retrain {moment(summary.as_of, zone)} {trigger}", summary.model.name, trigger, decision)
-    if promotes and not awaits:
+    model = summary.model  # not the gate's decision alone: another machine, or a person, may have kept the champion
+    outcome = "awaiting approval" if model.awaits_approval else "promoted" if model.is_champion else "refused"
+    label(f"retrain {moment(summary.as_of, zone)} {trigger}", model.name, trigger, outcome)
+    if model.is_champion:
         return summary
-    reason = one_line("; ".join(summary.model.why_not if awaits else summary.decision.reasons))
-    state: Any = Completed(name=AWAITING if awaits else "Refused", message=reason, data=summary)
+    reason = one_line("; ".join(summary.reasons))
+    state: Any = Completed(name=AWAITING if model.awaits_approval else "Refused", message=reason, data=summary)
     return cast(RunSummary, state)
 
 

@@ -12,6 +12,7 @@ from refit.schemas.gate_decision import Decision
 from refit.schemas.measured import Measured
 from refit.schemas.serving_cost import Cost, Latency
 from refit.schemas.validated import RowBalance
+from registry.champion import CHAMPION
 
 __all__ = ["IntervalSummary", "LearnerSummary", "RegisteredAs", "RunSummary", "ServingTimes", "StageEnd"]
 
@@ -67,6 +68,11 @@ class RegisteredAs(Part):
     awaits_approval: bool = omitted(False)  # then the only reason of `why_not` says until when, and how to answer
     why_not: tuple[str, ...] = omitted(())  # why it is not champion, although the gate would promote it
 
+    @property
+    def is_champion(self) -> bool:
+        """Whether the candidate is the champion."""
+        return self.alias == CHAMPION
+
 
 class RunSummary(Part):
     """A run, from the files that it wrote."""
@@ -98,3 +104,8 @@ class RunSummary(Part):
     model: RegisteredAs
     report: str
     seconds: float
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the candidate is champion, or why it is not: the gate's reasons, unless something else kept it back."""
+        return self.model.why_not or self.decision.reasons

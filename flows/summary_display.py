@@ -246,7 +246,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("decision", ("promote: " if decision.promote else "keep: ") + "; ".join(decision.reasons)),
         *(("note", note) for note in decision.notes),
         ("model", f"{model.name} version {model.version}, alias {model.alias}"),
-        *(("approval", reason) for reason in model.why_not if model.awaits_approval),
+        *(("approval" if model.awaits_approval else "not champion", reason) for reason in model.why_not),
         ("stages", " · ".join(f"{name} {end.state} {end.seconds:.1f} s" for name, end in summary.stages.items())),
         ("report", summary.report),
     ]
@@ -327,7 +327,7 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     console.print()
     decision, model = summary.decision, summary.model
     verdict = (f"{model.name} version {model.version} is champion", "green")
-    if model.alias != "champion":
+    if not model.is_champion:
         why = f": {'; '.join(model.why_not)}" if model.why_not else ""
         said = f"{model.name} version {model.version} is registered as {model.alias}, not as champion{why}"
         verdict = (said, "yellow")

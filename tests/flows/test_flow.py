@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from driving import summary_of
 
+from flows.summary_display import summary_rows
 from refit.config import STAGES
 
 BEGAN = time.monotonic()
@@ -91,6 +94,30 @@ def test_a_run_is_named_and_tagged_by_what_it_does_and_a_refusal_is_seen_in_its_
     assert {"refused", "manual", kept.model.name} <= set(run.tags)
     assert (run.state.name, run.state.type.value) == ("Refused", "COMPLETED")
     assert run.state.message == "; ".join(refused.decision.reasons)
+
+
+def test_a_run_whose_candidate_another_machine_kept_from_promotion_is_no_promotion(project: Path) -> None:
+    """The gate would promote it, and a champion that was promoted meanwhile stays."""
+    from prefect import flow
+
+    from flows.run_labels import ended
+
+    promoted = summary_of(project)
+    why = "judged against version 1, but version 2 is the champion now"
+    kept = promoted.model.model_copy(update={"version": "3", "alias": "challenger", "why_not": (why,)})
+    summary = promoted.model_copy(update={"model": kept})
+    assert summary.decision.promote
+
+    @flow
+    def retrained() -> Any:
+        return ended(summary, "manual", UTC)
+
+    state = retrained(return_state=True)
+    run = flow_run(str(state.state_details.flow_run_id))
+    assert "refused" in run.tags
+    assert "promoted" not in run.tags
+    assert (run.state.name, run.state.type.value, run.state.message) == ("Refused", "COMPLETED", why)
+    assert ("not champion", why) in summary_rows(summary)
 
 
 def test_a_run_whose_candidate_waits_for_a_person_ends_at_once_and_says_how_to_answer(project: Path) -> None:
