@@ -65,3 +65,22 @@ def test_no_server_starts_with_an_empty_password(root: Path) -> None:
     assert set(example.values()) == {""}, "a password that everybody knows is none"
     prefect = yaml.safe_load(text)["services"]["prefect"]["environment"]
     assert prefect["PREFECT_SERVER_API_AUTH_STRING"].startswith("refit:${PREFECT_PASSWORD:?")
+
+
+@pytest.mark.parametrize("service", ["mlflow", "worker"])
+@pytest.mark.parametrize(
+    ("endpoint", "used"), [("", "https://s3.amazonaws.com"), ("http://minio:9000", "http://minio:9000")]
+)
+def test_services_find_the_store_of_models_whether_or_not_it_is_amazons(
+    service: str, endpoint: str, used: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variables that `.env` leaves out are empty ones in the containers, not missing ones."""
+    from mlflow.store.artifact import s3_artifact_repo
+
+    s3_artifact_repo._cached_get_s3_client.cache_clear()
+    env = {"AWS_ENDPOINT_URL": endpoint}
+    services = yaml.safe_load((root / "infra/compose/compose.yaml").read_text())["services"]
+    for name, value in services[service]["environment"].items():
+        if name.startswith("AWS_") or "S3" in name:
+            monkeypatch.setenv(name, re.sub(r"\$\{(\w+):-\}", lambda of: env.get(of[1], ""), value))
+    assert s3_artifact_repo.S3ArtifactRepository("s3://models/mlflow")._get_s3_client().meta.endpoint_url == used
