@@ -77,11 +77,12 @@ def _engine(url: str, process: int) -> Engine:
 def failed(url: str, error: Exception, state: str = "nothing moves without it") -> RegistryError:
     """The one-line error for a database that cannot be used; `state` says what that means for the registry."""
     first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    advice = (
-        "grant this user what docs/team.md lists"
-        if "InsufficientPrivilege" in first or "UndefinedTable" in first
-        else "check that it is reachable, and the user and password"
-    )
+    if "InsufficientPrivilege" in first or "UndefinedTable" in first:
+        advice = "grant this user what docs/team.md lists"
+    elif "LockNotAvailable" in first:
+        advice = "another process, such as a dump by hand, keeps writers out for longer than a minute: let it end"
+    else:
+        advice = "check that it is reachable, and the user and password"
     return RegistryError(
         f"the ledger at {redacted(url)} failed: {redacted(first)[:300]}; {state}: {advice}, then run again"
     )

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ DOCKER = """#!/usr/bin/env bash
 # docker compose -f FILE VERB [OPTIONS] SERVICE COMMAND...
 verb=$4
 shift 4
+echo "$verb $*" >> "${VOLUMES}docker.log"
 while [[ "${1:-}" == -* ]]; do shift; done
 service=${1:-}
 case $verb in
@@ -40,6 +42,24 @@ CUT_OFF = """#!/usr/bin/env bash
 # pg_dump whose disk is full after the table of contents of one database
 {folder}/pg_dump "$@" || exit
 [ "${{!#}}" != {database} ] || exit 1
+"""
+
+
+WRITER = """#!/usr/bin/env bash
+# pg_dump next to a worker that writes to the ledger's database
+psql -X -q -o /dev/null -v ON_ERROR_STOP=1 -U refit -d refit -c "set lock_timeout = 2000; begin; select pg_advisory_xact_lock({key});
+insert into refit.records values ('toy', 'answer', 'written during the dump $$', ''); commit" || exit
+exec {folder}/pg_dump "$@"
+"""
+CUT_OFF_ONCE = """#!/usr/bin/env bash
+# pg_restore of a machine that is switched off before the ledger is back, once
+[[ " $* " != *" -d refit "* ]] || {{ rm "$0"; exit 1; }}
+exec {folder}/pg_restore "$@"
+"""
+CHANGING = """#!/usr/bin/env bash
+# tar that ends with a status of its own after it read the volumes
+{tar} "$@" || exit
+[[ " $* " != *" artifacts "* ]] || exit {status}
 """
 
 
@@ -60,6 +80,16 @@ class Machine:
     def run(self, *command: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False)
 
+    def stand_in(self, program: str, script: str) -> None:
+        """Let commands run a script in place of a program."""
+        (self.folder / "bin" / program).write_text(script)
+        (self.folder / "bin" / program).chmod(0o755)
+
+    @property
+    def verbs(self) -> list[str]:
+        """What `docker compose` was called with, first to last."""
+        return [line.split()[0] for line in (self.folder / "docker.log").read_text().splitlines()]
+
     @contextmanager
     def store(self) -> Iterator[Store]:
         """The registry as a worker sees it: MLflow's server over its database, and the ledger's."""
@@ -73,11 +103,10 @@ def machine(root: Path, folder: Path) -> Iterator[Machine]:
     """A new machine after its first start."""
     for name in ("bin", "artifacts", "dvc"):
         (folder / name).mkdir(parents=True)
-    (folder / "bin/docker").write_text(DOCKER)
-    (folder / "bin/docker").chmod(0o755)
     with postgresql_cluster() as url:
         execute(f"{url}/postgres", "create database refit")
         made = Machine(url, folder)
+        made.stand_in("docker", DOCKER)
         started = made.run("sh", root / "infra/compose/databases.sh")
         assert started.returncode == 0, started.stderr
         yield made
@@ -135,13 +164,69 @@ def test_a_damaged_backup_is_not_restored(root: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("database", ["mlflow", "prefect", "refit"])
 def test_a_database_that_cannot_be_dumped_whole_is_not_backed_up(database: str, root: Path, tmp_path: Path) -> None:
     with machine(root, tmp_path / "machine") as made:
-        (made.folder / "bin/pg_dump").write_text(CUT_OFF.format(folder=postgresql_programs(), database=database))
-        (made.folder / "bin/pg_dump").chmod(0o755)
+        made.stand_in("pg_dump", CUT_OFF.format(folder=postgresql_programs(), database=database))
         done = made.run(root / "infra/compose/backup.sh", tmp_path / "backup")
     assert done.returncode != 0
     assert f"error: database {database} could not be dumped: nothing was backed up" in done.stderr
     assert "backed up to" not in done.stdout
-    assert not (tmp_path / "backup/SHA256SUMS").exists(), "restore.sh needs it"
+    assert [*tmp_path.glob("backup*")] == []
+
+
+def test_writers_go_on_while_the_databases_are_dumped_as_they_were_at_one_moment(root: Path, tmp_path: Path) -> None:
+    with machine(root, tmp_path / "machine") as made:
+        provision(made)
+        Ledger(f"{made.url}/refit").append(LINE)
+        made.stand_in("pg_dump", WRITER.format(key=postgresql.key("/writing"), folder=postgresql_programs()))
+        done = made.run(root / "infra/compose/backup.sh", tmp_path / "backup")
+        assert done.returncode == 0, done.stderr
+        assert execute(f"{made.url}/refit", "select count(*) from refit.records") == [(3,)], "one write a dump"
+        with tarfile.open(tmp_path / "backup/databases.tar") as tar:
+            tar.extract("refit.dump", tmp_path, filter="data")
+        content = made.run("pg_restore", "-a", "-f", "-", tmp_path / "refit.dump").stdout
+    assert LINE.key in content
+    assert "written during the dump" not in content
+
+
+@pytest.mark.parametrize("status", [1, 2])
+def test_a_file_that_changes_while_the_volumes_are_copied_does_not_end_a_backup(
+    status: int, root: Path, tmp_path: Path
+) -> None:
+    """Tar says so by status 1; by 2, that it could not go on."""
+    with machine(root, tmp_path / "machine") as made:
+        made.stand_in("tar", CHANGING.format(tar=shutil.which("tar"), status=status))
+        done = made.run(root / "infra/compose/backup.sh", tmp_path / "backup")
+    if status == 1:
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "backup/SHA256SUMS").is_file()
+    else:
+        assert "error: the volumes could not be copied: nothing was backed up" in done.stderr
+        assert done.returncode != 0
+        assert [*tmp_path.glob("backup*")] == []
+
+
+def test_a_refused_restore_stops_no_server_and_one_that_was_cut_off_goes_on(root: Path, tmp_path: Path) -> None:
+    backup, restore = (root / f"infra/compose/{name}.sh" for name in ("backup", "restore"))
+    with machine(root, tmp_path / "machine") as made:
+        provision(made)
+        ledger = Ledger(f"{made.url}/refit")
+        ledger.append(LINE)
+        (made.folder / "artifacts/model.bin").write_text("a model")
+        done = made.run(backup, tmp_path / "backup")
+        assert done.returncode == 0, done.stderr
+
+        refused = made.run(restore, tmp_path / "backup")
+        assert "the ledger here has lines; nothing was restored" in refused.stderr
+        assert refused.returncode != 0
+        assert not [verb for verb in made.verbs if verb in ("stop", "run")][1:], "the first is the backup's"
+
+        (made.folder / "artifacts/model.bin").unlink()
+        execute(f"{made.url}/postgres", "drop database refit with (force)")
+        made.stand_in("pg_restore", CUT_OFF_ONCE.format(folder=postgresql_programs()))
+        assert made.run(restore, tmp_path / "backup").returncode != 0
+        done = made.run(restore, tmp_path / "backup")
+        assert done.returncode == 0, done.stderr
+        assert ledger.entries("toy") == [LINE]
+        assert (made.folder / "artifacts/model.bin").read_text() == "a model"
 
 
 def test_the_dump_holds_the_lock_of_every_writer_of_a_ledger(root: Path) -> None:

@@ -17,7 +17,7 @@ from registry import champion, locking
 from registry.client import client
 from registry.ledger import Entry, Ledger
 from registry.locking import registry_lock, require_lock
-from registry.postgresql import engine
+from registry.postgresql import _SETTINGS, engine, key
 from registry.records import Records
 from registry.store import RegistryError, Store, locate
 
@@ -183,6 +183,20 @@ def test_a_writer_that_hangs_does_not_keep_the_others_waiting_for_ever(store: St
             for name in ("lock_timeout", "idle_in_transaction_session_timeout")
         ]
     assert shown == ["1min", "2min"]
+
+
+def test_a_writer_that_is_kept_out_is_not_told_to_check_its_password(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Ledger.of(store).append(LINE)
+    monkeypatch.setitem(_SETTINGS, "lock_timeout", 100)
+    assert store.ledger_uri
+    waiting = Ledger(f"{store.ledger_uri}?application_name=waiting")  # a connection with the new setting
+    with engine(store.ledger_uri).begin() as dump:
+        dump.exec_driver_sql(f"select pg_advisory_xact_lock({key('/writing')})")
+        with pytest.raises(RegistryError, match="keeps writers out for longer than a minute: let it end") as caught:
+            waiting.append(replace(LINE, key="toy:2"))
+    assert "password" not in str(caught.value)
 
 
 @pytest.mark.parametrize("rest", ["refit:secret@wo@127.0.0.1:1x/db", "refit:se:cret/@host/db"])
