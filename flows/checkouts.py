@@ -176,7 +176,7 @@ def bring_data(project: Path, store: Store, params: Params) -> None:
 
 
 def main() -> None:
-    """`python -m flows.checkouts`: bring the data into a new clone, as a worker does; data that is there stays."""
+    """`python -P -m flows.checkouts`: bring the data into a new clone, as a worker does; data that is there stays."""
     project = Path.cwd()
     if (project / SNAPSHOT).exists():
         return

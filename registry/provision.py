@@ -1,4 +1,4 @@
-"""Makes the ledger's tables as their owner, and lets others work with them: `python -m registry.provision USER...`.
+"""Makes the ledger's tables as their owner, and lets others work with them: `python -P -m registry.provision USER...`.
 
 `REFIT_LEDGER_URI` names the database and the owner. Those users can add lines to the ledger, and neither change nor
 delete one; they cannot drop its triggers, which the owner could.

@@ -118,8 +118,8 @@ def in_fresh_process(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m refit.models.verification FOLDER --manifest SHA256 [--tolerance X] [--trusted TYPE ...]`."""
-    parser = argparse.ArgumentParser(prog="python -m refit.models.verification", description=__doc__)
+    """`python -P -m refit.models.verification FOLDER --manifest SHA256 [--tolerance X] [--trusted TYPE ...]`."""
+    parser = argparse.ArgumentParser(prog="python -P -m refit.models.verification", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--manifest", required=True)
     parser.add_argument("--tolerance", type=float, default=1e-6)

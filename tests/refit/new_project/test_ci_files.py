@@ -68,6 +68,24 @@ def test_a_project_in_a_folder_of_a_repository_gets_no_workflow_of_its_own(tmp_p
     assert not (tmp_path / "churn/infra").exists()
 
 
+def test_commands_run_refits_modules_in_a_project_that_has_others_of_their_names(root: Path, tmp_path: Path) -> None:
+    """Without `-P`, `python -m` takes them from the folder that it runs in."""
+    files = [*(root / "infra").rglob("*"), *(root / "refit/new_project/ci").iterdir(), *(root / "docs").rglob("*.md")]
+    texts = [file.read_text() for file in files if file.is_file()]
+    commands = {found for text in texts for found in re.findall(r"python[^`\n]*? -m (?:flows|registry|refit|tasks)[.\w]*", text)}
+    assert "python -P -m flows.checkouts" in commands
+    assert {command for command in commands if " -P " not in command} == set()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/snapshot.json").write_text("{}")
+    (tmp_path / "flows").mkdir()
+    (tmp_path / "flows/__init__.py").touch()
+    for name in ("judge.sh", "promote.sh", "drift.sh"):
+        (first,) = re.findall(r"^python .*flows\.checkouts", (root / "infra/ci" / name).read_text(), re.MULTILINE)
+        environ = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+        done = subprocess.run(["sh", "-c", first], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.slow
 def test_a_pull_request_is_judged_and_registers_nothing_and_main_promotes(finished: Path, tmp_path: Path) -> None:
     project, registry = tmp_path / "main", f"sqlite:///{tmp_path / 'team/mlflow.db'}"
