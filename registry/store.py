@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from registry.object_stores import s3_fault
 from registry.refusals import refusal
@@ -51,6 +52,18 @@ class Store:
         (True, False)
         """
         return self.uri.partition(":")[0].partition("+")[0] in ("postgresql", "mysql", "mssql")
+
+    @property
+    def server(self) -> str | None:
+        """The address of the MLflow server, without user and password; None if `uri` is a database.
+
+        >>> Store("https://ann:hunter2@models.example.org/mlflow/", Path("/p")).server
+        'https://models.example.org/mlflow'
+        """
+        url = urlsplit(self.uri)
+        if url.scheme not in ("http", "https"):
+            return None
+        return url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="").geturl().rstrip("/")
 
     @property
     def artifacts(self) -> Path | None:

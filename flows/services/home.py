@@ -58,6 +58,16 @@ def with_home(app: ASGIApp, project: Path) -> ASGIApp:
     return serve
 
 
+def leading_to(server: str) -> ASGIApp:
+    """Redirect each address to the same one on another server; a browser keeps what follows `#`, MLflow's pages."""
+
+    def redirect(request: Request) -> Response:
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"{server}{request.scope['raw_path'].decode('ascii')}{query}")
+
+    return Starlette(routes=[Route("/{path:path}", redirect)])
+
+
 def _pages(project: Path) -> Starlette:
     def page(content: str) -> Response:
         return HTMLResponse(content, headers={"content-security-policy": POLICY, **_PRIVATE})

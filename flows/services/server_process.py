@@ -79,14 +79,18 @@ def _prefect(secret: str) -> tuple[ASGIApp, Callable[[], Awaitable[None]]]:
 
 
 def _mlflow(secret: str) -> tuple[ASGIApp, Callable[[], Awaitable[None]]]:
-    """Return what `mlflow server` serves, and the home page. It has no single-user secret: the guard requires it."""
-    from flows.services.home import with_home
+    """Return what `mlflow server` serves, and the home page. It has no single-user secret: the guard requires it.
+
+    Where the registry is a server, MLflow's pages are those of that one.
+    """
+    from flows.services.home import leading_to, with_home
     from flows.session import context_of
     from refit.runtime.registry_store import opened
     from registry.mlflow_server import web_app
 
     with opened(context_of(Path.cwd())) as store:
-        return with_home(web_app(store), Path.cwd()), _no_background
+        pages = leading_to(store.server) if store.server else web_app(store)
+        return with_home(pages, Path.cwd()), _no_background
 
 
 def _ignore_value(*_: object) -> None:

@@ -13,6 +13,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
+from flows.services import server_process
 from flows.services.home import with_home
 from flows.services.overview import overview
 from flows.session import context_of
@@ -94,6 +95,21 @@ def test_data_docs_serve_their_own_pages_only(project: Path, path: str) -> None:
 def test_everything_else_is_mlflows(project: Path) -> None:
     client = browser(project)
     assert [client.get(path).text for path in ("/", "/api/2.0/mlflow/runs/get", "/refitted")] == ["MLflow"] * 3
+
+
+def test_where_the_registry_is_a_server_the_pages_of_mlflow_are_on_that_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:hunter2@models.example.org/mlflow")
+    app, _ = server_process._mlflow("secret")
+    client = TestClient(app, follow_redirects=False)
+    addresses = [client.get(path).headers["location"] for path in ("/?workflowType=machine_learning", "/static/a%20b")]
+    assert addresses == [
+        "https://models.example.org/mlflow/?workflowType=machine_learning",
+        "https://models.example.org/mlflow/static/a%20b",
+    ]
+    assert client.get("/refit/card").status_code == 200
 
 
 def test_a_project_without_a_champion_is_told_what_to_do(project: Path) -> None:
