@@ -19,6 +19,7 @@ from flows.sagemaker.bundle import ARCHIVE, deliver, unpack
 from refit.errors import RefitError
 from refit.files.artifacts import CHECKPOINTS, sha256
 from refit.plain_text import one_line
+from refit.runtime import environments
 from refit.runtime.terminal import say
 from registry.store import LEDGER_VARIABLE, URI_VARIABLE
 from registry.urls import sqlite_url
@@ -43,7 +44,7 @@ def train(root: Path, project: Path) -> None:
         (project / CHECKPOINTS).symlink_to(kept)
     command = [sys.executable, "-P", "-m", "refit", "stage", "train", "--project", str(project)]
     last = "it said nothing"
-    with subprocess.Popen(command, env=environment(project), stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment(project, settings), stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr or ():  # as it comes: the job's log is what shows a training of hours
             say(last := line.rstrip(), stderr=True)
     if process.returncode:
@@ -51,10 +52,17 @@ def train(root: Path, project: Path) -> None:
     deliver(project, root / "model")
 
 
-def environment(project: Path, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the stage's variables: MLflow's is a file of this container, which ends with it."""
+def environment(
+    project: Path, settings: Mapping[str, str], environ: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the stage's variables: the job's environment of the project, and an MLflow that ends with this container.
+
+    Args:
+        settings: the job's hyperparameters.
+    """
     ours = {name: value for name, value in environ.items() if name != LEDGER_VARIABLE}
-    return {**ours, URI_VARIABLE: sqlite_url(project / ".refit/mlflow.db")}
+    registry = sqlite_url(project / ".refit/mlflow.db")
+    return {**ours, URI_VARIABLE: registry, environments.VARIABLE: settings.get("environment", "")}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ from refit.extras import not_installed
 from refit.files.artifacts import digest
 from refit.models.run_logging import log_training
 from refit.plain_text import one_line
+from refit.runtime import environments
 from refit.runtime.context import Context
 from registry.object_stores import s3_fault
 from tasks.train import inputs_digest
@@ -64,11 +65,12 @@ class Machine:
         return "/".join(filter(None, [urlsplit(self.folder).path.strip("/"), *names]))
 
 
-def request(machine: Machine, name: str, archive: str, sha256: str) -> dict[str, Any]:
+def request(machine: Machine, name: str, archive: str, sha256: str, environment: str | None = None) -> dict[str, Any]:
     """Return the request for a training job. Its environment is empty: nothing in it is a secret.
 
     Args:
         archive: the key of the input.
+        environment: whose params the stage has; None for `params.yaml` alone.
     """
     seconds = int(machine.max_hours * 3600)
     stopping = {"MaxRuntimeInSeconds": seconds}
@@ -91,7 +93,7 @@ def request(machine: Machine, name: str, archive: str, sha256: str) -> dict[str,
             "ContainerEntrypoint": ["python", "-P", "-m", "flows.sagemaker.container"],
         },
         "RoleArn": machine.role,
-        "HyperParameters": {"sha256": sha256},
+        "HyperParameters": {"sha256": sha256, **({"environment": environment} if environment else {})},
         "InputDataConfig": [{"ChannelName": "project", "DataSource": {"S3DataSource": source}}],
         "OutputDataConfig": {"S3OutputPath": f"s3://{machine.bucket}/{machine.key()}".rstrip("/")},
         "ResourceConfig": {
@@ -164,7 +166,7 @@ def begin(context: Context, machine: Machine, amazon: Amazon, archive: Path, sha
                 return str(job["TrainingJobName"])
         name, key = f"{base}-{len(jobs) + 1}", machine.key("inputs", sha256, ARCHIVE)
         amazon.s3.upload_file(str(archive), machine.bucket, key)
-        amazon.sagemaker.create_training_job(**request(machine, name, key, sha256))
+        amazon.sagemaker.create_training_job(**request(machine, name, key, sha256, environments.current()))
     context.progress(f"started training job {name} on {machine.instance}{' (spot)' if machine.spot else ''}")
     return name
 

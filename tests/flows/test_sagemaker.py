@@ -75,10 +75,11 @@ class Platform:
 
 @pytest.mark.slow
 def test_a_training_job_makes_the_same_model_as_the_stage_here_and_the_run_goes_on_with_it(
-    aws: Mapping[str, str], project: Path, tmp_path: Path
+    aws: Mapping[str, str], project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = project / "params.yaml"
-    params.write_text(re.sub(r"(?m)^  seed: .*$", "  seed: 7", params.read_text()))
+    """Both with the params of the environment that the command works in."""
+    (project / "params.staging.yaml").write_text("project: {name: demo_staging}\ntrain: {seed: 7}\n")
+    monkeypatch.setenv("REFIT_ENV", "staging")
     here = copy_project(project, tmp_path / "here")
     drive(here)
     s3 = aws_client("s3", aws)
@@ -147,8 +148,13 @@ def test_the_stage_in_a_container_reaches_no_registry(tmp_path: Path) -> None:
         "REFIT_LEDGER_URI": "postgresql://refit@db/refit",
         "TZ": "UTC",
     }
-    seen = container.environment(tmp_path, environ)
-    assert seen == {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/.refit/mlflow.db", "TZ": "UTC"}
+    seen = container.environment(tmp_path, {"sha256": "0"}, environ)
+    assert seen == {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/.refit/mlflow.db", "TZ": "UTC", "REFIT_ENV": ""}
+
+
+def test_the_stage_in_a_container_has_the_params_of_the_environment_that_asked_for_it(tmp_path: Path) -> None:
+    hyperparameters = request(MACHINE, "refit-demo-0-1", "jobs/a/project.tar", "0", "staging")["HyperParameters"]
+    assert container.environment(tmp_path, hyperparameters, {"REFIT_ENV": "of the image"})["REFIT_ENV"] == "staging"
 
 
 def test_an_output_that_is_not_what_its_manifest_says_changes_nothing(project: Path, tmp_path: Path) -> None:
