@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from flows.run_options import RunOptions
 from flows.session import session
 from refit.config import STAGES
-from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD
+from refit.files.artifacts import DECISION, EVALUATION, MODEL_CARD, TRAINING
 from refit.models import incumbent
+from refit.runtime.registry_store import store_of
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.gate_decision import Decision
+from refit.schemas.training import Training
 from tasks.stages import run_in
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ class Judgement:
     decision: Decision
     champion: str | None
     prospects: Prospects
+    registry: str  # as it may be printed
 
 
 def judge(project: Path, options: RunOptions) -> Judgement:
@@ -46,7 +49,8 @@ def judge(project: Path, options: RunOptions) -> Judgement:
             run_in(run, stage)
         context = run.context()
         champion = incumbent.champion_that_is_candidate(context)
-        return Judgement(Decision.read(project / DECISION), champion, prospects(context))
+        registry = store_of(project, context.params).shown
+        return Judgement(Decision.read(project / DECISION), champion, prospects(context), registry)
 
 
 def lines(project: Path, judgement: Judgement) -> list[str]:
@@ -55,10 +59,13 @@ def lines(project: Path, judgement: Judgement) -> list[str]:
     objections = prospects.objections if decision.promote and not judgement.champion else ()
     evaluation = Evaluation.read(project / EVALUATION)
     metrics = evaluation.metrics["candidate"]
+    training = Training.read(project / TRAINING)
+    validation = training.chosen.validation.get(training.metric)
     if judgement.champion:  # its decision is that of then, against the champion of then
         first = f"nothing would change: this candidate is version {judgement.champion}, the champion. The gate decided:"
     else:
-        against = decision.incumbent if decision.incumbent.version else "the baseline alone, since there is no champion"
+        baseline = f"the baseline alone: no champion in {judgement.registry}"
+        against = decision.incumbent if decision.incumbent.version else baseline
         promoted = "would wait for a person's approval" if prospects.waits else "would be promoted"
         if objections:
             promoted = "would not be promoted, although the gate says yes"
@@ -67,7 +74,9 @@ def lines(project: Path, judgement: Judgement) -> list[str]:
         first,
         *(f"  {objection}" for objection in objections),
         *(f"  {reason}" for reason in decision.reasons),
+        *([] if validation is None else [f"{f'validation {training.metric}':<20} {validation:.4g}"]),
         *(f"{name:<20} {measured.value:.4g}" for name, measured in metrics.items() if measured.value is not None),
         f"card                 {MODEL_CARD}",
-        "nothing was registered",
+        "nothing was registered, and the gate does not count this look at the test window: choose among changes by the "
+        "validation score",
     ]

@@ -52,9 +52,7 @@ def train(root: Path, project: Path) -> None:
     deliver(project, root / "model")
 
 
-def environment(
-    project: Path, settings: Mapping[str, str], environ: Mapping[str, str] = os.environ
-) -> dict[str, str]:
+def environment(project: Path, settings: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the stage's variables: the job's environment of the project, and an MLflow that ends with this container.
 
     Args:

@@ -15,6 +15,6 @@ judged=$(refit run --judge-only)
   echo
   echo "Metrics against \`$base\`:"
   echo
-  dvc metrics diff --md "$base" 2>/dev/null || echo "(\`$base\` has no metrics in its dvc.lock, or DVC's remote lacks them)"
+  dvc metrics diff --md "$base" || echo "(DVC cannot compare them with \`$base\`; this job's log says why)"
 } >reports/pull_request.md
 cat reports/pull_request.md

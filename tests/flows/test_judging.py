@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from commands import refit_in
 from driving import copy_project
 
+from flows.judging import Judgement, lines
+from refit.files.artifacts import DECISION
+from refit.schemas.gate_decision import Decision
 from registry.ledger import Entry, Ledger
 from registry.store import locate
+from tasks.register import Prospects
 
 
 def test_a_candidate_that_is_champion_is_not_judged_against_the_models_before_it(
@@ -18,7 +23,15 @@ def test_a_candidate_that_is_champion_is_not_judged_against_the_models_before_it
     assert done.returncode == 0, done.stderr
     assert "nothing would change: this candidate is version 1, the champion" in done.stdout
     assert "would be promoted" not in done.stdout
-    assert "nothing was registered" in done.stdout
+    assert "nothing was registered, and the gate does not count this look at the test window" in done.stdout
+    assert re.search(r"(?m)^validation roc_auc +0\.\d+$", done.stdout), "what to choose by"
+
+
+def test_what_is_judged_without_a_champion_names_the_registry_that_has_none(finished: Path) -> None:
+    """A pipeline without the variable of the team's registry would judge against nothing, and seem to pass."""
+    first_run = Decision.read(finished / DECISION)
+    said = lines(finished, Judgement(first_run, None, Prospects(), registry="sqlite:////ci/.refit/mlflow.db"))
+    assert said[0] == "would be promoted, against the baseline alone: no champion in sqlite:////ci/.refit/mlflow.db"
 
 
 def test_a_promotion_that_was_cut_off_is_left_to_a_run_that_may_promote(finished: Path, tmp_path: Path) -> None:

@@ -72,7 +72,9 @@ def test_commands_run_refits_modules_in_a_project_that_has_others_of_their_names
     """Without `-P`, `python -m` takes them from the folder that it runs in."""
     files = [*(root / "infra").rglob("*"), *(root / "refit/new_project/ci").iterdir(), *(root / "docs").rglob("*.md")]
     texts = [file.read_text() for file in files if file.is_file()]
-    commands = {found for text in texts for found in re.findall(r"python[^`\n]*? -m (?:flows|registry|refit|tasks)[.\w]*", text)}
+    commands = {
+        found for text in texts for found in re.findall(r"python[^`\n]*? -m (?:flows|registry|refit|tasks)[.\w]*", text)
+    }
     assert "python -P -m flows.checkouts" in commands
     assert {command for command in commands if " -P " not in command} == set()
     (tmp_path / "data").mkdir()
@@ -82,8 +84,22 @@ def test_commands_run_refits_modules_in_a_project_that_has_others_of_their_names
     for name in ("judge.sh", "promote.sh", "drift.sh"):
         (first,) = re.findall(r"^python .*flows\.checkouts", (root / "infra/ci" / name).read_text(), re.MULTILINE)
         environ = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
-        done = subprocess.run(["sh", "-c", first], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["sh", "-c", first], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stderr
+
+
+def test_why_metrics_cannot_be_compared_with_the_base_is_in_the_jobs_log(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    for name, script in {"python": "", "refit": "echo judged", "dvc": "echo unknown revision >&2; exit 255"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    judge = [root / "infra/ci/judge.sh", "origin/trunk"]
+    done = subprocess.run(judge, cwd=tmp_path, env=path, capture_output=True, text=True, check=True)
+    assert "(DVC cannot compare them with `origin/trunk`; this job's log says why)" in done.stdout
+    assert done.stderr == "unknown revision\n"
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_who_only_judges_hears_that_a_person_must_approve_or_has_refused_the_sam
     client(waiting.store).delete_model_version("toy", "2")
     prospects = register.prospects(asks_nobody)
     assert "rejected: the slice of nights is worse; `refit promote 2 --why" in prospects.objections[0]
-    judgement = judging.Judgement(Decision.read(waiting.folder / DECISION), None, prospects)
+    judgement = judging.Judgement(Decision.read(waiting.folder / DECISION), None, prospects, waiting.store.shown)
     first, second, *_ = judging.lines(waiting.folder, judgement)
     assert first == "would not be promoted, although the gate says yes, against version 1"
     assert second == f"  {prospects.objections[0]}"
