@@ -101,7 +101,7 @@ def require_alone(server: Mapping[str, str], model: str, within: str | None) -> 
     updates = {getattr(settings, name): value for name, value in server.items()}
     with settings.temporary_settings(updates), get_client(sync_client=True) as client:
         named = DeploymentFilter(name=DeploymentFilterName(like_=model))
-        names = [each.name for each in client.read_deployments(deployment_filter=named)]
+        names = [each.name for each in every(client.read_deployments, deployment_filter=named)]
     ours = [name for name in names if name.startswith((f"{model}.", f"{model}@"))]
     for name in sorted(ours):
         if (other := environment_of(name, model)) != within:

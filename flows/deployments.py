@@ -6,10 +6,10 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from flows.services.processes import python
 from refit.errors import RefitError, UserError
@@ -18,6 +18,8 @@ from refit.files.yaml_files import YamlTree
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
     from prefect.events.schemas.automations import AutomationCore
+
+T = TypeVar("T")
 
 PREFECT_YAML = Path("prefect.yaml")
 POOL = "refit"
@@ -160,6 +162,18 @@ def provide(
             client.create_automation(automation)
         elif (automations[0].trigger, automations[0].actions) != (automation.trigger, automation.actions):
             client.update_automation(automations[0].id, automation)  # an update forgets the watched runs
+
+
+def every(read: Callable[..., Sequence[T]], **filters: object) -> list[T]:
+    """Everything of a kind that a Prefect server has: it answers with pages, of 200 at most.
+
+    >>> every(lambda offset: "seven"[offset : offset + 2])
+    ['s', 'e', 'v', 'e', 'n']
+    """
+    found = list[T]()
+    while page := read(offset=len(found), **filters):
+        found += page
+    return found
 
 
 def deploy(project: Path, environment: Mapping[str, str], *, log: Path, file: Path | None = None) -> None:

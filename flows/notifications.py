@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.deployments import every
 from flows.drift_events import DETECTED
 from flows.run_summary import RunSummary
 from refit.config import Params
@@ -105,7 +106,7 @@ def provide(params: Params, deployed: Sequence[str], environment: Mapping[str, s
             for each in _automations(params.project.name, number, receiver, blocks[receiver.block], deployed)
         }
         ours = _prefix(params.project.name)
-        present = {each.name: each for each in client.read_automations() if each.name.startswith(ours)}
+        present = {each.name: each for each in every(client.read_automations) if each.name.startswith(ours)}
         for name in present.keys() - wanted.keys():
             client.delete_automation(present[name].id)
         for name, automation in wanted.items():

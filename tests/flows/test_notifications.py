@@ -14,6 +14,7 @@ import pytest
 from servers import prefect_server as started_server
 
 from flows import notifications
+from flows.deployments import every
 from refit import config
 from refit.errors import UserError
 from refit.files.yaml_files import read_yaml
@@ -58,15 +59,17 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
     EventsWorker.drain_all()  # one that an earlier test left behind sends to that test's server
-    with started_server(tmp_path_factory.mktemp("prefect")) as url, temporary_settings({PREFECT_API_URL: url}):
-        yield url
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_SERVER_API_DEFAULT_LIMIT", "3")  # of a page; 200 by default
+        with started_server(tmp_path_factory.mktemp("prefect")) as url, temporary_settings({PREFECT_API_URL: url}):
+            yield url
 
 
 def names() -> list[str]:
     from prefect import get_client
 
     with get_client(sync_client=True) as client:
-        return sorted(each.name for each in client.read_automations())
+        return sorted(each.name for each in every(client.read_automations))
 
 
 @pytest.mark.slow
@@ -107,6 +110,18 @@ def test_a_receiver_hears_of_what_it_asked_for_and_of_nothing_else(
     assert heard["text"] == "continuous-training run run of scheduled: Failed. it broke"
     assert received.empty()
 
+    notifications.provide(params(), ["scheduled"], {"PREFECT_API_URL": api})
+    assert names() == []
+
+
+def test_automations_on_later_pages_of_the_server_are_not_made_a_second_time(api: str) -> None:
+    from prefect.blocks.webhook import Webhook
+
+    Webhook(url="http://127.0.0.1:9/").save("pager", overwrite=True)
+    receivers = [{"on": ["promotion", "failure"], "block": "webhook/pager"}] * 4
+    for _ in range(2):
+        notifications.provide(params(*receivers), ["scheduled"], {"PREFECT_API_URL": api})
+        assert len(names()) == 2 * len(receivers)
     notifications.provide(params(), ["scheduled"], {"PREFECT_API_URL": api})
     assert names() == []
 
