@@ -16,7 +16,7 @@ import yaml
 from flows import deployments, notifications
 from flows.checkouts import state_outside
 from flows.deployed_run import CLONE, IMAGE
-from flows.deployments import PREFECT_YAML, deployed_name, environment_of
+from flows.deployments import PREFECT_YAML, deployed_name, environment_of, every
 from refit.errors import UserError
 from refit.files.artifacts import STATE
 from refit.files.yaml_files import YamlTree, read_yaml

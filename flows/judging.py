@@ -60,7 +60,8 @@ def lines(project: Path, judgement: Judgement) -> list[str]:
     evaluation = Evaluation.read(project / EVALUATION)
     metrics = evaluation.metrics["candidate"]
     training = Training.read(project / TRAINING)
-    validation = training.chosen.validation.get(training.metric)
+    scores = {each.name: each.validation.get(training.metric) for each in training.learners}
+    validation = scores.get(training.learner)
     if judgement.champion:  # its decision is that of then, against the champion of then
         first = f"nothing would change: this candidate is version {judgement.champion}, the champion. The gate decided:"
     else:

@@ -47,7 +47,8 @@ CUT_OFF = """#!/usr/bin/env bash
 
 WRITER = """#!/usr/bin/env bash
 # pg_dump next to a worker that writes to the ledger's database
-psql -X -q -o /dev/null -v ON_ERROR_STOP=1 -U refit -d refit -c "set lock_timeout = 2000; begin; select pg_advisory_xact_lock({key});
+psql -X -q -o /dev/null -v ON_ERROR_STOP=1 -U refit -d refit -c "set lock_timeout = 2000; begin;
+select pg_advisory_xact_lock({key});
 insert into refit.records values ('toy', 'answer', 'written during the dump $$', ''); commit" || exit
 exec {folder}/pg_dump "$@"
 """

@@ -72,9 +72,8 @@ def test_commands_run_refits_modules_in_a_project_that_has_others_of_their_names
     """Without `-P`, `python -m` takes them from the folder that it runs in."""
     files = [*(root / "infra").rglob("*"), *(root / "refit/new_project/ci").iterdir(), *(root / "docs").rglob("*.md")]
     texts = [file.read_text() for file in files if file.is_file()]
-    commands = {
-        found for text in texts for found in re.findall(r"python[^`\n]*? -m (?:flows|registry|refit|tasks)[.\w]*", text)
-    }
+    of_ours = r"python[^`\n]*? -m (?:flows|registry|refit|tasks)[.\w]*"
+    commands = {command for text in texts for command in re.findall(of_ours, text)}
     assert "python -P -m flows.checkouts" in commands
     assert {command for command in commands if " -P " not in command} == set()
     (tmp_path / "data").mkdir()
