@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +87,10 @@ class Spec:
     sources: Mapping[str, str] = field(default_factory=dict)  # texts of the project's files that the options name
     early_stopping_metric: str = ""  # chooses iterations; empty: the proper score of `metric`
 
+    def __post_init__(self) -> None:
+        """Put arrays in the order in which files hold them: layers belong to them by their place."""
+        object.__setattr__(self, "arrays", dict(sorted(self.arrays.items())))
+
     @property
     def coded(self) -> tuple[str, ...]:
         """The features that are numbers or categories."""
@@ -133,9 +138,15 @@ class Spec:
         Args:
             weights: (classes,) of a fit whose rows count by their class; they count as much here, if the metric is a
                 function of sums. Probabilities of such a fit are meant for rows in these shares.
+
+        Raises:
+            UserError: it is not finite, so that no number of iterations is better than another.
         """
-        of_rows = None if weights is None else row_weights(weights, label)
-        return self.problem.score(self.stopping_metric.name, label, predicted, self.level, of_rows)
+        of_rows, name = None if weights is None else row_weights(weights, label), self.stopping_metric.name
+        score = self.problem.score(name, label, predicted, self.level, of_rows)
+        if not math.isfinite(score):
+            raise not_finite(name, "train.early_stopping_metric" if self.early_stopping_metric else "train.metric")
+        return score
 
     @property
     def target(self) -> Problem:
@@ -323,6 +334,12 @@ def could_not_fit(spec: Spec, said: str) -> UserError:
 def cannot_resume(spec: Spec) -> UserError:
     """The error of a learner that is always fitted from nothing."""
     return UserError(f"learner {spec.name!r} ({spec.kind}) does not go on from a champion; set train.warm_start: null")
+
+
+def not_finite(metric: str, key: str) -> UserError:
+    """The error of a metric that cannot compare models on some labels; `key` is what names it in the params."""
+    advice = "; a label is 0 there, and shares of it are endless" if metric == "mape" else ""
+    return UserError(f"{key}: {metric} is no finite number on these rows{advice}: choose another metric")
 
 
 def check_labels(label: Labels, spec: Spec) -> None:

@@ -110,6 +110,7 @@ class OwnLearner:
             )
         assert isinstance(before, OwnLearner)
         check_labels(label, self.spec)
+        self.spec = replace(self.spec, features=before.spec.features)  # in the order that it has learned
         rows, self._fitted = self._rows(train), True
         self._inner = copy.deepcopy(before._inner)
         takes_more = unlabelled is not None and "unlabelled" in inspect.signature(self._inner.update).parameters
@@ -126,7 +127,7 @@ class OwnLearner:
                 if taken == step:
                     best = copy.deepcopy(self._inner)
         if validation is None:
-            return FitReport(iterations or 1)
+            return FitReport(1 if iterations is None else iterations)
         self._inner = best
         return FitReport(taken, tuple(curve))
 

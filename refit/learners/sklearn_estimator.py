@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,7 @@ class SklearnEstimator:
         check_labels(label, self.spec)
         progress(f"going on with {self.spec.name}")
         self._encoding = before._encoding
+        self.spec = replace(self.spec, features=before.spec.features)  # in its order, as the encoding has them
         matrix = self._encoding.matrix(train)
         row_sets = [self._encoding.matrix(validation[0]), matrix] if validation else []
         curve, best = [], -np.inf

@@ -15,7 +15,7 @@ from refit.evaluation.prediction_cost import GLANCE, serving
 from refit.files.artifacts import defined
 from refit.learners import FitReport, Floats, Learner, Spec, make
 from refit.learners.averaged import members_of
-from refit.learners.contract import middle_iterations
+from refit.learners.contract import middle_iterations, not_finite
 from refit.runtime.context import Progress
 from refit.schemas.segment_study import SegmentStudy
 from refit.schemas.serving_cost import FitCost
@@ -243,8 +243,7 @@ def predict(learner: Learner, window: LabelledRows) -> Floats:
 def require_finite(metric: str, *scores: float) -> None:
     """Raise an error if a metric is not finite on these labels, as learners cannot be compared by it."""
     if not np.isfinite(scores).all():
-        advice = "; a label is 0 there, and shares of it are endless" if metric == "mape" else ""
-        raise UserError(f"train.metric: {metric} is no finite number on these rows{advice}: choose another metric")
+        raise not_finite(metric, "train.metric")
 
 
 def trial_reports(trained: Trained, metric: str, segments: SegmentStudy | None) -> tuple[LearnerReport, ...]:

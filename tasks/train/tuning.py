@@ -25,7 +25,7 @@ from refit.errors import RefitError, UserError, first_line
 from refit.files.artifacts import digest
 from refit.learners import Spec
 from refit.learners.contract import CurvePoint, FitReport, stored_spec
-from refit.learners.networks.surroundings import FitAbandoned, curves_judged_by
+from refit.learners.networks.surroundings import FitAbandoned, curves_judged_by, surroundings
 from refit.problems import kind_of
 from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
@@ -79,6 +79,7 @@ def tune(
     first, are_all = planned(spec, search)
     total = len(first) if are_all else search.tuning.trials
     done: list[TrialResult] = []
+    of_best: set[Path] = set()  # checkpoints, by which it is not fitted again after the search
     with start_workers(search.tuning.parallel) if search.tuning.parallel > 1 else nullcontext() as workers:
         for start in range(0, total, search.tuning.parallel):
             size = min(search.tuning.parallel, total - start)
@@ -88,6 +89,7 @@ def tune(
             trials = [study.ask() for _ in range(size)]
             wanted = [suggested(trial, search.space, flat(spec.params)) for trial in trials]
             progress(f"tuning {spec.name}", start, total)
+            earlier = _checkpoints()
             before = study.get_trials(deepcopy=False)[:start]
             if len(stored) >= start + size:
                 results = stored[start : start + size]
@@ -97,7 +99,23 @@ def tune(
                 _tell(study, trial, result, _direction(spec))
             record.add_trials(study.get_trials(deepcopy=False)[max(start, len(stored)) : start + size])
             done += results
+            of_these = _checkpoints() - earlier
+            if any(trial.number == _best(study) for trial in trials):
+                of_best, of_these = of_these, of_best
+            for path in of_these:  # of trials that are recorded and will not be the candidate: they may be large
+                path.unlink(missing_ok=True)
     return _chosen(spec, study, [result.report for result in done], round(time.monotonic() - began, 3))
+
+
+def _checkpoints() -> set[Path]:
+    """The files of finished fits; processes of a parallel search leave none."""
+    folder = surroundings.get().checkpoints
+    return set(folder.glob("*.safetensors")) if folder else set()
+
+
+def _best(study: optuna.Study) -> int | None:
+    complete = any(trial.value is not None for trial in study.get_trials(deepcopy=False))
+    return study.best_trial.number if complete else None
 
 
 def _chosen(spec: Spec, study: optuna.Study, done: Sequence[TrialReport], seconds: float) -> tuple[Spec, TuningReport]:

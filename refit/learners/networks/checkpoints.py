@@ -82,12 +82,23 @@ class State:
     curve: list[CurvePoint] = field(default_factory=list)
     best: dict[str, Tensor] | None = None  # weights of the epoch with the best score
 
+    @property
+    def predicting(self) -> nn.Module:
+        """The network that predicts: that of the mean weights, if there is one."""
+        return self.averaged.module if self.averaged else self.network
+
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, and what goes on changing: moments of the optimiser, states of the generators."""
-        groups: dict[str, Mapping[str, Tensor]] = {"network": self.network.state_dict(), "best": self.best or {}}
-        if self.averaged:
-            groups["averaged"] = self.averaged.state_dict()
-        if not self.finished:
+        """Weights, and what goes on changing: moments of the optimiser, states of the generators.
+
+        A finished fit has only the weights that predict: a search leaves many of them.
+        """
+        groups: dict[str, Mapping[str, Tensor]] = {}
+        if self.finished:
+            groups["network"] = self.best or self.predicting.state_dict()
+        else:
+            groups |= {"network": self.network.state_dict(), "best": self.best or {}}
+            if self.averaged:
+                groups["averaged"] = self.averaged.state_dict()
             for index, moments in self.optimizer.state_dict()["state"].items():
                 groups[f"optimizer.{index}"] = {name: value for name, value in moments.items() if value is not None}
         groups["random"] = _generators(self)  # of a finished one too: another training may follow
@@ -110,9 +121,12 @@ class State:
         for name, tensor in tensors.items():
             group, _, inner = name.partition("/")
             groups.setdefault(group, {})[inner] = tensor
+        _require_same_weights(self.network, groups["network"])  # to load others would change some, and then fail
         self.network.load_state_dict(groups["network"])
         if self.averaged:
-            self.averaged.load_state_dict(groups["averaged"])
+            self.averaged.module.load_state_dict(groups["network"])
+            if not entries.finished:
+                self.averaged.load_state_dict(groups["averaged"])
         device = next(self.network.parameters()).device
         self.best = {name: tensor.to(device) for name, tensor in groups.get("best", {}).items()} or None
         self.epoch, self.finished, self.curve = entries.epoch, entries.finished, list(entries.curve)
@@ -198,6 +212,14 @@ def identity(described: Mapping[str, object], tensors: Iterable[Tensor]) -> str:
         hasher.update(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
         hasher.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return hasher.hexdigest()[:32]
+
+
+def _require_same_weights(network: nn.Module, stored: Mapping[str, Tensor]) -> None:
+    """Raises ValueError unless they are weights of the network: of the same names and shapes."""
+    shapes, found = ({name: tuple(each.shape) for name, each in of.items()} for of in (network.state_dict(), stored))
+    if shapes != found:
+        name = sorted(name for name in {*shapes, *found} if shapes.get(name) != found.get(name))[0]
+        raise ValueError(f"its weights are those of another network: {name}")
 
 
 def _laid_out_as(weight: Tensor, moment: Tensor) -> Tensor:

@@ -49,6 +49,7 @@ class Task:
     scaling: ImageScaling
     score: Callable[[nn.Module, int], CurvePoint] | None = None  # after an epoch, on training and validation rows
     best: Callable[[Sequence[CurvePoint]], int] = len  # the best epoch of a curve
+    goes_on: bool = False  # from a network that was trained before, which may be best without another epoch
     origins: Tensor | None = None  # of the rows of an epoch, where it repeats training rows: their numbers
     head: frozenset[str] = frozenset()  # weights of the last layer; see `refit.learners.networks.transfer`
     frozen: frozenset[str] = frozenset()  # weights that are not trained before `params.thaw_epoch`
@@ -77,6 +78,8 @@ def train(
 ) -> tuple[CurvePoint, ...]:
     """Train a network in place; returns its scores after each epoch, if there are validation rows to score.
 
+    One that goes on is scored before the first epoch too, as epoch 0.
+
     With them it ends with the weights of the best epoch, and stops when `patience` epochs were no better.
 
     Raises:
@@ -89,11 +92,14 @@ def train(
     optimizer = optimizer_of(params, network, task.head)
     scaler = torch.amp.GradScaler(device.type, enabled=params.precision == "16-mixed")
     averaged = AveragedModel(network, avg_fn=_moving_average(params.ema), use_buffers=True) if params.ema else None
-    predicting = averaged.module if averaged else network
     shuffle = task.shuffle or torch.Generator().manual_seed(task.seed)
     state = State(network, optimizer, scaler, averaged, shuffle, Plateau(params))
+    predicting = state.predicting
     if checkpoint:
         checkpoint.restore(state)
+    if task.goes_on and task.score is not None and not state.curve:
+        state.curve.append(task.score(predicting, 0))
+        state.best = _copy_of(predicting)
     if task.judge and state.curve:
         task.judge(state.curve, task.epochs)
     if not state.finished:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
@@ -104,9 +104,9 @@ class Network(PreparedLearner):
         require_same_length(before.params, self.params, before.shapes.vocabulary, self._where)
         self._read_as(before)
         self._scale, network = before._scale, self._twin(before, fit.rows)
-        return self._learn(lambda: network, fit)
+        return self._learn(lambda: network, fit, goes_on=True)
 
-    def _learn(self, start: Callable[[], nn.Module], fit: FitInput) -> FitReport:
+    def _learn(self, start: Callable[[], nn.Module], fit: FitInput, *, goes_on: bool = False) -> FitReport:
         label, validation, iterations = fit.label, fit.validation, fit.iterations
         rows, target = self._prepared.inputs(fit.rows), self._target(label)
         unseen = None if validation is None else (self._prepared.inputs(validation[0]), validation[1])
@@ -123,6 +123,7 @@ class Network(PreparedLearner):
                     self.spec, self._predictions, (rows.take(recent), label[recent]), unseen, self._weights(label)
                 ),
                 best=partial(best_epoch, self.spec.stopping_metric),
+                goes_on=goes_on,
                 on_epoch=surroundings.get().on_epoch,
                 judge=surroundings.get().judge,
                 progress=fit.progress,
@@ -139,7 +140,7 @@ class Network(PreparedLearner):
                 curve = train(trained, rows, target, task, checkpoint, group)
             self._after_training(network)
         self._network = network
-        best = best_epoch(self.spec.stopping_metric, curve) or iterations or self.params.epochs
+        best = best_epoch(self.spec.stopping_metric, curve) if curve else epochs
         return FitReport(best, curve, regularisers=self.params.regularisers())
 
     def take_part(self, rows: Inputs, group: Group) -> None:
@@ -231,9 +232,13 @@ class Network(PreparedLearner):
         if around.checkpoints is None:
             return None
         described = {**stored_spec(self.spec), "source": self.spec.source}
-        described |= {"epochs": task.epochs, "device": task.device.type, "task": task.name}
+        described |= {"epochs": task.epochs, "device": task.device.type, "task": task.name, "code": self._code()}
         name = identity(described, parts)
         return Checkpoint(around.checkpoints, name, task.name, around.every_seconds, task.progress)
+
+    def _code(self) -> Mapping[str, object]:
+        """Versions of what runs in a fit: one that was begun with others does not go on."""
+        return self._libraries()
 
     def predict(self, table: pa.Table) -> Floats:
         network, rows = self._module, self._prepared.inputs(table)
@@ -312,11 +317,6 @@ class Network(PreparedLearner):
     def weights(self) -> dict[str, Tensor]:
         """The fitted weights by name."""
         return dict(self._module.state_dict())
-
-    def _read_as(self, before: Network) -> None:
-        """Prepare rows as another network does, features in its order."""
-        self._preparation, there = before._preparation, before.spec
-        self.spec = replace(self.spec, features=there.features, text=there.text, vectoriser=there.vectoriser)
 
     @property
     def _module(self) -> nn.Module:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from torch import Tensor, nn
 
-from refit.config import nearest
+from refit.config import file_of, nearest
 from refit.errors import UserError
-from refit.files.artifacts import digest
+from refit.files.artifacts import digest, sha256
 from refit.learners import project_files, safe
 from refit.learners.contract import FitReport, Floats, Labels, Spec
 from refit.learners.imports import find
@@ -100,6 +102,15 @@ class OwnNetwork(Network):
     def predict(self, table: pa.Table) -> Floats:
         with project_files.user_errors(self.spec, "predict", of_file_alone=True):
             return super().predict(table)
+
+    def _code(self) -> Mapping[str, object]:
+        if file_of(self.spec.kind):  # whose text is a part of the spec
+            return super()._code()
+        module = find(self.spec.kind, self._where).__module__
+        packages = {
+            name: metadata.version(name) for name in metadata.packages_distributions().get(module.split(".")[0], ())
+        }
+        return {**super()._code(), **packages, "module": sha256(Path(inspect.getfile(sys.modules[module])))}
 
     def save(self, folder: Path) -> None:
         project_files.store_code(self.spec, folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
@@ -81,6 +81,11 @@ class PreparedLearner(ABC):
     @abstractmethod
     def _resume(self, before: Self, fit: FitInput) -> FitReport:
         """Continue training another learner's network."""
+
+    def _read_as(self, before: Self) -> None:
+        """Prepare rows as another learner does, features in its order."""
+        self._preparation, there = before._preparation, before.spec
+        self.spec = replace(self.spec, features=there.features, text=there.text, vectoriser=there.vectoriser)
 
     def _learn_scale(self, label: Labels) -> None:
         """A number is fitted in deviations from its mean."""

@@ -31,6 +31,7 @@ __all__ = ["ALONE", "Group", "Job", "group_of"]
 
 READY = ""  # what a process sends when it has all that it needs; any other text is its error
 FOREVER = timedelta(days=30)  # to wait for the others, while process 0 scores rows; one that ends is noticed at once
+GATHERING = timedelta(minutes=2)  # to wait for the others while the group forms: one that ends is not noticed then
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 ROWS, START, RENDEZVOUS = "rows.safetensors", "start", "rendezvous"
 
@@ -90,8 +91,11 @@ class Group:
             store = distributed.FileStore(  # type: ignore[attr-defined]
                 str(self.folder / RENDEZVOUS), self.count
             )
-            distributed.init_process_group("gloo", store=store, rank=self.rank, world_size=self.count, timeout=FOREVER)
+            distributed.init_process_group(
+                "gloo", store=store, rank=self.rank, world_size=self.count, timeout=GATHERING
+            )
             self.sums(0.0)
+            distributed.distributed_c10d._set_pg_timeout(FOREVER)
         if self.rank == 0:
             (self.folder / ROWS).unlink()  # the others have mapped it: it takes no disk space after they have ended
 

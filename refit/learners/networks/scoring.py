@@ -17,8 +17,8 @@ __all__ = ["best_epoch", "finite", "scoring"]
 
 
 def best_epoch(metric: Metric, curve: Sequence[CurvePoint]) -> int:
-    """The first epoch with the best validation score; 0 without a curve."""
-    return max(curve, key=lambda each: (metric.gain(each.validation, 0.0), -each.iteration)).iteration if curve else 0
+    """The first epoch with the best validation score; 0 is a network that goes on, before its first epoch."""
+    return max(curve, key=lambda each: (metric.gain(each.validation, 0.0), -each.iteration)).iteration
 
 
 def scoring(

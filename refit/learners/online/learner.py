@@ -6,6 +6,7 @@ import copy
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -182,6 +183,7 @@ class Online:
         for name in ("model", "record", "_detectors", "_position"):
             setattr(self, name, copy.deepcopy(getattr(before, name)))
         self._encoding, self._last_label = before._encoding, before._last_label
+        self.spec = replace(self.spec, features=before.spec.features)  # in its order, as the encoding has them
         self._learn(train, label, progress)
         return FitReport()
 

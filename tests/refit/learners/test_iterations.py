@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from refit.errors import UserError
 from refit.learners import Labels, Spec, make
 from refit.problems import problem_of
 
@@ -50,6 +51,28 @@ def test_params_can_choose_iterations_by_the_metric_of_the_comparison() -> None:
     spec = Spec("it", BOOSTING, FEATURES, params={"max_iter": 60}, early_stopping_metric="roc_auc")
     report = make(spec).fit(*rows, validation=validation)
     assert report.iterations == max(report.curve, key=lambda point: (point.validation, -point.iteration)).iteration
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("sklearn.ensemble.HistGradientBoostingRegressor", {"max_iter": 5}),
+        ("lightgbm.LGBMRegressor", {"n_estimators": 5}),
+        ("xgboost.XGBRegressor", {"n_estimators": 5}),
+        ("mlp", {"epochs": 2}),
+    ],
+)
+def test_a_metric_that_is_not_finite_on_validation_rows_chooses_no_iterations(
+    kind: str, params: dict[str, object]
+) -> None:
+    """All of them are infinite, and the first would be taken for the best."""
+    (rows, _), (validation, _) = machines(300, 0), machines(100, 1)
+    label, unseen = (table["heat"].to_numpy() + table["wear"].to_numpy() for table in (rows, validation))
+    unseen[7] = 0.0
+    spec = Spec("it", kind, FEATURES, params=params, metric="mae", task="regression", early_stopping_metric="mape")
+    with pytest.raises(UserError, match=r"train.early_stopping_metric: mape is no finite .*; a label is 0") as raised:
+        make(spec).fit(rows, label, validation=(validation, unseen))
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,32 @@ def test_a_training_goes_on_only_with_the_same_layers(change: dict[str, Any], tr
 
 
 @has_keras
+def test_a_model_that_goes_on_reads_features_in_the_order_that_it_has_learned(train_rows: Any, tmp_path: Path) -> None:
+    """`features.py` may name them in another one since."""
+    table, label = train_rows.table, train_rows.label
+    before = make(spec_of(epochs=1))
+    before.fit(table, label)
+    later, in_order = (make(replace(before.spec, features=features)) for features in (FEATURES[::-1], FEATURES))
+    for each in (later, in_order):
+        each.resume(before, table, label, iterations=1)
+    later.save(tmp_path)
+    np.testing.assert_array_equal(later.predict(table), in_order.predict(table))
+    np.testing.assert_array_equal(load(tmp_path, trusted_types=(KIND,)).predict(table), later.predict(table))
+
+
+@has_keras
+@pytest.mark.parametrize("more", ["validation", "iterations"])
+def test_a_model_that_no_epoch_betters_stays_as_it_was(more: str, train_rows: Any, seen_rows: Any) -> None:
+    before, after = (make(spec_of(epochs=2)) for _ in range(2))
+    before.fit(train_rows.table, train_rows.label)
+    given = {"validation": (seen_rows.table, seen_rows.label), "iterations": 0}
+    report = after.resume(before, train_rows.table, 1 - train_rows.label, **{more: given[more]})
+    assert report.iterations == 0
+    assert [point.iteration for point in report.curve] == ([0, 1, 2] if more == "validation" else [])
+    np.testing.assert_array_equal(after.predict(seen_rows.table), before.predict(seen_rows.table))
+
+
+@has_keras
 def test_a_function_gets_the_number_of_epochs_if_it_names_it(train_rows: Any) -> None:
     body = "    assert epochs == 2\n" + SEQUENTIAL.replace("{layers}", "")
     make(numbers_of(small(body, epochs=2))).fit(train_rows.table, train_rows.label)

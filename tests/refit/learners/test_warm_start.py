@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,33 @@ def test_learner_that_goes_on_is_better_on_new_rows_and_leaves_the_old_one_as_it
     assert again.digest() == twice.digest()
     again.save(tmp_path)
     assert np.array_equal(load(tmp_path).predict(later), again.predict(later))
+
+
+ONLINE = replace(LINEAR, name="online", kind="online", params={})
+ALL = pytest.mark.parametrize("spec", [BOOSTING, LINEAR, NETWORK, ONLINE], ids=lambda spec: spec.name)
+
+
+@ALL
+def test_a_learner_that_goes_on_reads_features_in_the_order_that_it_has_learned(spec: Spec, tmp_path: Path) -> None:
+    """`features.py` may name them in another one since."""
+    after = make(replace(spec, features=spec.features[::-1]))
+    after.resume(fitted(spec), *rows(300, 1), iterations=1)
+    in_order = make(spec)
+    in_order.resume(fitted(spec), *rows(300, 1), iterations=1)
+    after.save(tmp_path)
+    seen, _ = rows(200, 2)
+    np.testing.assert_array_equal(after.predict(seen), in_order.predict(seen))
+    np.testing.assert_array_equal(load(tmp_path).predict(seen), after.predict(seen))
+
+
+@pytest.mark.parametrize("spec", [BOOSTING, LINEAR, NETWORK], ids=lambda spec: spec.name)
+def test_a_learner_that_no_step_betters_stays_as_it_was(spec: Spec) -> None:
+    before, (new, label) = fitted(spec), rows(300, 1)
+    for more in ({"validation": rows(1000, 2)}, {"iterations": 0}):
+        after = make(spec)
+        report = after.resume(before, new, 1 - label, **more)  # type: ignore[arg-type]
+        assert report.iterations == 0
+        assert after.digest() == before.digest()
 
 
 def test_learner_that_cannot_go_on_says_which_can() -> None:

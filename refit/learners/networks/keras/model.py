@@ -40,6 +40,7 @@ from refit.learners.networks.keras.inputs import NUMBERS, Feed, Shapes
 from refit.learners.networks.loop import rows_in_words
 from refit.learners.networks.params import ArchitectureParams
 from refit.learners.networks.prepared import TWIN_ROWS, FitInput, PreparedLearner, predict_alike
+from refit.learners.networks.scoring import best_epoch
 from refit.learners.networks.surroundings import EpochReport, surroundings
 from refit.learners.newest import newest_of
 from refit.learners.texts import DenseTexts
@@ -90,7 +91,8 @@ class KerasModel(PreparedLearner):
         return self._learn(None, fit)
 
     def _resume(self, before: Self, fit: FitInput) -> FitReport:
-        self._preparation, self._scale = before._preparation, before._scale
+        self._read_as(before)
+        self._scale = before._scale
         return self._learn(before, fit)
 
     def _learn(self, before: KerasModel | None, fit: FitInput) -> FitReport:
@@ -108,13 +110,15 @@ class KerasModel(PreparedLearner):
             model = self._built()
             if before is not None:
                 self._take_over(model, before, rows.take(slice(0, TWIN_ROWS)))
-            curve, best = self._train(model, rows, label, fit.iterations or self._params.epochs, score, fit.progress)
+            epochs = self._params.epochs if fit.iterations is None else fit.iterations
+            curve = [score(model, 0)] if score is not None and before is not None else []  # it may be best as it is
+            best = self._train(model, rows, label, epochs, score, fit.progress, curve)
             with self._failures("copying the model"):
                 self._model = self._keras.models.clone_model(model)  # without optimizer and metrics
                 self._model.set_weights(model.get_weights())
         if validation is None:
             self._predictions(self._model, rows.take(slice(0, PREDICT_ROWS)))  # are its outputs probabilities?
-        return FitReport(best, curve)
+        return FitReport(best, tuple(curve))
 
     def _take_over(self, model: Any, before: KerasModel, rows: Inputs) -> None:
         """Give a model the weights of another learner's.
@@ -153,21 +157,28 @@ class KerasModel(PreparedLearner):
         return model
 
     def _train(
-        self, model: Any, rows: Inputs, label: Labels, epochs: int, score: Scorer | None, progress: Progress
-    ) -> tuple[tuple[CurvePoint, ...], int]:
-        """Train a model in place; returns its scores after each epoch, and the number of its epochs."""
-        around, gain = surroundings.get(), self.spec.stopping_metric.gain
+        self,
+        model: Any,
+        rows: Inputs,
+        label: Labels,
+        epochs: int,
+        score: Scorer | None,
+        progress: Progress,
+        curve: list[CurvePoint],
+    ) -> int:
+        """Train a model in place, and append its score after each epoch to the curve; returns the best epoch."""
+        around = surroundings.get()
         with self._failures("training"):
             epoch_of = self._epochs(model, rows, label, epochs, progress)
-        curve, best, best_weights = list[CurvePoint](), epochs, None
+        best, best_weights = (0, model.get_weights()) if curve else (epochs, None)
         for epoch in range(1, epochs + 1):
             started = time.monotonic()
             with self._failures("training"):
                 loss = epoch_of(epoch)
             if score is not None:
                 curve.append(score(model, epoch))
-                if best_weights is None or gain(curve[-1].validation, curve[best - 1].validation) > 0:
-                    best, best_weights = epoch, model.get_weights()
+                if (best := best_epoch(self.spec.stopping_metric, curve)) == epoch:
+                    best_weights = model.get_weights()
             if around.on_epoch is not None:
                 scores = {"training": curve[-1].training, "validation": curve[-1].validation} if curve else {}
                 rate, seconds = float(model.optimizer.learning_rate), round(time.monotonic() - started, 3)
@@ -179,7 +190,7 @@ class KerasModel(PreparedLearner):
                 break
         if best_weights is not None:
             model.set_weights(best_weights)
-        return tuple(curve), best
+        return best
 
     def _epochs(
         self, model: Any, rows: Inputs, label: Labels, epochs: int, progress: Progress

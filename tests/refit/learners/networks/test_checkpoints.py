@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from killing import noted, run_until_killed
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from refit.learners import Learner, make
 from refit.learners.networks.surroundings import checkpoints_in, reporting_to
@@ -107,6 +110,35 @@ def test_a_checkpoint_under_the_name_of_another_or_a_damaged_one_is_left_alone(t
         assert epochs == [1, 2, 3, 4, 5]
         assert again.digest() == learner.digest()
         assert f"cannot be used ({why}" in messages[0]
+
+
+@pytest.mark.parametrize("change", ["name", "shape"])
+def test_a_checkpoint_of_weights_that_the_network_has_no_longer_is_left_alone(tmp_path: Path, change: str) -> None:
+    """A package may rename an attribute of its module; no weight is taken over then."""
+    learner, _ = fitted(tmp_path)
+    (path,) = tmp_path.iterdir()
+    with safe_open(path, framework="pt") as file:
+        names, metadata = file.keys(), file.metadata()
+        tensors = {name: file.get_tensor(name) for name in names}
+    name = next(name for name in names if name.startswith("network/") and name.endswith("bias"))
+    tensors[f"{name}_" if change == "name" else name] = tensors.pop(name).repeat(1 if change == "name" else 2)
+    save_file(tensors, path, metadata)
+    messages: list[str] = []
+    again, epochs = fitted(tmp_path, messages)
+    assert epochs == [1, 2, 3, 4, 5]
+    assert again.digest() == learner.digest()
+    assert f"cannot be used (its weights are those of another network: {name.partition('/')[2]}" in messages[0]
+
+
+def test_a_finished_fit_leaves_the_weights_that_predict_and_no_others(tmp_path: Path) -> None:
+    """A search leaves many of them."""
+    learner, _ = fitted(tmp_path)
+    (path,) = tmp_path.iterdir()
+    with safe_open(path, framework="pt") as file:
+        stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert {name.partition("/")[0] for name in stored} == {"network", "random"}
+    for name, weight in learner.weights().items():  # type: ignore[attr-defined]
+        assert torch.equal(stored[f"network/{name}"], weight)
 
 
 def test_a_full_disk_costs_the_checkpoints_and_nothing_else(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from refit.files.artifacts import write_manifest
 from refit.learners import Spec, load, make
 from refit.learners.conformance import check
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES, sample
-from refit.learners.networks.surroundings import FitAbandoned, curves_judged_by
+from refit.learners.networks.surroundings import FitAbandoned, checkpoints_in, curves_judged_by
 
 KIND = "my_network.py:Wide"
 SOURCE = """
@@ -163,6 +165,19 @@ def test_its_fit_is_given_up_where_a_search_stops_it(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(FitAbandoned), curves_judged_by(judge):
         make(replace(spec_of(), kind=kind)).fit(rows.table, rows.label, validation=(rows.table, rows.label))
+
+
+def test_a_fit_that_a_changed_package_began_is_begun_again(
+    rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    with checkpoints_in(tmp_path / "checkpoints", every_seconds=0):
+        for count, forward in ((1, "self.layers("), (1, "self.layers("), (2, "-self.layers(")):
+            (tmp_path / "deep_package.py").write_text(SOURCE.replace("self.layers(torch", f"{forward}torch"))
+            monkeypatch.delitem(sys.modules, "deep_package", raising=False)
+            importlib.invalidate_caches()
+            make(replace(spec_of("", epochs=1), kind="deep_package.Wide")).fit(rows.table, rows.label)
+            assert len(list((tmp_path / "checkpoints").iterdir())) == count
 
 
 def test_a_misspelt_class_is_refused_with_the_nearest_one() -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 from refit.errors import RefitError, UserError
 from refit.learners import Learner, Spec, make
 from refit.learners.contract import Start
+from refit.learners.networks import processes
 from refit.learners.networks.loop import _batches
 from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
 from tests.refit.learners.networks.conftest import Rows, spec_of
@@ -139,17 +141,23 @@ def test_a_process_that_ends_is_one_clear_line(does: str, kind: type[RefitError]
     [
         ("os.kill(os.getpid(), 9)", RefitError, "process 2 of 2 was ended by signal 9"),
         ("raise ValueError('no layer')", UserError, "ValueError: no layer"),
+        (
+            "torch.distributed.init_process_group = lambda *given, **more: os.kill(os.getpid(), 9)",
+            RefitError,
+            "process 2 of 2 was ended by signal 9",
+        ),
     ],
-    ids=["killed", "an error of its own"],
+    ids=["killed", "an error of its own", "killed when the others wait for it"],
 )
-def test_a_process_that_ends_before_it_is_ready_is_one_clear_line(
-    built: str, kind: type[RefitError], message: str, images: Rows
+def test_a_process_that_ends_before_the_group_stands_is_one_clear_line(
+    built: str, kind: type[RefitError], message: str, images: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(processes, "GATHERING", timedelta(seconds=5))
     source = OWN.replace(
         "        super().__init__()",
         f"        super().__init__()\n        if os.getpid() != PARENT:\n            {built}",
     )
-    source = source.replace("PARENT", str(os.getpid())).replace("DO", "pass")
+    source = source.replace("PARENT", str(os.getpid())).replace("DO", "pass").replace("import os", "import os, torch")
     with pytest.raises(kind, match=message) as raised:
         make(replace(spec_of("mlp"), kind="own.py:Own", source=source, params=TWO)).fit(*images)
     assert "\n" not in str(raised.value)

@@ -56,6 +56,21 @@ def test_padding_changes_no_bit_of_the_gradient(kind: str) -> None:
     assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
 
 
+@pytest.mark.parametrize("kind", ["gru", "sklearn.tree.DecisionTreeClassifier"])
+def test_arrays_that_are_named_in_any_order_are_read_in_one_when_loaded(kind: str, tmp_path: Path) -> None:
+    """Layers and columns belong to them by their place, and files are sorted by name."""
+    random = np.random.default_rng(0)
+    shape = ("sequence", (3, 1)) if kind == "gru" else ("vector", (3,))
+    arrays = {name: ArrayColumn(kind=shape[0], shape=shape[1]) for name in ("b", "a")}  # type: ignore[arg-type]
+    cells = {name: random.normal(place, 1, (60, *shape[1])).tolist() for name, place in (("a", 0.0), ("b", 9.0))}
+    params = {"units": 4, "dense": 4, "epochs": 1} if kind == "gru" else {}
+    table, label = pa.table(cells), random.integers(0, 2, 60)
+    learner = make(Spec("it", kind, ("a", "b"), arrays=arrays, params=params))
+    learner.fit(table, label)
+    learner.save(tmp_path)
+    np.testing.assert_array_equal(load(tmp_path).predict(table), learner.predict(table))
+
+
 def test_no_more_steps_are_read_than_the_longest_row_has() -> None:
     class Seen(torch.nn.Module):
         def forward(self, steps: torch.Tensor) -> torch.Tensor:
