@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from refit.errors import UserError
 from refit.evaluation.holdout import Holdout, tidy
 from refit.learners import Floats, Learner
 from refit.learners.online import step_errors
@@ -32,7 +33,8 @@ def report(learner: Learner, test: Holdout, scored: Scored) -> PrequentialReport
     """What a learner of a stream predicted before it learned it; None for other learners.
 
     On test rows a copy goes on learning: each label from the time it is known. The candidate and the champion of the
-    gate learn nothing there, because only rows that neither has learned can be compared.
+    gate learn nothing there, because only rows that neither has learned can be compared. A copy that cannot learn them
+    (it diverges) ends nothing: the report says so.
     """
     stream = fitted_within(learner)
     if not isinstance(stream, Online):
@@ -43,17 +45,22 @@ def report(learner: Learner, test: Holdout, scored: Scored) -> PrequentialReport
     # Classes that it has not learned it cannot learn.
     learnable = own >= 0 if classes else np.ones(len(own), dtype=np.bool_)
     rows = test.table.filter(learnable) if not learnable.all() else test.table
-    predicted, before, after = stream.prequential(rows, own[learnable])
-    problem, labels = test.problem, labels[learnable]
-    errors = {
-        GOES_ON: step_errors.errors_of(problem, labels, aligned(predicted, classes, problem.classes)),
-        NO_CHANGE: step_errors.no_change_errors(stream.spec.problem, own[learnable], before, stream.last_label),
-    }
+    problem, labels, moments = test.problem, labels[learnable], Moments.of(rows)
+    errors, alarms, fault = {}, stream.record.alarms, ""
+    try:
+        predicted, after = stream.prequential(rows, own[learnable])
+    except UserError as error:
+        fault = error.sentence
+    else:
+        errors[GOES_ON] = step_errors.errors_of(problem, labels, aligned(predicted, classes, problem.classes))
+        alarms = after.record.alarms
+    before = moments.learned_before(len(labels))
+    errors[NO_CHANGE] = step_errors.no_change_errors(stream.spec.problem, own[learnable], before, stream.last_label)
     for name in ("candidate", "champion"):
         if name in scored.p:
             errors[name] = step_errors.errors_of(problem, labels, scored.p[name][learnable])
     window = max(FEWEST, len(labels) // NEWEST)
-    event = Moments.of(rows).event
+    event = moments.event
     steps, error, no_change = step_errors.totals(stream.record.blocks)
     return PrequentialReport(
         measure="mae" if problem.task == "regression" else "accuracy",
@@ -65,15 +72,17 @@ def report(learner: Learner, test: Holdout, scored: Scored) -> PrequentialReport
         test=_values(problem.task, {name: _mean(each.sum(), len(labels)) for name, each in errors.items()}),
         whole=_whole(problem.task, (steps, error, no_change), errors),
         test_points=tuple(_of_steps(problem.task, errors, window, None if event is None else event.tolist())),
-        alarms=tuple(after.record.alarms),
+        alarms=tuple(alarms),
+        problem=fault,
     )
 
 
 def _whole(task: str, learned: tuple[int, float, float], errors: Mapping[str, Floats]) -> dict[str, float]:
     """Training and test steps together: one pass through the stream."""
     steps, error, no_change = learned
-    rows = steps + len(errors[GOES_ON])
-    sums = {GOES_ON: error + errors[GOES_ON].sum(), NO_CHANGE: no_change + errors[NO_CHANGE].sum()}
+    rows = steps + len(errors[NO_CHANGE])
+    before = {GOES_ON: error, NO_CHANGE: no_change}
+    sums = {name: total + errors[name].sum() for name, total in before.items() if name in errors}
     return _values(task, {name: _mean(each, rows) for name, each in sums.items()})
 
 
@@ -116,7 +125,7 @@ def _of_steps(
     task: str, errors: Mapping[str, Floats], window: int, event: Sequence[int] | None
 ) -> Iterator[PrequentialPoint]:
     sums = {name: np.concatenate([[0.0], np.cumsum(each)]) for name, each in errors.items()}
-    rows = len(errors[GOES_ON])
+    rows = len(errors[NO_CHANGE])
     if not rows:
         return
     for step in np.unique(np.linspace(min(window, rows), rows, POINTS).astype(np.int64)).tolist():
@@ -138,7 +147,9 @@ def flat(measured: PrequentialReport | None) -> Iterator[tuple[str, float]]:
 
 
 def remarks(measured: PrequentialReport | None) -> Iterator[str]:
-    """Warn where predicting the label known last does as well as the model."""
+    """Warn where the model could not go on learning, or where predicting the label known last does as well."""
+    if measured is not None and measured.problem:
+        yield f"it could not go on learning the test rows: {measured.problem}"
     if measured is None or not {"candidate", NO_CHANGE} <= set(measured.test):
         return
     ours, other = measured.test["candidate"], measured.test[NO_CHANGE]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from refit.schemas.artifact import Part, UtcTime
+from refit.schemas.artifact import Part, UtcTime, omitted
 from refit.schemas.online_state import Alarm
 
 __all__ = ["PrequentialPoint", "PrequentialReport"]
@@ -37,3 +37,4 @@ class PrequentialReport(Part):
     whole: Mapping[str, float]  # over both
     test_points: tuple[PrequentialPoint, ...]
     alarms: tuple[Alarm, ...]
+    problem: str = omitted("")  # why it could not go on learning the test rows; then `prequential` is not among them

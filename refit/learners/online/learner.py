@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import JsonValue
 
 from refit.errors import RefitError, UserError, first_line, message_of
@@ -44,7 +43,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 STREAM, MODEL, DETECTORS = "stream.json", "model", "detectors.json"
-DIVERGED = 1e100  # predictions from here on; their squares can still be summed
+DIVERGED = 1e100  # predictions and labels from here on; their squares can still be summed
 
 
 class StepModel(Protocol):
@@ -198,16 +197,19 @@ class Online:
         with one_blas_thread():
             return self._predicted(self._reader, matrix, "a row to predict")
 
-    def prequential(self, table: pa.Table, label: Labels) -> tuple[Floats, NDArray[np.int64], Online]:
+    def prequential(self, table: pa.Table, label: Labels) -> tuple[Floats, Online]:
         """Go on through later rows with a copy: predict each, then learn it once its label is known.
 
-        Returns (rows,) predictions, how many of the rows had been learned at each, and the copy.
+        Returns (rows,) predictions, and the copy.
+
+        Raises:
+            UserError: it cannot predict or learn one of the rows, or diverges.
         """
         after = Online.__new__(Online)
         after._configure(self.spec, self._where, stored=True)  # a stored learner names a class that is not imported
         after.resume(self, table.slice(0, 0), label[:0])
         predicted = after._learn(table, label, silent, checkpoints=False)
-        return predicted, Moments.of(table).learned_before(len(label)), after
+        return predicted, after
 
     # The stream
 
@@ -258,6 +260,10 @@ class Online:
         moments, rows, self._reader = Moments.of(table), table.num_rows, None
         moments.check_order(self.position, self.spec.name)
         matrix, values = self._encoding.matrix(table), np.asarray(label, dtype=np.float64)
+        if len(large := values[np.abs(values) >= DIVERGED]):
+            raise UserError(
+                f"learner {self.spec.name!r}: a label is {large[0]:.3g}, whose square is no number: correct the label"
+            )
         before, judged = moments.learned_before(rows), moments.judged(rows, self.position)
         chance = step_errors.no_change_errors(self.spec.problem, values, before, self._last_label)
         order = np.argsort(before, kind="stable")  # of the predictions
@@ -265,8 +271,9 @@ class Online:
         predicted = np.full(self.spec.problem.shape(rows), np.nan)
         checkpoint = None
         if checkpoints and rows and self.unsafe_reason() is None:
+            read = matrix, values, moments.event, moments.predicted, moments.known
             checkpoint = StreamCheckpoint.of(
-                self._described(), matrix, values, before, save=self._save, load=self._load
+                self._described(), read, save=self._save, load=self._take, progress=progress
             )
         first = checkpoint.restore(predicted) if checkpoint else 0
         with one_blas_thread():
@@ -366,6 +373,13 @@ class Online:
             river(f"the model in {folder}")
             self._detectors = {name: river_json.decode(each) for name, each in stored.detectors.items()}
         self._fitted = True
+
+    def _take(self, folder: Path) -> None:
+        """Take over a stored state; where it cannot be read, nothing has changed."""
+        other = copy.copy(self)
+        other.model = copy.deepcopy(self.model)
+        other._load(folder)
+        vars(self).update(vars(other))
 
     def unsafe_reason(self) -> str | None:
         if (reason := self.model.unsafe_reason()) is not None:

@@ -43,5 +43,7 @@ def shown(report: PrequentialReport | None) -> ShownStream | None:
         "label known last. The gate compares models that learn nothing on the test rows, as they would be used until "
         f"the next training; rolling means there are over {report.window:,} steps."
     )
+    if report.problem:
+        words += f" It could not go on learning the test rows: {report.problem}."
     measure = "mean absolute error" if report.measure == "mae" else "accuracy"
     return ShownStream(measure, words, rows, report.alarms, "No drift detector has raised an alarm, or none watches.")

@@ -151,3 +151,25 @@ def test_what_is_undefined_is_left_out_and_drawn_nowhere() -> None:
     assert list(prequential.remarks(empty)) == []
     assert prequential._values("regression", {"prequential": float("nan"), "no_change": 0.0}) == {"no_change": 0.0}
     assert stream_charts.stream_test.draw(SimpleNamespace(prequential=empty)) is None  # type: ignore[arg-type]
+
+
+def test_a_copy_that_cannot_learn_a_test_row_ends_no_report() -> None:
+    chance = np.random.default_rng(0)
+    table, _ = stream()
+    label = chance.normal(size=ROWS)
+    label[-500] = 1e120
+    table = table.set_column(table.column_names.index("label"), "label", pa.array(label))
+    learner = make(Spec("stream", "online", ("x",), task="regression", metric="mae"))
+    learner.fit(table.slice(0, LEARNED), label[:LEARNED])
+    test = holdout(table.slice(LEARNED), ZoneInfo("UTC"), "day", problem_of("regression"))
+    scored = Scored({"candidate": learner.predict(test.table)}, {}, {})
+    measured = prequential.report(learner, test, scored)
+    assert measured is not None
+    assert "prequential" in measured.learned
+    assert {*measured.test, *measured.whole} == {"candidate", "no_change"}
+    (said, *_) = prequential.remarks(measured)
+    assert said.startswith("it could not go on learning the test rows: learner 'stream': a label is 1e+120, whose")
+    shown = card_stream.shown(measured)
+    assert shown is not None
+    assert "could not go on learning" in shown.words
+    assert stream_charts.stream_test.draw(SimpleNamespace(prequential=measured)) is not None  # type: ignore[arg-type]

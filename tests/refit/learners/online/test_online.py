@@ -148,7 +148,7 @@ def test_a_stored_learner_goes_on_through_test_rows_without_importing_the_class_
     stored = load(tmp_path)
     assert isinstance(stored, Online)
     monkeypatch.setattr("refit.learners.online.partial_fit.build", None)
-    predicted, _, after = stored.prequential(table.slice(60), label[60:])
+    predicted, after = stored.prequential(table.slice(60), label[60:])
     assert np.isfinite(predicted).all()
     assert (after.position.steps, stored.position.steps) == (120, 60)
 

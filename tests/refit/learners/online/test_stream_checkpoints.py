@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from refit.learners import load
+from refit.learners import load, make
 from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.online.learner import Online
 from tests.refit.learners.online.test_online import KINDS, learned, spec_of, stream
@@ -109,3 +110,51 @@ def _interrupted_at(row: int, table: pa.Table, label: Any) -> None:
 
     learner.model.learn = learn  # type: ignore[method-assign]
     learner._learn(table, label, print)
+
+
+def left_by_a_killed_fit(folder: Path, table: pa.Table, label: Any) -> list[Path]:
+    with pytest.raises(KeyboardInterrupt), checkpoints_in(folder, every_seconds=0.0):
+        _interrupted_at(250, table, label)
+    return sorted(folder.glob("online-*"))
+
+
+@pytest.mark.parametrize("file", ["stream.json", "pending.json", "detectors.json"])
+def test_a_checkpoint_that_cannot_be_read_is_a_warning_and_the_stream_starts_again(file: str, tmp_path: Path) -> None:
+    table, label = stream(300)
+    (left,) = left_by_a_killed_fit(tmp_path / "here", table, label)
+    (left / file).write_text("{")
+    said: list[str] = []
+    learner = make(spec_of({}))
+    with checkpoints_in(tmp_path / "here", every_seconds=9.0):
+        learner.fit(table, label, progress=lambda what, *_: said.append(what))
+    assert any("cannot be used" in each and each.endswith("the stream starts again") for each in said)
+    assert learner.digest() == learned({}, table, label).digest()
+
+
+def test_a_checkpoint_of_rows_of_other_times_or_of_other_libraries_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, label = stream(300)
+    later, _ = stream(300, first=1)  # the same rows, an hour later
+    undisturbed = learned({}, later, label)
+    left_by_a_killed_fit(tmp_path / "here", table, label)
+    with checkpoints_in(tmp_path / "here", every_seconds=9.0):
+        assert learned({}, later, label).digest() == undisturbed.digest()
+    of_these = left_by_a_killed_fit(tmp_path / "there", table, label)
+    monkeypatch.setattr("refit.learners.online.checkpoint.version", lambda name: "0.1")
+    assert len(left_by_a_killed_fit(tmp_path / "there", table, label)) == len(of_these) + 1
+
+
+def test_a_full_disk_costs_the_checkpoints_alone(tmp_path: Path) -> None:
+    table, label = stream(300)
+    undisturbed, said = learned({}, table, label), []
+    learner = make(spec_of({}))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with checkpoints_in(tmp_path / "here", every_seconds=0.0):
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+            learner.fit(table, label, progress=lambda what, *_: said.append(what))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert any(each.startswith("warning: no checkpoint of the stream (") for each in said)
+    assert learner.digest() == undisturbed.digest()
