@@ -104,11 +104,14 @@ class FPGrowth:
         import pandas as pd
         from mlxtend.frequent_patterns import association_rules, fpgrowth
 
-        items = sorted(self._shares)
+        # A set is no more frequent than each of its items: a table of all items would be mostly of rare ones.
+        items = sorted(item for item, share in self._shares.items() if share >= self._arguments.min_support)
+        if len(items) < 2:
+            return
         index = {item: number for number, item in enumerate(items)}
         has = np.zeros((len(baskets), len(items)), dtype=np.bool_)
         for row, basket in enumerate(baskets):
-            has[row, [index[item] for item in basket]] = True
+            has[row, [index[item] for item in basket if item in index]] = True
         frequent = fpgrowth(
             pd.DataFrame(has, columns=items),
             min_support=self._arguments.min_support,

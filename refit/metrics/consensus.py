@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refit.metrics import tails
+from refit.metrics.row_cache import cached_by_rows
 from refit.metrics.scaling import Scaling
 
 if TYPE_CHECKING:
@@ -97,17 +97,15 @@ def agreed(numbers: Floats) -> Floats:
     Args:
         numbers: (rows, columns) which may be nan.
     """
-    rows = np.ascontiguousarray(numbers, dtype=np.float64)
-    return _agreed(rows.tobytes(), rows.shape)
+    return _agreed(numbers, 0)
 
 
-@lru_cache(maxsize=8)  # all models that are judged on the same rows
-def _agreed(content: bytes, shape: tuple[int, int]) -> Floats:
-    numbers = np.frombuffer(content).reshape(shape)
+@cached_by_rows
+def _agreed(numbers: Floats, seed: int) -> Floats:
     if len(numbers) < FEWEST:
         return np.zeros(len(numbers))
     rows = np.nan_to_num(Scaling.of(numbers).scaled(numbers), nan=0.0)
-    members, half = halves(rows, seed=0)
+    members, half = halves(rows, seed)
     result = np.empty(len(rows))
     for each in (0, 1):
         result[half == each] = members[1 - each].surprise(rows[half == each])

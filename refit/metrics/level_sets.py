@@ -14,6 +14,7 @@ __all__ = ["Volumes", "ball", "proposal"]
 POINTS, KERNELS = 8_000, 400
 WIDTHS = (0.1, 0.3, 1.0, 3.0)  # of the kernels, in standard deviations of the columns
 MARGIN = 0.05  # of the range of each column, on both sides
+AT_ONCE = 4_000_000  # numbers that lie between points and centres at a time
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,9 @@ def proposal(points: Floats, seed: int = 0) -> tuple[Floats, Floats]:
     drawn = drawn[((drawn >= low) & (drawn <= high)).all(axis=1)]
     log_even = np.log(0.5) - np.log(high - low).sum()
     log_density = np.full(len(drawn), log_even)
-    for start in range(0, len(drawn), 1_000):
-        part = slice(start, start + 1_000)
+    count = max(1, AT_ONCE // (len(centres) * max(width, 1)))
+    for start in range(0, len(drawn), count):
+        part = slice(start, start + count)
         squares = ((drawn[part, None, :] - centres[None]) ** 2).sum(axis=2)
         for each in WIDTHS:
             exponents = -squares / (2 * each**2)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refit.metrics.clusters import Clusters, LeftOut, leave_out_mean
+from refit.metrics.row_cache import cached_by_rows
 
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
@@ -51,8 +51,7 @@ class ReferencePoints:
 
         A column of one value is no dimension: all points have it.
         """
-        rows = np.ascontiguousarray(numbers, dtype=np.float64)
-        return _drawn(rows.tobytes(), rows.shape, seed)
+        return _drawn(numbers, seed)
 
     def judged(self, predicted: Floats, of_points: Floats) -> Floats:
         """(rows, 6 + `PARTS`) predictions with what the metrics need of these points.
@@ -81,9 +80,8 @@ class ReferencePoints:
         return np.column_stack([predicted, volumes[0], *constants, *volumes[1:]])
 
 
-@lru_cache(maxsize=8)  # all models that are judged on the same rows
-def _drawn(content: bytes, shape: tuple[int, int], seed: int) -> ReferencePoints | None:
-    numbers = np.frombuffer(content).reshape(shape)
+@cached_by_rows
+def _drawn(numbers: Floats, seed: int) -> ReferencePoints | None:
     filled = np.where(np.isnan(numbers).all(axis=0), 0.0, numbers)
     centre = np.nanmedian(filled, axis=0)
     whole = np.where(np.isnan(filled), centre, filled)
@@ -206,7 +204,7 @@ def log_volumes(predicted: Floats) -> Floats:
 
 
 def _judged(predicted: Floats) -> bool:
-    return bool(predicted.shape[1] > VOLUME)
+    return bool(predicted.shape[1] >= OF_PARTS.stop)
 
 
 def _if_enough(redrawn: Floats, predicted: Floats) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import TYPE_CHECKING, cast
 
@@ -59,12 +59,13 @@ def details(test: Holdout, scored: Scored, confidence: float) -> AssociationDeta
     if learner is None or not rules:
         return AssociationDetails(baskets=test.rows, rule_count=0, rules=())
     problem = cast("Association", test.problem)
-    has = _baskets_by_item(problem.baskets(test.table.select(list(learner.spec.features))))
-    nowhere = np.zeros(test.rows, dtype=np.bool_)
+    chosen = sorted(rules, key=lambda rule: (-_beyond_chance(rule), rule.items, rule.adds))[:MOST]
+    items = {item for rule in chosen for item in (*rule.items, rule.adds)}
+    has = _baskets_by_item(problem.baskets(test.table.select(list(learner.spec.features))), items)
 
     def on_test(rule: AssociationRule) -> TestedRule:
-        applies = reduce(np.logical_and, (has.get(item, nowhere) for item in rule.items))
-        added = has.get(rule.adds, nowhere)
+        applies = reduce(np.logical_and, (has[item] for item in rule.items))
+        added = has[rule.adds]
         both, count = int((applies & added).sum()), int(applies.sum())
         sure, share = both / count if count else None, float(added.mean())
         figures = RuleFigures(
@@ -75,7 +76,6 @@ def details(test: Holdout, scored: Scored, confidence: float) -> AssociationDeta
         training = RuleFigures(support=tidy(rule.support), confidence=tidy(rule.confidence), lift=tidy(rule.lift))
         return TestedRule(items=rule.items, adds=rule.adds, baskets=count, training=training, test=figures)
 
-    chosen = sorted(rules, key=lambda rule: (-_beyond_chance(rule), rule.items, rule.adds))[:MOST]
     return AssociationDetails(baskets=test.rows, rule_count=len(rules), rules=tuple(map(on_test, chosen)))
 
 
@@ -88,12 +88,13 @@ def _beyond_chance(rule: AssociationRule) -> float:
     return rule.support * (1 - 1 / rule.lift) if rule.lift else 0.0
 
 
-def _baskets_by_item(baskets: Sequence[Sequence[str]]) -> dict[str, NDArray[np.bool_]]:
-    """(baskets,) for each item whether a basket has it."""
-    has: dict[str, NDArray[np.bool_]] = {}
+def _baskets_by_item(baskets: Sequence[Sequence[str]], items: Iterable[str]) -> dict[str, NDArray[np.bool_]]:
+    """(baskets,) for each of the items whether a basket has it."""
+    has = {item: np.zeros(len(baskets), dtype=np.bool_) for item in items}
     for row, basket in enumerate(baskets):
         for item in basket:
-            has.setdefault(item, np.zeros(len(baskets), dtype=np.bool_))[row] = True
+            if item in has:
+                has[item][row] = True
     return has
 
 

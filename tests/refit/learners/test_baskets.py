@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,12 @@ import pyarrow as pa
 import pytest
 
 from refit.errors import UserError
+from refit.evaluation.details.association import details
+from refit.evaluation.holdout import Holdout
+from refit.evaluation.scored import Scored
+from refit.gate.comparison import Sample
 from refit.learners import Spec, load, make
+from refit.metrics.clusters import Clusters
 from refit.problems import problem_of
 from refit.problems.association import TOP, Association, left_out
 
@@ -122,3 +129,51 @@ def test_no_rule_at_all_is_a_warning_and_recommends_the_most_frequent_items() ->
     problem = problem_of("association")
     naive = problem.naive(np.zeros(400), "hit_rate", baskets())
     np.testing.assert_array_equal(learner.predict(baskets())[:, :2], problem.guess_for(baskets(), naive)[:, :2])
+
+
+def with_rare_items(rows: pa.Table, each: int) -> pa.Table:
+    """The same baskets, with items that no other basket has."""
+    lines = [
+        ",".join([line, *(f"rare {row} {number}" for number in range(each))])
+        for row, line in enumerate(rows["items"].to_pylist())
+    ]
+    return pa.table({"items": lines})
+
+
+def peak_of(call: Callable[[], Any]) -> tuple[Any, int]:
+    tracemalloc.start()
+    try:
+        return call(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_rare_items_change_no_rule_and_take_no_memory() -> None:
+    rows = baskets(3_000)
+    usual = fitted(rows, min_support=0.05)
+    rare = with_rare_items(rows, 15)
+    learner, peak = peak_of(lambda: fitted(rare, min_support=0.05))
+    assert learner.rules == usual.rules
+    assert peak < 60e6, "a table of 3,000 baskets and 45,000 items has 135 MB"
+    labels = np.zeros(3_000, dtype=np.int64)
+    clusters = Clusters.rows(3_000)
+    test = Holdout(rare, labels, np.array([]), Sample(labels, clusters, Association()), Association())
+    measured, peak = peak_of(lambda: details(test, Scored({}, {}, {}, candidate=learner), 0.95))
+    assert len(measured.rules) == len(usual.rules) > 0
+    assert peak < 60e6
+    sets = [set(basket) for basket in Association().baskets(rare)]
+    for rule in measured.rules:
+        applies = [basket for basket in sets if basket.issuperset(rule.items)]
+        assert rule.baskets == len(applies)
+        assert rule.test.confidence == pytest.approx(np.mean([rule.adds in basket for basket in applies]))
+
+
+def test_a_rule_of_an_item_that_no_test_basket_has_applies_to_none() -> None:
+    learner = fitted(min_support=0.1)
+    rows, labels = pa.table({"items": ["soap,salt"] * 5}), np.zeros(5, dtype=np.int64)
+    sample = Sample(labels, Clusters.rows(5), Association())
+    measured = details(
+        Holdout(rows, labels, np.array([]), sample, Association()), Scored({}, {}, {}, candidate=learner), 0.95
+    )
+    assert measured.rules
+    assert {(rule.baskets, rule.test.confidence, rule.test.lift) for rule in measured.rules} == {(0, None, None)}
