@@ -40,6 +40,7 @@ NEIGHBOURS = 5  # of trustworthiness, and of rows that are restored by their nei
 CLOSE = 10  # training rows of which one gives a new row its place
 FEW, MANY = 2_000, 20_000  # training rows that are stored: to judge by, and to place new rows by
 AT_ONCE = 512  # rows
+LINEAR_BY = 50  # rows, restored one by one and as sums of two
 
 
 class Reducer(OfNumbers):
@@ -109,7 +110,8 @@ class Reducer(OfNumbers):
         if (varied := int((np.ptp(points, axis=0) > 0).sum())) <= placed.shape[1]:
             raise UserError(
                 f"learner {self.spec.name!r} ({self.spec.kind}) keeps {placed.shape[1]} coordinates of {varied} "
-                f"columns that vary, which is no reduction: set n_components to {max(varied - 1, 1)} at most"
+                "columns that vary, which is no reduction: "
+                + (f"set n_components to {varied - 1} at most" if varied > 1 else "give it two such columns or more")
             )
         is_stored = hasattr(model, "transform") and estimator_files.unsafe_reason(model, self.spec) is None
         self._fitted = model if is_stored else None
@@ -146,6 +148,17 @@ class Reducer(OfNumbers):
             return np.asarray(self._fitted.inverse_transform(placed), dtype=np.float64)
         near, _ = _nearest(placed, self._placed)
         return np.asarray(self._reference[near].mean(axis=1), dtype=np.float64)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether rows are restored linearly from their coordinates, by whatever estimator."""
+        if self._fitted is None or not self._restores:
+            return False
+        first = self._placed[:LINEAR_BY]
+        second = first[::-1]
+        together = self._restored(first + second) + self._restored(np.zeros_like(first))
+        apart = self._restored(first) + self._restored(second)
+        return bool(np.allclose(together, apart, rtol=0.0, atol=1e-5 * np.abs(apart).max()))
 
     def predict(self, table: pa.Table) -> Floats:
         if self._scaling is None:

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from refit.metrics.formulas import OfSums
     from refit.problems.contract import Floats, Labels, Naive
 
-LINEAR = tuple(f"sklearn.decomposition.{name}" for name in ("PCA", "IncrementalPCA", "TruncatedSVD"))
-
 
 @dataclass(frozen=True)
 class Reduction(OfFeatures):
@@ -58,11 +56,11 @@ class Reduction(OfFeatures):
     def opponent(self, learner: object, labels: Labels, metric: str, rows: pa.Table) -> Naive:
         """The principal components of the candidate's width, which lose less than the mean; of a linear one, the mean.
 
-        A linear reduction is compared with the mean alone: it cannot be better than principal components.
+        Rows that are restored linearly lie in a plane, and none is nearer to the training rows than that of principal
+        components: such a reduction is compared with the mean alone.
         """
-        naive = self.naive(labels, metric, rows)
-        width, kind = getattr(learner, "width", 0), getattr(getattr(learner, "spec", None), "kind", "")
-        if not width or kind in LINEAR:
+        naive, width = self.naive(labels, metric, rows), getattr(learner, "width", 0)
+        if not width or getattr(learner, "is_linear", False):
             return naive
         return {**naive, "components": _components(numbers_of(rows), width).tolist()}
 

@@ -200,3 +200,35 @@ def test_the_opponent_of_a_map_is_the_principal_components_of_its_width() -> Non
     assert lost.mean() < Reduction().guess_for(new, of_mean)[:, 0].mean()
     linear = fitted("sklearn.decomposition.PCA", n_components=1)
     assert Reduction().opponent(linear, label, "reconstruction_error", rows) == of_mean  # which it cannot beat
+
+
+@pytest.mark.parametrize(
+    ("kind", "params"),
+    [
+        ("sklearn.decomposition.IncrementalPCA", {}),
+        ("sklearn.decomposition.TruncatedSVD", {}),
+        ("sklearn.decomposition.NMF", {"scale": False, "max_iter": 500}),
+        ("sklearn.decomposition.FastICA", {}),
+        ("sklearn.decomposition.SparsePCA", {"max_iter": 50}),
+        ("sklearn.decomposition.KernelPCA", {"kernel": "rbf", "fit_inverse_transform": True}),
+        ("sklearn.decomposition.FactorAnalysis", {}),
+        ("refit.learners.networks.autoencoder.Autoencoder", {"epochs": 5}),
+    ],
+)
+def test_whatever_restores_rows_linearly_is_compared_with_the_mean(kind: str, params: dict[str, Any]) -> None:
+    rows, label = points(), np.zeros(200, dtype=np.int64)
+    learner = fitted(kind, n_components=2, **params)
+    opponent = Reduction().opponent(learner, label, "reconstruction_error", rows)
+    curved = kind.rpartition(".")[2] in ("KernelPCA", "FactorAnalysis", "Autoencoder")  # FactorAnalysis restores none
+    assert ("components" in opponent) == curved
+    lost = learner.predict(rows)[:, 0].mean()
+    principal = fitted("sklearn.decomposition.PCA", n_components=2, scale=False).predict(rows)[:, 0].mean()
+    assert curved or lost >= principal * (1 - 1e-9), "principal components lose the least"
+
+
+def test_one_column_cannot_be_reduced_and_the_error_asks_for_no_fewer_coordinates() -> None:
+    rows = points()
+    for name in NAMES[1:]:
+        rows = rows.set_column(rows.column_names.index(name), name, pa.array(np.ones(200)))
+    with pytest.raises(UserError, match=r"1 coordinates of 1 columns that vary, .*: give it two such columns or more"):
+        fitted("sklearn.decomposition.PCA", rows, n_components=1)
