@@ -1,11 +1,11 @@
-"""What a customer bought in the 13 weeks before the first of July 1997."""
+"""What a customer bought in the 13 and the 26 weeks before the first of July 1997."""
 
 from __future__ import annotations
 
 from feature_store import Age, Aggregate, FeatureSet, FeatureView, Spine
 
 FEATURES = FeatureSet(
-    description="Recency, frequency and value of 13 weeks.",
+    description="Recency, frequency and value of 13 and of 26 weeks.",
     spine=Spine(source="customers", key="customer_id", prediction_time="timestamp '1997-07-01'"),
     views=[
         FeatureView(

@@ -336,10 +336,10 @@ def require_learnable_windows(train: LabelledRows, validation: LabelledRows, tar
 def _refit(best: Trial, rows: Development, progress: Progress) -> tuple[Learner, int]:
     """Fit the candidate: the best learner on all rows, with the iterations found out of sample; with their count.
 
-    A policy is taken as it is (`Problem.played`).
+    A policy is taken as it is (`Problem.played`): of the last fold, whose scored episodes it did not learn from.
     """
     if best.learner.spec.problem.played:
-        return best.learner, len(rows.whole)
+        return best.learner, len(rows.folds[-1].fitted)
     learner = make(best.learner.spec)
     whole = last_rows(learner, rows.whole.with_late(), rows.whole)
     progress(f"fitting {best.learner.spec.name} on {len(whole):,} rows")

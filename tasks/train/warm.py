@@ -71,7 +71,7 @@ def go_on(
     development = Development(new, (fold,))
     trial = scored([fit_fold(spec, development, fold, context.progress, before=before)], development, context.params)
     if spec.problem.played:  # the policy of the best check is the candidate
-        learner, rows = trial.learner, new
+        learner, rows = trial.learner, first
     else:
         learner = make(spec)
         rows = last_rows(learner, _newer(train.with_late(), validation, since), new)

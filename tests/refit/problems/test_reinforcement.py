@@ -132,6 +132,7 @@ def test_a_policy_goes_through_all_stages_and_the_gate_and_a_change_of_its_envir
     summary = drive(project)
     training, decision = read_json(project / TRAINING), read_json(project / DECISION)
     assert training["learner"] == "ppo"
+    assert training["refit_rows"] == training["rows"]["train"], "the validation episodes only choose the best check"
     assert training["baseline"]["opponent"] in NAMES[1:]
     assert decision["metric"] == "mean_return"
     assert decision["promote"] is True, decision["reasons"]
