@@ -69,6 +69,7 @@ def evidence(
 
     judged, _ = test.sample.judged(gate.metric)
     varied, sentence = test.problem.judging(gate.metric).has_variation(judged.labels)
+    by_labels = not test.problem.optional_label or test.problem.metric(gate.metric).by_label
     return Evidence(
         candidate=candidate.model_digest,
         seen_until=candidate.seen_until,
@@ -90,7 +91,7 @@ def evidence(
         anchor=opponent("anchor"),
         remarks=tuple(remarks),
         unchanged=_unchanged(scored),
-        pending=pending,
+        pending=pending if by_labels else 0,  # else all rows are judged already
         looks=incumbent.looks,
         stand_in=incumbent.stand_in,
         slices=slices,

@@ -17,7 +17,7 @@ from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.learners.class_weights import row_weights
 from refit.metrics import Metric
-from refit.problems import kind_of, problem_of
+from refit.problems import kind_of, metric_named, problem_of
 from refit.problems.contract import HALF, Problem
 from refit.runtime.context import Progress, silent
 from refit.schemas.artifact import Part
@@ -338,8 +338,8 @@ def cannot_resume(spec: Spec) -> UserError:
 
 def not_finite(metric: str, key: str) -> UserError:
     """The error of a metric that cannot compare models on some labels; `key` is what names it in the params."""
-    advice = "; a label is 0 there, and shares of it are endless" if metric == "mape" else ""
-    return UserError(f"{key}: {metric} is no finite number on these rows{advice}: choose another metric")
+    why = f"; {reason}" if (reason := metric_named(metric).undefined) else ""
+    return UserError(f"{key}: {metric} is no finite number on these rows{why}: choose another metric")
 
 
 def check_labels(label: Labels, spec: Spec) -> None:

@@ -87,7 +87,7 @@ class Detector(OfNumbers):
             try:
                 self._model = clone(self._model).fit(points)
                 drawn, weights = proposal(points)  # the same for all detectors of the same rows
-                scores, of_points = self._scores(drawn), self._scores(points)
+                scores, of_points = self._scores(drawn), self._of_training(points)
             except (ValueError, TypeError, MemoryError) as error:
                 raise could_not_fit(self.spec, first_line(error)) from error
         if np.ptp(of_points) == 0:
@@ -106,6 +106,18 @@ class Detector(OfNumbers):
         if hasattr(self._model, "score_samples"):
             return -np.asarray(self._model.score_samples(points), dtype=np.float64)
         return np.asarray(self._model.decision_function(points), dtype=np.float64)  # of pyod: higher is more anomalous
+
+    def _of_training(self, points: Floats) -> Floats:
+        """(rows,) the scores of the training rows, as rows alike that are new would get them.
+
+        A detector by neighbours takes a training row that it is asked for as its own nearest one. Such libraries store
+        the scores by the other rows: LocalOutlierFactor of scikit-learn, and all detectors of pyod.
+        """
+        for name, sign in (("negative_outlier_factor_", -1.0), ("decision_scores_", 1.0)):
+            stored = getattr(self._model, name, None)
+            if np.shape(stored) == (len(points),):
+                return sign * np.asarray(stored, dtype=np.float64)
+        return self._scores(points)
 
     def predict(self, table: pa.Table) -> Floats:
         if self._volumes is None:

@@ -30,6 +30,7 @@ class Metric:
     in_label_units: bool = False  # then no default margin fits every project
     percent: bool = False  # shown in percent; files hold the share
     proper: str = ""  # the proper score of the same predictions, which iterations are chosen by; empty: itself
+    undefined: str = ""  # when it is not finite, as an error says it
 
     @property
     def sign(self) -> float:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 BUDGET = 0.01  # default share of the rows that is called an anomaly
 MOST_COLUMNS = 50  # of rows whose volumes are estimated by points
+MOST_AGREEING = 1_000  # columns of rows that simple detectors are fitted to
 LEVELS = 101  # quantiles of the naive distances that are stored
 
 
@@ -46,8 +47,20 @@ class Anomaly(OfFeatures):
     explained_part: ClassVar[str] = "score"
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("log_volume", "mean log volume", False, (-math.inf, math.inf)),
-        Metric("excess_mass", "excess mass", True, SHARE),
-        Metric("agreement", "agreement of detectors", True, CORRELATION),
+        Metric(
+            "excess_mass",
+            "excess mass",
+            True,
+            SHARE,
+            undefined=f"it is known of 1 to {MOST_COLUMNS} columns that vary, none of them pictures",
+        ),
+        Metric(
+            "agreement",
+            "agreement of detectors",
+            True,
+            CORRELATION,
+            undefined=f"it is known of 20 rows or more, and of at most {MOST_AGREEING} columns, one of them varying",
+        ),
         *(replace(each, by_label=True) for each in Binary.metrics if each.name in ("roc_auc", "average_precision")),
         Metric("flagged", "share called an anomaly", True, SHARE, comparable=False),
         Metric("precision_at_budget", "precision within the budget", True, SHARE, comparable=False),
@@ -146,19 +159,23 @@ class Anomaly(OfFeatures):
             volumes = np.minimum(volumes, naive["log_range"])
         return np.column_stack([distances, volumes, distances > naive["budget"]])
 
-    def reference(self, rows: pa.Table) -> tuple[ReferencePoints, pa.Table, Floats] | None:
+    def reference(self, rows: pa.Table) -> tuple[tuple[ReferencePoints, pa.Table] | None, Floats] | None:
         """Points in the range of the rows, as rows, and what simple detectors agree on.
 
-        None for pictures or more than `MOST_COLUMNS` columns.
+        No points of pictures or more than `MOST_COLUMNS` columns, and nothing at all of more than `MOST_AGREEING`.
         """
         from refit.metrics.consensus import agreed
         from refit.metrics.mass_volume import ReferencePoints
 
         numbers = numbers_of(rows)
-        if numbers.shape[1] > MOST_COLUMNS or (points := ReferencePoints.of(numbers)) is None:
+        if not 0 < numbers.shape[1] <= MOST_AGREEING:
             return None
+        if numbers.shape[1] > MOST_COLUMNS:
+            return None, agreed(numbers)
+        if (points := ReferencePoints.of(numbers)) is None:
+            return None  # no column varies
         table = rows_of(points.points, rows)
-        return None if table is None else (points, table, agreed(numbers))
+        return None if table is None else (points, table), agreed(numbers)
 
     def judged(self, predict: Callable[[pa.Table], Floats], rows: pa.Table, reference: Any) -> Floats:
         predicted = predict(rows)
@@ -166,7 +183,10 @@ class Anomaly(OfFeatures):
             return predicted
         import numpy as np
 
-        points, table, agreement = reference
+        of_points, agreement = reference
+        if of_points is None:
+            return np.column_stack([predicted, agreement])
+        points, table = of_points
         return np.column_stack([points.judged(predicted, predict(table)[:, 0]), agreement])
 
     def formula(self, metric: str) -> Formula:
@@ -208,8 +228,9 @@ def _with_detectors(labels: Labels, predicted: Floats, _: float) -> tuple[Floats
     from refit.metrics.consensus import surprise_of_ranks
     from refit.metrics.mass_volume import OF_PARTS
 
-    own = surprise_of_ranks(predicted[:, 0])
-    others = predicted[:, -1] if predicted.shape[1] > OF_PARTS.stop else np.full(len(own), np.nan)
+    own, width = surprise_of_ranks(predicted[:, 0]), predicted.shape[1]
+    has_others = width in (len(Anomaly.parts) + 1, OF_PARTS.stop + 1)  # `judged` appends them, with points or without
+    others = predicted[:, -1] if has_others else np.full(len(own), np.nan)
     return np.ones(len(own)), own, others, own**2, others**2, own * others
 
 

@@ -54,7 +54,14 @@ class Regression(Problem):
     metrics: ClassVar[tuple[Metric, ...]] = (
         Metric("mae", "mean absolute error", False, LOSS, in_label_units=True),
         Metric("rmse", "root mean squared error", False, LOSS, in_label_units=True),
-        Metric("mape", "mean absolute error as a share of the label", False, LOSS, percent=True),
+        Metric(
+            "mape",
+            "mean absolute error as a share of the label",
+            False,
+            LOSS,
+            percent=True,
+            undefined="a label is 0 there, and shares of it are endless",
+        ),
         Metric("smape", "symmetric error share", False, (0.0, 2.0), percent=True, proper="mae"),
         Metric("pinball", "pinball loss of the median", False, LOSS, in_label_units=True),
         Metric("r2", "R²", True, (-math.inf, 1.0), proper="rmse"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from refit.errors import UserError
 from refit.learners import Learner, Spec, load, make
+from refit.metrics import level_sets
 from refit.metrics.level_sets import Volumes, proposal
 from refit.problems.anomaly import Anomaly
 
@@ -23,6 +25,28 @@ KINDS: dict[str, dict[str, Any]] = {
     "refit.learners.tails.COPOD": {},
     "refit.learners.consensus.Consensus": {},
 }
+
+
+OF_PYOD = '''
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.neighbors import NearestNeighbors
+
+
+class Near(BaseEstimator):
+    """Scores and stores as detectors of pyod do."""
+
+    def __init__(self, n_neighbors=3):
+        self.n_neighbors = n_neighbors
+
+    def fit(self, X):
+        self.near_ = NearestNeighbors(n_neighbors=self.n_neighbors).fit(X)
+        self.decision_scores_ = self.near_.kneighbors()[0].mean(axis=1)
+        return self
+
+    def decision_function(self, X):
+        return self.near_.kneighbors(X)[0].mean(axis=1)
+'''
 
 
 def points(rows: int = 600, seed: int = 0) -> tuple[pa.Table, np.ndarray]:
@@ -143,3 +167,31 @@ def test_a_detector_that_cannot_be_is_refused_in_a_line(kind: str, params: dict[
     with pytest.raises(UserError, match=said) as caught:
         fitted(kind, **params)
     assert "\n" not in str(caught.value)
+
+
+def test_volumes_of_pictures_take_little_memory_and_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(level_sets, "POINTS", 400)
+    rows = np.random.default_rng(0).normal(size=(400, 784))
+    tracemalloc.start()
+    _, weights = proposal(rows)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200e6, "all distances of 400 points to 400 rows in 784 columns have 1,000 MB"
+    monkeypatch.setattr(level_sets, "AT_ONCE", 10**9)
+    np.testing.assert_array_equal(proposal(rows)[1], weights)
+
+
+@pytest.mark.parametrize("stored", ["negative_outlier_factor_", "decision_scores_"])
+def test_the_budget_of_a_detector_by_neighbours_holds_for_new_rows(stored: str) -> None:
+    def rows(seed: int) -> pa.Table:
+        values = np.random.default_rng(seed).normal(size=(5, 2_000))
+        return pa.table({f"x{number}": column for number, column in enumerate(values)})
+
+    kind, source = "sklearn.neighbors.LocalOutlierFactor", ""
+    if stored == "decision_scores_":
+        kind, source = "near.py:Near", OF_PYOD
+    names = tuple(f"x{number}" for number in range(5))
+    params = {"n_neighbors": 3, "budget": 0.05}
+    learner = make(Spec("it", kind, names, params=params, task="anomaly", source=source, trusted_types=(kind,)))
+    learner.fit(rows(0), np.zeros(2_000, dtype=np.int64))
+    assert learner.predict(rows(1))[:, 2].mean() == pytest.approx(0.05, abs=0.015)

@@ -15,7 +15,7 @@ from refit.gate.comparison import Sample, gain
 from refit.learners import Spec, make
 from refit.metrics.clusters import Clusters
 from refit.metrics.consensus import FEWEST, agreed
-from refit.problems.anomaly import Anomaly
+from refit.problems.anomaly import MOST_AGREEING, MOST_COLUMNS, Anomaly
 
 PROBLEM = Anomaly()
 Score = Callable[[pa.Table], np.ndarray]
@@ -91,6 +91,28 @@ def test_a_difference_of_agreement_has_an_interval_and_is_0_for_equal_models() -
 def test_too_few_rows_agree_on_nothing() -> None:
     assert not agreed(np.zeros((FEWEST - 1, 2))).any()
     assert np.isnan(agreement(DISTANCE, points(FEWEST - 1)[0]))
+
+
+def with_chance(rows: int, columns: int) -> pa.Table:
+    """The odd rows of `points`, with columns of small chance numbers."""
+    values, _ = points(rows)
+    for number in range(columns - 4):
+        values = values.append_column(f"more{number}", pa.array(np.random.default_rng(number).normal(0, 0.01, rows)))
+    return values
+
+
+def test_agreement_needs_no_points_so_that_it_is_known_of_many_columns_and_of_pictures() -> None:
+    wide = with_chance(200, MOST_COLUMNS + 1)
+    assert agreement(DISTANCE, wide) > agreement(CHANCE, wide) + 0.3
+    predicted = judged(DISTANCE, wide)
+    assert PROBLEM.score("log_volume", np.zeros(200), predicted) == predicted[:, 1].mean(), "a model's own volumes"
+    assert np.isnan(PROBLEM.score("excess_mass", np.zeros(200), predicted))
+    numbers = np.random.default_rng(0).integers(0, 200, (60, 16)).astype(np.uint8)
+    numbers[:3] = 255
+    pictures = pa.table({"picture": [row.tobytes() for row in numbers]})
+    bright: Score = lambda rows: np.column_stack([numbers.mean(axis=1), *np.zeros((2, 60))])  # noqa: E731
+    assert agreement(bright, pictures) > 0.3
+    assert PROBLEM.reference(with_chance(30, MOST_AGREEING + 1)) is None
 
 
 def labelled() -> dict[str, tuple[np.ndarray, np.ndarray]]:

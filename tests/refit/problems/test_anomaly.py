@@ -157,12 +157,15 @@ def reasons(labels: np.ndarray[Any, Any], metric: str) -> str:
         test_start=START,
         incumbent=Incumbent(model="points"),
         gate=(gate := GateParams(metric=metric)),
+        pending=400,
     )
+    assert judged.pending == (400 if metric == "roc_auc" else 0), "rows without a label are judged by volumes too"
     return "; ".join(decide(judged, gate).reasons) if not decide(judged, gate).promote else ""
 
 
 def test_the_gate_counts_the_rows_and_days_with_a_label_where_labels_judge() -> None:
     labels = np.where(np.arange(5000) % 10 == 0, 1.0, 0.0)
+    assert "5,000 test rows" not in reasons(labels, "log_volume")
     assert reasons(labels, "roc_auc") == ""
     few = np.full(5000, np.nan)
     few[:30] = labels[:30]

@@ -11,6 +11,7 @@ import pytest
 
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
+from tasks.train.trial import require_finite
 
 
 def test_every_learner_is_checked_before_the_first_is_fitted(project: Any, learners: Any) -> None:
@@ -177,3 +178,17 @@ def test_a_learner_whose_file_is_there_and_broken_is_not_called_unknown(
     ) as caught:
         project.run(train__learners=[{"name": "it", "kind": "broken_here.py:Mine"}])
     assert why.split(": ", 1)[1] in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("metric", "said"),
+    [
+        ("agreement", "known of 20 rows or more, and of at most 1000 columns"),
+        ("excess_mass", "known of 1 to 50 columns that vary, none of them pictures"),
+        ("mape", "a label is 0 there, and shares of it are endless"),
+        ("roc_auc", "is no finite number on these rows: choose another metric"),
+    ],
+)
+def test_a_metric_that_is_undefined_says_where_it_is_defined(metric: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        require_finite(metric, float("nan"))
