@@ -49,8 +49,8 @@ def report(learner: Learner, test: Holdout, scored: Scored) -> PrequentialReport
     errors, alarms, fault = {}, stream.record.alarms, ""
     try:
         predicted, after = stream.prequential(rows, own[learnable])
-    except UserError as error:
-        fault = error.sentence
+    except UserError as failure:
+        fault = failure.sentence
     else:
         errors[GOES_ON] = step_errors.errors_of(problem, labels, aligned(predicted, classes, problem.classes))
         alarms = after.record.alarms

@@ -114,9 +114,9 @@ class Detector(OfNumbers):
         the scores by the other rows: LocalOutlierFactor of scikit-learn, and all detectors of pyod.
         """
         for name, sign in (("negative_outlier_factor_", -1.0), ("decision_scores_", 1.0)):
-            stored = getattr(self._model, name, None)
-            if np.shape(stored) == (len(points),):
-                return sign * np.asarray(stored, dtype=np.float64)
+            stored: Floats = np.asarray(getattr(self._model, name, np.nan), dtype=np.float64)
+            if stored.shape == (len(points),):
+                return sign * stored
         return self._scores(points)
 
     def predict(self, table: pa.Table) -> Floats:
