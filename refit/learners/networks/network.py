@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -290,7 +291,8 @@ class Network(PreparedLearner):
         if problem is None:
             network, rows = take_over(network, before.weights()), before._prepared.inputs(table.slice(0, TWIN_ROWS))
             with threads(self.params.threads):
-                same = predict_alike(*(before._predictions(each, rows) for each in (network, before._module)))
+                both = network, copy.deepcopy(before._module)  # what an encoder itself has read before is remembered
+                same = predict_alike(*(before._predictions(each, rows) for each in both), before._scale)
             problem = None if same else "the same weights predict something else"
         if problem is not None:
             raise UserError(

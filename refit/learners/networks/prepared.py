@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from refit.errors import RefitError
 from refit.learners.contract import FitReport, Floats, Labels, Learner, Spec, check_labels
@@ -110,6 +111,16 @@ class PreparedLearner(ABC):
         return part
 
 
-def predict_alike(one: Floats, other: Floats) -> bool:
-    """Whether these are the predictions of one network, but for the order of sums."""
-    return bool(np.allclose(one, other, atol=1e-6))
+def predict_alike(one: Floats, other: Floats, scale: NDArray[np.float64]) -> bool:
+    """Whether these are the predictions of one network, but for the order of sums.
+
+    Args:
+        scale: mean and deviation of the label, in whose units networks predict.
+
+    >>> predict_alike(np.array([0.0]), np.array([1e-3]), np.array([0.0, 1e6]))
+    True
+    >>> predict_alike(np.array([1e6]), np.array([1e6 + 1e-3]), np.array([1e6, 1.0]))
+    False
+    """
+    centre, deviation = scale
+    return bool(np.allclose((one - centre) / deviation, (other - centre) / deviation, atol=1e-6))

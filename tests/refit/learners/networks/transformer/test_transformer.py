@@ -24,6 +24,7 @@ from refit.learners import Spec, load, make
 from refit.learners.conformance import RULES, NotApplicable, Rule, Subject, load_in_fresh_process
 from refit.learners.conformance.sample import CATEGORICAL, FEATURES, TEXT
 from refit.learners.contract import Start
+from refit.learners.networks import network
 from refit.learners.networks.transfer import parameter_groups
 from refit.learners.networks.transformer import embedding
 from refit.learners.networks.transformer.encoder import Encoder, blocks_of, weights_in
@@ -236,6 +237,22 @@ def test_it_goes_on_from_a_stored_one(tiny: Path, tmp_path: Path, mode: str) -> 
     for each in later:
         each.resume(before, *remarks(60, 4), iterations=1)
     assert later[0].digest() == later[1].digest() != before.digest()
+
+
+def test_that_it_goes_on_with_the_same_network_is_seen_to_the_last_bit(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts that a champion reads alone, and remembers, are read here in batches: so must be those of its copy."""
+    spec = replace(spec_of(tiny, tuned_layers=1), task="regression", metric="mae")
+    before = make(spec)
+    before.fit(ROWS[0], 1e6 * ROWS[1])
+    alike: list[bool] = []
+    monkeypatch.setattr(
+        network, "predict_alike", lambda one, other, scale: alike.append(bool((one == other).all())) or True
+    )
+    before.save(tmp_path)
+    make(replace(spec, start=None)).resume(load(tmp_path), ROWS[0], 1e6 * ROWS[1], iterations=0)
+    assert alike == [True]
 
 
 def test_it_starts_from_a_stored_one_with_other_labels(tiny: Path, tmp_path: Path) -> None:
