@@ -75,7 +75,8 @@ def run(context: Context, name: str, *, lowest: float, highest: float, steps: in
     train = labelled_rows(context, features, learner.spec.problem).named("train")
     rates = np.geomspace(lowest, highest, steps).tolist()
     context.progress(f"learning rates of {name}, {steps} steps")
-    losses = learner.range_test(train.rows, train.label, rates)
+    unlabelled = None if learner.declaration.unlabelled == "ignored" else train.unlabelled
+    losses = learner.range_test(train.rows, train.label, rates, unlabelled)
     if len(losses) < 2:
         raise UserError(f"learner {name!r}: the loss diverges at once, at a learning rate of {lowest}; lower --lowest")
     result = RangeTest(name, tuple(rates[: len(losses)]), losses, REPORTS / f"lr_find_{name}.svg")

@@ -35,13 +35,17 @@ def range_test(
     for count, (rate, batch) in enumerate(zip(rates, _endless(target, task), strict=False), start=1):
         set_rate(optimizer, rate)
         optimizer.zero_grad(set_to_none=True)
-        loss = checked_loss(network, rows.take(batch), target[batch], task)
-        average = SMOOTHING * average + (1 - SMOOTHING) * float(loss.detach())
+        loss = 0.0
+        for part in batch.chunk(task.params.accumulate):
+            share = task.share(part, batch)
+            of_part = share * checked_loss(network, rows.take(part), target[part], task)
+            of_part.backward()  # type: ignore[no-untyped-call]
+            loss += float(of_part.detach())
+        average = SMOOTHING * average + (1 - SMOOTHING) * loss
         value = average / (1 - SMOOTHING**count)
         if not isfinite(value) or (smoothed and value > DIVERGED * min(smoothed)):
             break
         smoothed.append(value)
-        loss.backward()  # type: ignore[no-untyped-call]
         if task.params.clip_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), task.params.clip_norm)
         optimizer.step()

@@ -130,11 +130,9 @@ class Network(PreparedLearner):
                 progress=fit.progress,
             )
             parts = [] if unseen is None else [*unseen[0].tensors(), torch.from_numpy(unseen[1])]
-            if self.params.fixmatch and fit.unlabelled is not None and len(fit.unlabelled):
-                extra = self._prepared.inputs(fit.unlabelled)
-                task, index = fixmatch.applied(task, self.params.fixmatch, len(rows), extra)
-                rows, target, parts = rows.take(index), target[index], [*parts, *extra.tensors()]
-            checkpoint = self._checkpoint(task, (*trained.state_dict().values(), *rows.tensors(), target, *parts))
+            task, rows, target, extra = self._with_unlabelled(task, rows, target, fit.unlabelled)
+            parts += [target, *extra]
+            checkpoint = self._checkpoint(task, (*trained.state_dict().values(), *rows.tensors(), *parts))
             spec = replace(self.spec, start=None)
             job = Job(type(self), spec, self._where, self._prepared, self._scale, label, epochs)
             with group_of(self.params.processes, job, surroundings.get().checkpoints) as group:
@@ -163,15 +161,30 @@ class Network(PreparedLearner):
     def _after_training(self, network: nn.Module) -> None:
         """Make the network as it predicts and is stored."""
 
-    def range_test(self, table: pa.Table, label: Labels, rates: Sequence[float]) -> tuple[float, ...]:
-        """The loss of a new network, smoothed, while the learning rate takes these values step by step."""
+    def range_test(
+        self, table: pa.Table, label: Labels, rates: Sequence[float], unlabelled: pa.Table | None = None
+    ) -> tuple[float, ...]:
+        """The loss of a new network, smoothed, in a training as by `fit` whose learning rate takes these values."""
         check_labels(label, self.spec)
-        self._learn_preparation(table, label)
-        device = self._device()
+        self._learn_preparation(table, label, unlabelled)
+        device, fit = self._device(), FitInput(table, label, None, None, silent, unlabelled)
         with deterministic(self.spec.seed, self.params.threads), self._memory_errors(device):
             rows, target = self._prepared.inputs(table), self._target(label)
-            network, rows, _ = self._part_to_train(self._first_network(), rows, None, silent)
-            return range_test(network, rows, target, self._task(label, 1, device, network), rates)
+            first = self._pretrained(self._first_network(), fit)
+            network, rows, _ = self._part_to_train(first, rows, None, silent)
+            task = self._task(label, 1, device, network)
+            task, rows, target, _ = self._with_unlabelled(task, rows, target, unlabelled)
+            return range_test(network, rows, target, task, rates)
+
+    def _with_unlabelled(
+        self, task: Task, rows: Inputs, target: Tensor, unlabelled: pa.Table | None
+    ) -> tuple[Task, Inputs, Tensor, list[Tensor]]:
+        """The training, rows and targets with what FixMatch makes of rows without a label, and the tensors of these."""
+        if not self.params.fixmatch or unlabelled is None or not len(unlabelled):
+            return task, rows, target, []
+        extra = self._prepared.inputs(unlabelled)
+        task, index = fixmatch.applied(task, self.params.fixmatch, len(rows), extra)
+        return task, rows.take(index), target[index], list(extra.tensors())
 
     def _pretrained(self, network: nn.Module, fit: FitInput) -> nn.Module:
         """The network after its pretraining on the rows with and without a label, if the params ask for one."""

@@ -91,9 +91,11 @@ class OwnNetwork(Network):
         with project_files.user_errors(self.spec, "fit", of_file_alone=True):
             return super()._resume(before, fit)
 
-    def range_test(self, table: pa.Table, label: Labels, rates: Sequence[float]) -> tuple[float, ...]:
+    def range_test(
+        self, table: pa.Table, label: Labels, rates: Sequence[float], unlabelled: pa.Table | None = None
+    ) -> tuple[float, ...]:
         with project_files.user_errors(self.spec, "fit", of_file_alone=True):
-            return super().range_test(table, label, rates)
+            return super().range_test(table, label, rates, unlabelled)
 
     def take_part(self, rows: Inputs, group: Group) -> None:
         with project_files.user_errors(self.spec, "fit", of_file_alone=True):

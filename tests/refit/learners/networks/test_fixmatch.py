@@ -53,6 +53,19 @@ def test_rows_without_a_label_are_worth_more_than_the_labels_alone() -> None:
     assert semi > supervised + 0.05, "the means of three seeds"
 
 
+@pytest.mark.parametrize(
+    "how", [{"fixmatch": {**HOW, "threshold": 0.0}}, {"pretrain": {"method": "rotation", "epochs": 1}}], ids=list
+)
+def test_a_learning_rate_is_looked_for_in_the_training_that_the_learner_has(how: dict[str, Any]) -> None:
+    extra, rates = image_rows(40, 5)[0], [0.001, 0.01]
+    learners: list[Any] = [make(spec_of("cnn", **given)) for given in ({}, how, how)]
+    plain, semi, alone = (
+        each.range_test(*few(), rates, table) for each, table in zip(learners, (extra, extra, None), strict=True)
+    )
+    assert semi[0] != plain[0]
+    assert semi[0] != alone[0], "the rows without a label are read"
+
+
 def test_the_loss_is_equation_4() -> None:
     weak = torch.log(torch.tensor([[0.9, 0.05, 0.05], [0.4, 0.3, 0.3], [0.01, 0.01, 0.98]]))
     strong = torch.log(torch.tensor([[0.2, 0.5, 0.3], [0.2, 0.5, 0.3], [0.2, 0.5, 0.3]]))

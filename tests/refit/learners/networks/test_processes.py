@@ -172,9 +172,8 @@ def test_a_batch_norm_that_would_read_one_row_is_one_clear_line(params: dict[str
     message = r"learner 'it': a batch norm cannot learn from one row.*raise batch_rows, or"
     with pytest.raises(UserError, match=message):
         learner.fit(table, label)
-    if params["batch_rows"] == 1:  # a range test computes each batch in one part
-        with pytest.raises(UserError, match=message):
-            learner.range_test(table, label, [0.1, 0.2])  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match=message):
+        learner.range_test(table, label, [0.1, 0.2])  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow
