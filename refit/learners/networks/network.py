@@ -303,9 +303,9 @@ class Network(PreparedLearner):
         problem = differing(network, before.weights())
         if problem is None:
             network, rows = take_over(network, before.weights()), before._prepared.inputs(table.slice(0, TWIN_ROWS))
-            with threads(self.params.threads):
-                both = network, copy.deepcopy(before._module)  # what an encoder itself has read before is remembered
-                same = predict_alike(*(before._predictions(each, rows) for each in both), before._scale)
+            with threads(self.params.threads):  # of a copy, for what an encoder itself has read before is remembered
+                one, other = (before._predictions(each, rows) for each in (network, copy.deepcopy(before._module)))
+            same = predict_alike(one, other, before._scale)
             problem = None if same else "the same weights predict something else"
         if problem is not None:
             raise UserError(

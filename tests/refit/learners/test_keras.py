@@ -47,6 +47,7 @@ def build(shapes, outputs, width=16, end="sigmoid"):
     return model
 """
 ENDS = {"binary": "sigmoid", "multiclass": "softmax", "regression": None}
+ONE_QUICK = [task if task == "binary" else pytest.param(task, marks=pytest.mark.slow) for task in ENDS]
 has_keras = pytest.mark.skipif(find_spec("keras") is None, reason="the extra [keras] is not installed")
 has_tensorflow = pytest.mark.skipif(
     find_spec("keras") is None or find_spec("tensorflow") is None, reason="the extra [tensorflow] is not installed"
@@ -87,7 +88,7 @@ def subjects() -> dict[str, Subject]:
 
 
 @has_keras
-@pytest.mark.parametrize("task", ENDS)
+@pytest.mark.parametrize("task", ONE_QUICK)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_each_rule_is_kept_on_torch(subjects: dict[str, Subject], rule: Rule, task: str) -> None:
     try:
@@ -109,7 +110,7 @@ def test_each_rule_is_kept_on_tensorflow(task: str, tmp_path: Path) -> None:
 
 
 @has_keras
-@pytest.mark.parametrize("task", ENDS)
+@pytest.mark.parametrize("task", ONE_QUICK)
 def test_it_learns_what_there_is_to_learn(subjects: dict[str, Subject], task: str) -> None:
     learned = subjects[task]
     naive = Subject(replace(learned.spec, kind="baseline", params={}, source=""))
@@ -354,6 +355,7 @@ print(learner.digest(), "tensorflow" in sys.modules)
 
 
 @has_keras
+@pytest.mark.slow
 def test_it_depends_on_no_settings_of_the_machine_and_reaches_no_network(tmp_path: Path, root: Path) -> None:
     """Neither on those in the home folder and the environment, where Keras looks for some."""
     import pyarrow.parquet as pq

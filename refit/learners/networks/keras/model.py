@@ -129,7 +129,8 @@ class KerasModel(PreparedLearner):
         shapes = [[tuple(weight.shape) for weight in each.get_weights()] for each in (model, before._fitted)]
         if shapes[0] == shapes[1]:
             model.set_weights(before._fitted.get_weights())
-            if predict_alike(*(before._predictions(each, rows) for each in (model, before._fitted)), before._scale):
+            one, other = (before._predictions(each, rows) for each in (model, before._fitted))
+            if predict_alike(one, other, before._scale):
                 return
         raise self._error(
             "returned a model with other layers than the one that it goes on from; set its params as they were "
