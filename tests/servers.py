@@ -181,5 +181,14 @@ def _running(command: Sequence[str | Path], health: str, environ: Mapping[str, s
             raise TimeoutError(f"nothing answers at {health}")
         yield
     finally:
-        process.terminate()
+        end(process)
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """End a server or a worker of Prefect, also one that hangs when it is asked to, which happens now and then."""
+    process.terminate()
+    try:
+        process.wait(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
         process.wait()

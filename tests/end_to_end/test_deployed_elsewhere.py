@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from servers import Database, mlflow_server, postgresql_server, prefect_server  # noqa: F401
+from servers import Database, end, mlflow_server, postgresql_server, prefect_server  # noqa: F401
 
 from registry import versions
 from registry.ledger import Ledger
@@ -138,8 +138,7 @@ def pool_worker(there: Elsewhere) -> Iterator[None]:
         try:
             yield
         finally:
-            process.terminate()
-            process.wait()
+            end(process)
 
 
 def test_a_deployment_runs_where_the_project_never_was_and_leaves_nothing_there(elsewhere: Elsewhere) -> None:
