@@ -26,7 +26,7 @@ SMALL = {  # the arguments, and what the table then shows
     "point_in_time_join": ("--labels 1000 --events 5000 --rounds 1", "1,000 labels x 5,000 events"),
     "reference_features": ("--days 8 --rounds 1", "features of the year's flights"),
     "replay_elec2": ("--data {prices} --until 1996-12-02 --random 1", "| always |"),
-    "scale": ("--copies 1 --months 3 --stages featurize", " featurize "),
+    "scale": ("--copies 1 --months 4 --stages featurize", " featurize "),
     "wide_tables": ("--stages --columns 10 --rows 300", " evaluate "),
 }
 LONG = (

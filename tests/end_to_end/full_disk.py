@@ -101,7 +101,7 @@ def copied(source: Path, disk: Path) -> Path:
 def main(disk: Path, finished: Path) -> None:
     """Each command with several amounts of room, so that the disk is full at another moment of it."""
     commands = {
-        "promote": ("promote", "2", "--why", "x"),
+        "promote": ("promote", "1", "--why", "x"),
         "rollback": ("rollback", "--why", "x"),
         "score": ("score", "2024-10"),
         "drift": ("drift",),

@@ -21,7 +21,9 @@ def test_a_full_disk_is_said_in_one_line_and_the_same_command_goes_on_once_there
     begin += ['mount -t tmpfs -o size=48m small "$0" && exec "$@"', str(disk)]
     if subprocess.run([*begin, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no small disk can be mounted here: needs root, or user namespaces")
-    drive(project, overrides={"train.seed": 3})  # a second version, to promote and to go back from
+    drive(project, overrides={"train.seed": 3})
+    by_hand = ["promote", "2", "--why", "to go back from it", "--project", str(project)]
+    subprocess.run([sys.executable, "-P", "-m", "refit", *by_hand], check=True)
     done = subprocess.run(
         [*begin, sys.executable, str(root / "tests/end_to_end/full_disk.py"), str(disk), str(project)],
         env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"},

@@ -45,7 +45,7 @@ def test_it_beats_no_change_and_goes_on_with_new_rows_alone(project: Path) -> No
     assert first["model"]["alias"] == "champion"
     learned = read_json(project / TRAINING)["refit_rows"]
     second = drive(project)
-    assert second["model"]["alias"] == "champion"
+    assert second["model"]["alias"] == "challenger", "as README.md says: the gain of one month is not certain"
     training, stream = read_json(project / TRAINING), read_json(project / EVALUATION)["prequential"]
     assert training["started_from"]["version"] == "1"
     position = load(project / CANDIDATE).position  # type: ignore[attr-defined]
