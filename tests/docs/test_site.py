@@ -70,6 +70,7 @@ def test_no_page_of_the_site_loads_anything_from_elsewhere(site: Path) -> None:
         assert not re.search(r"url\(\s*['\"]?https?://|@import", path.read_text(encoding="utf-8")), path
 
 
+@pytest.mark.slow
 def test_the_search_of_the_site_knows_every_section_of_the_params_and_every_page(site: Path) -> None:
     index = json.loads((site / "search/search_index.json").read_text(encoding="utf-8"))["docs"]
     text = " ".join(each["text"] for each in index)

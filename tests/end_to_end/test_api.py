@@ -30,6 +30,7 @@ def test_each_function_is_one_of_the_package(project: Path) -> None:
         refit.trian  # noqa: B018
 
 
+@pytest.mark.slow
 def test_a_notebook_runs_shows_scores_compares_and_explains(project: Path) -> None:
     summary = refit.run(project)
     assert {each.state for each in summary.stages.values()} == {"unchanged"}

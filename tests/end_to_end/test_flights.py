@@ -41,11 +41,12 @@ def reached(project: Path, as_of: str, overrides: dict[str, object]) -> float:
     return float(told["metrics"]["roc_auc"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("as_of", "by_hand", "most", "overrides"),
     [
         (*AUGUST, FEW_TREES),
-        *(pytest.param(*month, BOOSTING_ALONE, marks=pytest.mark.slow) for month in (AUGUST, NOVEMBER, JANUARY)),
+        *((*month, BOOSTING_ALONE) for month in (AUGUST, NOVEMBER, JANUARY)),
     ],
     ids=["july, few trees", "july", "october", "december"],
 )

@@ -197,6 +197,7 @@ def alone(project: Path) -> Iterator[Path]:
     refit("down", project=project)
 
 
+@pytest.mark.slow
 def test_up_runs_deployments_and_down_leaves_nothing(alone: Path) -> None:
     for name in ("calendar", "types", "random", "socket", "json", "uvicorn", "prefect", "mlflow", "flows", "refit"):
         (alone / f"{name}.py").write_text("raise SystemExit('a module of the project stands in for another')")

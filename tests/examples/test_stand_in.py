@@ -78,6 +78,7 @@ def test_whatever_shows_a_figure_from_generated_rows_says_that_they_are(
     assert run.data.tags["stand_in"] == "customers"
 
 
+@pytest.mark.slow
 def test_nothing_made_from_real_rows_is_marked(life: dict[str, Any]) -> None:
     assert life["real"]["stand_in"] == {}
     assert "GENERATED stand-in for" not in life["real_card"]

@@ -56,6 +56,7 @@ async def _requests(template: dict[str, Any], job_variables: dict[str, Any]) -> 
         return definition, worker._prepare_task_run_request(configuration, definition, arn, False)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_is_the_pools_command_in_the_pools_image_with_secrets_by_reference(root: Path) -> None:
     from prefect.exceptions import PrefectHTTPStatusError

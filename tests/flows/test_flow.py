@@ -120,6 +120,7 @@ def test_a_run_whose_candidate_another_machine_kept_from_promotion_is_no_promoti
     assert ("not champion", why) in summary_rows(summary)
 
 
+@pytest.mark.slow
 def test_a_run_whose_candidate_waits_for_a_person_ends_at_once_and_says_how_to_answer(project: Path) -> None:
     from flows.continuous_training import continuous_training
 

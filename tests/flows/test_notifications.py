@@ -126,6 +126,7 @@ def test_automations_on_later_pages_of_the_server_are_not_made_a_second_time(api
     assert names() == []
 
 
+@pytest.mark.slow
 def test_a_notification_block_gets_a_subject_and_a_text(api: str, inbox: tuple[str, queue.Queue[str]]) -> None:
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
     from prefect.events.worker import EventsWorker

@@ -26,6 +26,7 @@ def open_to_others(project: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_nothing_in_refit_that_others_may_read(project: Path) -> None:
     for path in (project / STATE).rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)  # as an earlier version left it

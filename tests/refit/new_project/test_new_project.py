@@ -340,6 +340,7 @@ def test_a_label_with_a_different_text_in_nearly_every_row_is_refused(tmp_path: 
 REVIEWS = 'It was {0} from the first\nminute, ""{0}"" to its end {1}'
 
 
+@pytest.mark.slow
 def test_a_table_without_a_time_or_a_key_is_judged_on_rows_drawn_from_it_and_its_texts_are_read(tmp_path: Path) -> None:
     rows = [f'"{REVIEWS.format(("great", "awful")[n % 2], n)}",{("pos", "neg")[n % 2]}' for n in range(300)]
     (tmp_path / "t.csv").write_text("\n".join(["review,sentiment", *rows]) + "\n")

@@ -39,6 +39,7 @@ def customers(rows: int = 600) -> pa.Table:
     )
 
 
+@pytest.mark.slow
 def test_a_project_from_parquet_is_that_of_a_csv_of_the_same_rows(tmp_path: Path) -> None:
     pq.write_table(customers(), tmp_path / "customers.parquet")
     pa.csv.write_csv(pq.read_table(tmp_path / "customers.parquet"), tmp_path / "customers.csv")

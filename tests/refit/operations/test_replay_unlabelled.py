@@ -90,6 +90,7 @@ def replayed(project: Path) -> tuple[Training, History, Fit]:
     return Training.read(context.path(artifacts.TRAINING)), past, Fits(context, past).at(AS_OF, None)
 
 
+@pytest.mark.slow
 def test_a_replay_learns_from_rows_without_a_label_as_the_stages_do(replayed: tuple[Training, History, Fit]) -> None:
     trained, _, fit = replayed
     assert fit.record.model_digest == trained.model_digest

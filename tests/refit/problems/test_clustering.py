@@ -62,6 +62,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_a_clustering_goes_through_all_stages_and_its_number_of_segments_is_chosen(life: dict[str, Any]) -> None:
     assert life["first"]["model"]["alias"] == "champion"
     assert life["decision"]["metric"] == "negative_log_likelihood"

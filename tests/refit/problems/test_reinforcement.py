@@ -125,6 +125,7 @@ def project_of(folder: Path, episodes: int = 182) -> Path:
     return project
 
 
+@pytest.mark.slow
 def test_a_policy_goes_through_all_stages_and_the_gate_and_a_change_of_its_environment_trains_again(
     tmp_path: Path,
 ) -> None:

@@ -88,6 +88,7 @@ def predicted_at(project: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_cool_down_budget_and_predictions_outlive_the_checkouts_that_made_them(machines: Machines) -> None:
     alone = predicted_at(machines.first)
     one = machines.clone("one")

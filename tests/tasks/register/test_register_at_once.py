@@ -30,7 +30,7 @@ from registry.ledger import Ledger
 from tasks import register
 
 EIGHT = range(1, 9)
-MANY = pytest.param(50, marks=pytest.mark.slow)
+MANY = pytest.param(10, marks=pytest.mark.slow)
 
 
 def at_once(functions: Sequence[Callable[[], Any]], folder: Path) -> list[tuple[int, str]]:
