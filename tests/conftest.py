@@ -53,6 +53,7 @@ LONGEST = (
     "tasks/register/test_retention.py",
     "tasks/register/test_register.py",
     "refit/learners/test_contract.py",
+    "refit/learners/test_keras.py",
     "tasks/register/test_register_at_once.py",
     "fuzzing/test_mutations.py",
     "end_to_end/test_ended.py",

@@ -18,11 +18,13 @@ from refit.config.train import SearchParams, TuningParams
 from refit.errors import UserError
 from refit.learners import Spec
 from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
+from refit.runtime.context import silent
 from refit.schemas.training import TuningReport
 from tasks import train
 from tasks.train import tuning
 from tasks.train.folds import Development, Fold, LabelledRows
 from tasks.train.search_space import Search, most_epochs
+from tasks.train.trial import fit_fold
 from tasks.train.tuning import _identity, tune
 
 TREE = "sklearn.tree.DecisionTreeClassifier"
@@ -285,6 +287,20 @@ def test_a_search_by_epoch_that_was_killed_within_a_fit_ends_as_if_it_had_not_be
         assert folder.is_dir() == (on_epoch is killed)
     assert tried(resumed) == tried(through)
     assert [each.epochs for each in resumed.trials] == [each.epochs for each in through.trials]
+
+
+def test_a_search_leaves_no_checkpoints_but_those_of_its_best_trial(tmp_path: Path) -> None:
+    """Each has the weights of a whole network; those of the best trial are its fits once the search is over."""
+    given = spec("mlp", epochs=2, hidden=[8], batch_rows=64)
+    rates = {"learning_rate": SearchParams(choices=(1e-6, 0.05, 2e-6))}
+    epochs: list[EpochReport] = []
+    with checkpoints_in(tmp_path / "checkpoints", every_seconds=0), reporting_to(epochs.append):
+        best, _ = tune(given, search(rates, sampler="grid", pruner="none"), rows(100, folds=2), tmp_path)
+        assert len(epochs) == 3 * 2 * 2
+        assert len(list((tmp_path / "checkpoints").iterdir())) == 2
+        for fold in rows(100, folds=2).folds:
+            fit_fold(best, rows(100, folds=2), fold, silent)
+        assert len(epochs) == 3 * 2 * 2
 
 
 @pytest.mark.slow
