@@ -69,7 +69,6 @@ PARAMS: dict[str, Any] = {
     },
     "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 0.5, "min_rows": 30, "cluster": "row"}},
     "register": {"golden_rows": 20},
-    "drift": {"min_labelled_rows": 1},
     "registry": {"trusted_types": list(NAMES)},
     "cost": {},
 }
