@@ -71,7 +71,7 @@ def test_a_project_in_a_folder_of_a_repository_gets_no_workflow_of_its_own(tmp_p
 def test_commands_run_refits_modules_in_a_project_that_has_others_of_their_names(root: Path, tmp_path: Path) -> None:
     """Without `-P`, `python -m` takes them from the folder that it runs in."""
     files = [*(root / "infra").rglob("*"), *(root / "refit/new_project/ci").iterdir(), *(root / "docs").rglob("*.md")]
-    texts = [file.read_text() for file in files if file.is_file()]
+    texts = [file.read_text(errors="replace") for file in files if file.is_file()]
     of_ours = r"python[^`\n]*? -m (?:flows|registry|refit|tasks)[.\w]*"
     commands = {command for text in texts for command in re.findall(of_ours, text)}
     assert "python -P -m flows.checkouts" in commands
