@@ -274,12 +274,12 @@ def _verdict(
 
 def _remedy(each: GainComparison, evidence: Evidence, policy: GateParams) -> str:
     """What would be enough to pass: so many days, or the margin that these days can show."""
-    if each.passed or each.lower is None:
+    if each.passed or each.lower is None or each.estimate is None:
         return ""
     units = {"day": "days", "row": "rows"}.get(policy.cluster, f"clusters by {policy.cluster}")
     if each.enough is not None:
         where = f"{units} of a newer test window" if evidence.looks else f"{units} like these"
-        return f"; about {each.enough:,} {where} would show such a gain"
+        return f"; about {each.enough:,} {where} would show such a {'gain' if each.estimate >= 0 else 'small loss'}"
     if each.must_exceed < 0:
         return f"; these {units} show only that it loses no more than {-each.lower:.4f}"
     return ""

@@ -149,7 +149,10 @@ def test_a_server_that_refuses_is_not_said_to_be_out_of_reach(
     database = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with mlflow_server(database, str(tmp_path), MLFLOW_SERVER_ALLOWED_HOSTS="models.example.com") as url:
         store = Store(url, tmp_path)
-        with pytest.raises(RegistryError, match=r"does not allow this \(403\): see that this user may") as caught, faults(store):
+        with (
+            pytest.raises(RegistryError, match=r"does not allow this \(403\): see that this user may") as caught,
+            faults(store),
+        ):
             versions.registered(store, "toy")
         assert "reachable" not in str(caught.value)
     store = Store(f"http://127.0.0.1:{free_port()}", tmp_path)

@@ -274,6 +274,7 @@ def test_a_refusal_for_want_of_evidence_says_how_much_would_be_enough(cluster: s
         (Estimate(-0.006, 0.004, 30.0), -0.005, "these days show only that it loses no more than 0.0133"),
         (Estimate(0.001, 0.004, 30.0), 0.001, "more than +0.0010 is needed"),
         (Estimate(0.08, 0.0006, 5.0), 0.079, "about 20 days like these would show such a gain"),
+        (Estimate(-0.002, 0.004, 30.0), -0.005, " days like these would show such a small loss"),
     ],
 )
 def test_where_no_window_of_a_sensible_length_is_enough_the_refusal_says_what_loss_it_excludes(
