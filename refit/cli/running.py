@@ -162,7 +162,7 @@ def promote_to(project: Path, version: str, *, to: str, why: str | None, wait_se
         raise UserError(f"--to {to} is the environment that this command works in: name the one that has it by --env")
     options = RunOptions(trigger=Trigger(f"refit promote --to {to}"), wait_seconds=wait_seconds)
     context = Context(project=project, params=run_file.params_of(project), progress=LineScreen(Terminal(stderr=True)))
-    # the lock first: to whoever has it, what is fetched here is what a killed run left
+    # the lock first: a run that holds it takes what is fetched here for what a killed one left
     with lock.project_lock(project, may_promote=True, trigger=str(options.trigger), wait_seconds=wait_seconds):
         settings = run_file.stored(project)
         with (

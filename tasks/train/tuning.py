@@ -100,7 +100,7 @@ def tune(
             record.add_trials(study.get_trials(deepcopy=False)[max(start, len(stored)) : start + size])
             done += results
             of_these = _checkpoints() - earlier
-            if any(trial.number == _best(study) for trial in trials):
+            if _best(study) in [trial.number for trial in trials]:
                 of_best, of_these = of_these, of_best
             for path in of_these:  # of trials that are recorded and will not be the candidate: they may be large
                 path.unlink(missing_ok=True)
