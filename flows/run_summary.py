@@ -86,6 +86,7 @@ class RunSummary(Part):
     rows: RowBalance
     features: int
     windows: Windows
+    split: str | None = omitted(None)  # the rule that separated test rows; None if they are separated by time
     labels: LabelCounts | None  # null in a problem without labels
     stages: Mapping[str, StageEnd]
     learners: tuple[LearnerSummary, ...]

@@ -74,6 +74,7 @@ def summarise(run: Session) -> RunSummary:
         rows=validated.rows,
         features=len(features.features),
         windows=features.windows,
+        split=training.split,
         labels=features.labels if params.featurize.label.column else None,
         stages={stage: run.stages[stage] for stage in STAGES if stage in run.stages},
         learners=tuple(
@@ -299,6 +300,14 @@ def _format_reduction(summary: RunSummary) -> str:
     return "" if share is None else f"{100 * share:+.1f} % of what the champion lacks to a perfect {metric}"
 
 
+def _format_test(summary: RunSummary) -> str:
+    """Format which rows judged: those of a window of time, or those that a rule kept apart."""
+    test = summary.windows.test
+    if summary.split:
+        return f"{test.rows:,} test rows, kept apart by a rule: {summary.split}"
+    return f"test window {test.start:%Y-%m-%d} to {test.end:%Y-%m-%d}, {test.rows:,} rows"
+
+
 def print_summary(summary: RunSummary, console: Terminal) -> None:
     """Print the summary: rows read, learners, the champion, and the next commands."""
     rows = summary_rows(summary)
@@ -314,9 +323,7 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     for title, text in (row for row in rows if row[0] in ("search", "not chosen")):
         console.print(line((title.capitalize(), "bold"), f" {text}"))
     console.print()
-    test = summary.windows.test
-    window = f"test window {test.start:%Y-%m-%d} to {test.end:%Y-%m-%d}, {test.rows:,} rows"
-    console.print(f"{window}; ± is the 95 % interval", style="italic")
+    console.print(f"{_format_test(summary)}; ± is the 95 % interval", style="italic")
     console.print(_scores(summary.evaluation))
     for sentence in summary.findings:
         console.print(sentence)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from refit.cli.options import HERE, AsJson, Debug, Project, Wait, Why, print_outcome, project_at
 from refit.errors import UserError
 from refit.runtime.terminal import print_json, say
+
+if TYPE_CHECKING:
+    from refit.operations.reproduce import DigestPair
 
 app = typer.Typer()
 
@@ -227,9 +231,24 @@ def reproduce(
         print_json({"version": version, "reproduced": compared[-1].same, "compared": [vars(each) for each in compared]})
     else:
         for each in compared:
-            say(f"{each.what:<20} {'same' if each.same else f'DIFFERS: {each.then} then, {each.now} now'}")
+            differs = f"DIFFERS: {each.then or 'not recorded'} then, {each.now} now"
+            say(f"{each.what:<20} {'same' if each.same else differs}")
+        if not compared[-1].same:
+            say(_why_differs(compared))
     if not compared[-1].same:
         raise typer.Exit(1)
+
+
+def _why_differs(compared: Sequence[DigestPair]) -> str:
+    """What a model that was made again as another one predicts, and where it would be made bit for bit."""
+    differs = {each.what for each in compared if not each.same}
+    far = compared[-1].difference
+    said = "the golden predictions of the model made again "
+    said += "could not be compared" if far is None else f"differ from those stored by {far:.2g} at most"
+    where = [what for what in ("Refit", "pinned libraries", "processor") if what in differs]
+    if where:
+        said += f"; for the same bits, make it again with the {' and the '.join(where)} of then"
+    return said
 
 
 @app.command()

@@ -235,12 +235,13 @@ def of_evaluation(context: Context, training: Training) -> Content:
 def _description(training: Training, decision: Decision, links: Mapping[str, str | None], *, card: bool) -> str:
     """A run in some lines of Markdown, for MLflow's page."""
     learner, score = as_markdown(training.learner), training.chosen.validation.get(training.metric)
+    rule, start = training.split, decision.test.start
     lines = [
         f"**{decision.verdict}** ({decision.mode}): {as_markdown('; '.join(decision.reasons))}",
         f"{learner}, the best of {len(training.learners)} learners by {training.metric} on validation rows"
         + ("" if score is None else f" ({score:.4g})")
         + f"; fitted on {training.refit_rows:,} rows, judged on {decision.test.rows:,} rows"
-        + f" from {decision.test.start:%Y-%m-%d} on.",
+        + (f" kept apart by a rule: {as_markdown(rule)}." if rule else f" from {start:%Y-%m-%d} on."),
         *([" · ".join(shown)] if (shown := [_link(name, link) for name, link in links.items() if link]) else []),
         *(["Model card: `model_card.html` among the artifacts"] if card else []),
     ]

@@ -9,9 +9,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from refit.errors import RefitError, machine_fault
 from refit.files.artifacts import check_manifest, sha256
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 MODEL = Path("data/candidate")  # where MLflow's pyfunc format puts the candidate's folder
 GOLDEN = "golden.parquet"
@@ -61,17 +67,8 @@ def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...])
     import numpy as np
     import pyarrow.parquet as pq
 
-    from refit import learners
-    from refit.problems.contract import of_column
-
-    golden = pq.read_table(folder / GOLDEN)
-    recorded = of_column(golden.column(PREDICTION))
-    predicted = learners.load(folder / MODEL, trusted_types=trusted_types).predict(golden.drop_columns([PREDICTION]))
-    if predicted.shape != recorded.shape:
-        raise RefitError(f"{folder / MODEL} predicts {predicted.shape} for golden rows of {recorded.shape}")
-    differences = np.abs(predicted - recorded).reshape(len(recorded), -1)
-    allowed = tolerance * np.maximum(1.0, np.abs(recorded)).reshape(len(recorded), -1)
-    is_same = (differences <= allowed).all(axis=1)  # false for NaN too
+    predicted, recorded, shares = golden_differences(folder / MODEL, pq.read_table(folder / GOLDEN), trusted_types)
+    is_same = (shares <= tolerance).all(axis=1)  # false for NaN too
     if not is_same.all():
         row = int(np.argmin(is_same))
         predicted_text, recorded_text = (
@@ -79,9 +76,32 @@ def check_golden(folder: Path, tolerance: float, trusted_types: tuple[str, ...])
         )
         raise RefitError(
             f"golden row {row}: {predicted_text} predicted, {recorded_text} recorded; they may differ by "
-            f"{allowed[row].max():.3g} (register.golden_tolerance)"
+            f"{tolerance * np.maximum(1.0, np.abs(recorded[row])).max():.3g} (register.golden_tolerance)"
         )
-    return float(differences.max())
+    return float(np.abs(predicted - recorded).max())
+
+
+def golden_differences(
+    model: Path, golden: pa.Table, trusted_types: tuple[str, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """What a model predicts for golden rows, what is recorded of each, and (rows, outputs) how far the two differ.
+
+    Of recorded numbers above 1 the difference is a share.
+
+    Raises:
+        RefitError: the model does not load, or predicts another number of outputs.
+    """
+    import numpy as np
+
+    from refit import learners
+    from refit.problems.contract import of_column
+
+    recorded = of_column(golden.column(PREDICTION))
+    predicted = learners.load(model, trusted_types=trusted_types).predict(golden.drop_columns([PREDICTION]))
+    if predicted.shape != recorded.shape:
+        raise RefitError(f"{model} predicts {predicted.shape} for golden rows of {recorded.shape}")
+    shares = np.abs(predicted - recorded) / np.maximum(1.0, np.abs(recorded))
+    return predicted, recorded, shares.reshape(len(recorded), -1)
 
 
 def in_fresh_process(

@@ -12,7 +12,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -20,7 +20,7 @@ import yaml
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.files.artifacts import sha256
-from refit.models import feature_models, incumbent, parents
+from refit.models import feature_models, incumbent, parents, verification
 from refit.runtime import environments, provenance, registry_store
 from refit.runtime.context import Context
 from refit.schemas.feature_models import FeatureModels
@@ -39,11 +39,12 @@ _LEFT_OUT = ("data", "models", "reports", ".refit", ".git", ".dvc", "*.venv*", "
 
 @dataclass(frozen=True)
 class DigestPair:
-    """One digest of the original and of the reproduction."""
+    """One digest, or what it depends on, of the original and of the reproduction."""
 
     what: str
     then: str | None
     now: str | None
+    difference: float | None = None  # the largest of a golden prediction, of models whose digests differ
 
     @property
     def same(self) -> bool:
@@ -88,12 +89,33 @@ def reproduce(context: Context, number: str) -> list[DigestPair]:
             for stage in STAGES:
                 context.progress(f"{stage} again")
                 _run(stage, project, scratch / "tree")
-            return list(_compared(version.tags, started, project))
+            *compared, made = _compared(version.tags, started, project)
+            if not made.same:
+                made = replace(made, difference=_golden_difference(context, stored, project))
+            return [*compared, made]
+
+
+def _golden_difference(context: Context, stored: Path, project: Path) -> float | None:
+    """The largest difference between a prediction of the model made again and the stored one of the same golden row.
+
+    Of predictions above 1 it is a share. None if the model does not predict them, as one of other columns cannot.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        golden = pq.read_table(stored / verification.GOLDEN)
+        trusted = context.params.registry.trusted_types
+        _, _, shares = verification.golden_differences(project / artifacts.CANDIDATE, golden, trusted)
+    except (RefitError, OSError, KeyError, ValueError):
+        return None
+    return float(shares.max())
 
 
 def _compared(tags: Mapping[str, str], features: FeatureTable, project: Path) -> Iterator[DigestPair]:
     again = FeatureTable.read(project / artifacts.FEATURE_SET)
+    yield DigestPair("Refit", tags.get("refit.release"), provenance.release())
     yield DigestPair("pinned libraries", tags.get("refit.constraints"), provenance.constraints_digest())
+    yield DigestPair("processor", tags.get("refit.processor"), provenance.processor())
     yield DigestPair("feature definitions", features.definitions_digest, again.definitions_digest)
     yield DigestPair("training table", features.table.sha256, again.table.sha256)
     made = Training.read(project / artifacts.TRAINING)

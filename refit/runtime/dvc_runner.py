@@ -159,7 +159,8 @@ def repair(project: Path) -> list[str]:
     rwlock = root / ".dvc/tmp/rwlock" if root else None
     if rwlock and rwlock.is_file() and not rwlock_is_sound(rwlock):
         rwlock.unlink()
-        done.append(f"{rwlock.relative_to(root or project)} was torn or held by a process that is gone: removed")
+        where = rwlock.relative_to(root or project)
+        done.append(f"DVC's list of files in use ({where}) was of a run that was cut off: removed")
     return done
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -155,6 +156,18 @@ def release() -> str:
         return metadata.version("refit")
     except metadata.PackageNotFoundError:
         return "unknown"
+
+
+def processor() -> str:
+    """The kind of processor, and the kernels that linear algebra takes on it: others round the last bits differently.
+
+    For example "x86_64 Haswell".
+    """
+    import numpy  # noqa: F401  # brings the linear algebra that is asked
+    from threadpoolctl import threadpool_info  # type: ignore[import-untyped]
+
+    kernels = {each["architecture"] for each in threadpool_info() if each.get("architecture")}
+    return " ".join([platform.machine(), *sorted(kernels)])
 
 
 def constraints_digest() -> str | None:

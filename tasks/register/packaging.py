@@ -242,6 +242,7 @@ def _write_provenance(context: Context, started_from: WarmStart, folder: Path) -
         "params": digest(resolved),
         "constraints": provenance.constraints_digest(),
         "release": provenance.release(),
+        "processor": provenance.processor(),
     }
     write_json(folder / "provenance.json", {**recorded, "uncommitted_and_left_out": list(commit.left_out)})
     return recorded

@@ -41,6 +41,16 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
     )
 
 
+def test_test_rows_that_a_rule_kept_apart_are_not_called_a_window_of_time(project: Path) -> None:
+    console = Terminal(file=io.StringIO(), width=80)
+    summary = summary_of(project)
+    print_summary(summary.model_copy(update={"split": "0.2 of the rows, seed 0"}), console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    judged = f"{summary.windows.test.rows:,} test rows, kept apart by a rule: 0.2 of the rows, seed 0; ± is"
+    assert judged in " ".join(shown.split())
+    assert "test window" not in shown
+
+
 def test_a_search_says_how_many_trials_were_given_up(project: Path) -> None:
     summary = summary_of(project)
     console = Terminal(file=io.StringIO(), width=80)

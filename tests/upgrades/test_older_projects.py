@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import tarfile
 from pathlib import Path
@@ -124,6 +125,10 @@ def test_an_older_project_runs_watches_for_drift_and_is_reproduced_or_says_why_n
     assert answer(capsys, "show")["version"] in ("2", "3")
     assert refit(capsys, "drift")[0] == 0
     status, printed = refit(capsys, "reproduce", "2")
-    assert status == 0, printed
+    assert "pinned libraries     DIFFERS" in printed
+    if status:  # another processor rounds the last bits differently: the digest differs, the predictions hardly do
+        said = re.search(r"differ from those stored by (\S+) at most; for the same bits, make it again with", printed)
+        assert said, printed
+        assert float(said[1]) < 1e-9
     with sqlite3.connect(older / ".refit/ledger.db") as ledger:
         assert ledger.execute("select count(*) from ledger").fetchone()[0] >= 2
