@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,13 +97,15 @@ class FPGrowth:
         self._shares = most_frequent(baskets)
         self.rules = tuple(self._mined(baskets))
         self._index()
-        warnings = () if self.rules else ("no rule is that frequent and sure: it recommends the most frequent items",)
-        return FitReport(warnings=warnings)
+        said = () if self.rules else ("no rule is that frequent and sure: it recommends the most frequent items",)
+        return FitReport(warnings=said)
 
     def _mined(self, baskets: Sequence[Sequence[str]]) -> Iterator[AssociationRule]:
         """The rules, the surest first."""
         import pandas as pd
-        from mlxtend.frequent_patterns import association_rules, fpgrowth
+
+        with warnings.catch_warnings():  # importing it makes Python show all deprecations of all libraries from then on
+            from mlxtend.frequent_patterns import association_rules, fpgrowth
 
         # A set is no more frequent than each of its items: a table of all items would be mostly of rare ones.
         items = sorted(item for item, share in self._shares.items() if share >= self._arguments.min_support)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import tracemalloc
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -70,6 +72,17 @@ def test_rules_are_found_recommend_what_they_add_and_come_back_from_their_file(t
     again = load(tmp_path / "model")
     np.testing.assert_array_equal(again.predict(new), predicted)
     assert again.digest() == learner.digest() == fitted(min_support=0.1, min_confidence=0.8).digest()
+
+
+def test_mining_leaves_the_warnings_of_other_libraries_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("mlxtend.")]:
+        monkeypatch.delitem(sys.modules, name)
+    before = list(warnings.filters)
+    fitted()
+    assert "mlxtend.frequent_patterns.fpcommon" in sys.modules, (
+        "it asks Python for all deprecations when it is imported"
+    )
+    assert list(warnings.filters) == before
 
 
 def test_the_item_that_is_left_out_depends_on_the_basket_alone_and_any_may_be() -> None:
