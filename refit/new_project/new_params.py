@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from feature_store.definition import interval
@@ -37,6 +38,7 @@ MANY = 6  # seasons of a history from which cross-validation covers several, as 
 MOST_FORECASTS = 1_000_000  # rows; with more, forecasts are of every n-th step
 LEARNED_FORECASTS = 300_000  # of these, in as many horizons as that leaves
 LONG = ("w", "mo", "y")  # units of steps whose newest row may lie long before a period's end
+_PACKED = (".csv", ".tsv", ".txt", ".parquet", ".pq")  # before the suffix of an archive
 ESTIMATORS = {"binary": "classifier", "multiclass": "classifier", "regression": "regressor"}
 
 
@@ -265,7 +267,7 @@ def _source(reading: TableReading, events: YamlTree) -> YamlTree:
     required = [*reading.key, *([time.name] if time else [])]
     return {
         "kind": "files",
-        "path": f"raw/*{''.join(reading.file.path.suffixes[-2:])}",
+        "path": _pattern(reading.file.path),
         **({} if reading.is_parquet else {"delimiter": reading.file.delimiter}),
         **({"encoding": reading.file.encoding} if reading.file.encoding != "utf-8" else {}),
         **({"skip_lines": reading.file.skip_lines} if reading.file.skip_lines else {}),
@@ -277,6 +279,18 @@ def _source(reading: TableReading, events: YamlTree) -> YamlTree:
         "event_time": time.moment if time else f"timestamp '{reading.dated}'",
         "events": events,
     }
+
+
+def _pattern(path: Path) -> str:
+    """The pattern that the next files match, too: a name keeps its kind only, not the date or version before it.
+
+    >>> [_pattern(Path(name)) for name in ("sales.2024.csv", "sales.2024.csv.gz", "sales.2024.gz", "sales.2024")]
+    ['raw/*.csv', 'raw/*.csv.gz', 'raw/*.gz', 'raw/*']
+    """
+    *_, inner, last = ("", "", *path.suffixes)
+    if last.lower() in (".gz", ".zip"):
+        return f"raw/*{inner if inner.lower() in _PACKED else ''}{last}"
+    return "raw/*" + ("" if any(letter.isdigit() for letter in last) else last)
 
 
 def _learners(reading: TableReading) -> list[YamlTree]:

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,6 +15,7 @@ from refit.errors import UserError
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".download", ".swp", "~")
 _FOLDERS_OF_FILES = (".csv", ".parquet", ".pq", ".gz", ".zip", ".txt", ".tsv")
+_TABLES = (*_FOLDERS_OF_FILES, ".bz2", ".xz", ".zst", ".xlsx")  # what somebody may take for a file that is read
 _OBJECT = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}\Z")  # how DVC's cache names its objects, by md5
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 _TABLE_LEVELS = 8  # levels of partitions between a table's folder and its files
@@ -57,6 +58,21 @@ def without_files(project: Path, pattern: str) -> list[str]:
     every = sorted(glob.glob(home, root_dir=project))  # noqa: PTH207 - Path.glob takes no absolute pattern
     empty = (each for each in every if not any(glob.iglob(f"{glob.escape(each)}/{name}", root_dir=project)))  # noqa: PTH207
     return [each for each in empty if (project / each).is_dir()]
+
+
+def not_matched(project: Path, pattern: str, others: Sequence[str]) -> list[str]:
+    """The files in the folder of a pattern that look like tables, or have its suffix, and match no pattern at all.
+
+    Args:
+        others: all patterns and paths whose files are read.
+    """
+    home, name = Path(pattern).parent, Path(pattern).name
+    if glob.has_magic(home.as_posix()) or not glob.has_magic(name) or not (project / home).is_dir():
+        return []
+    ends = {*_TABLES, Path(name).suffix.lower()} - {""}
+    read = {project / match for each in others for match in glob.glob(each, root_dir=project, recursive=True)}  # noqa: PTH207
+    listed = [path for path in (project / home).iterdir() if path.suffix.lower() in ends and path not in read]
+    return sorted((home / path.name).as_posix() for path in listed if path.name[0] != "." and path.is_file())
 
 
 def check_one(project: Path, name: str, where: str) -> None:

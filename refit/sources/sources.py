@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from refit.config.column_types import ArrayColumn
 
+_TABLES = ("auto", "csv", "parquet")  # formats of which a file is a table by itself
 PARQUET_SUFFIXES = (".parquet", ".pq")
 
 
@@ -165,6 +166,15 @@ def empty_folders(project: Path, source: SourceParams) -> list[str]:
     if source.kind != "files" or not source.folder_column or object_stores.is_remote(expanded(source.path)):
         return []
     return folders.without_files(project, expanded(source.path))
+
+
+def unread_files(project: Path, declared: Mapping[str, SourceParams]) -> dict[str, list[str]]:
+    """By source, the tables in the folder of its pattern that no source reads."""
+    local = {name: source for name, source in declared.items() if source.kind == "files"}
+    paths = {name: expanded(source.path) for name, source in local.items() if source.format in _TABLES}
+    every = [path for source in local.values() if not object_stores.is_remote(path := expanded(source.path))]
+    found = {name: folders.not_matched(project, path, every) for name, path in paths.items() if path in every}
+    return {name: files for name, files in found.items() if files}
 
 
 def absence(project: Path, source: SourceParams, where: str) -> str:

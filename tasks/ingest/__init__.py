@@ -37,6 +37,7 @@ def run(context: Context) -> None:
         UserError: a source cannot be read as declared, a batch has changed, or `as_of` matches nothing.
     """
     label_source(context.params)
+    _report_unread(context)
     as_of = run_file.read(context.project).as_of
     snapshot_of(as_of, context.params, take_in(context)).write(context.path(SNAPSHOT))
 
@@ -63,7 +64,16 @@ def stale_reason(context: Context) -> str | None:
             return f"{name} was not read yet as it is declared now"
         if changed := reading.changed():
             return f"{name} has new data in {', '.join(file.name for file in changed[:3])}"
+    _report_unread(context)
     return None
+
+
+def _report_unread(context: Context) -> None:
+    """Name the tables that lie among a source's files and that no source reads: a new file may have such a name."""
+    for name, files in sources.unread_files(context.sources_root, context.params.ingest.sources).items():
+        path = Path(context.params.ingest.sources[name].path).name
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        context.progress(f"{name}: not read, as {path} does not match: {', '.join(files[:3])}{more}")
 
 
 class _Reading(SourceStatus):

@@ -21,6 +21,7 @@ from refit.new_project import project_folder
 from refit.new_project.project_folder import create
 from refit.new_project.table_reading import Hints, read_table
 from refit.runtime.context import Context
+from refit.sources import sources
 from tasks import featurize, ingest, validate
 
 Rows = list[list[str]]
@@ -242,6 +243,18 @@ def test_a_table_is_read_from_an_archive_or_under_another_name(
 ) -> None:
     create(tmp_path / "p", csv=pack(tmp_path / "t", WRITTEN["without_a_time"]), time=None, label="y", key=())
     assert run_to_features(tmp_path / "p") > ROWS / 2
+
+
+@pytest.mark.parametrize("names", [("sales.2024.csv", "sales.2025.csv"), ("v1.0.txt", "v1.1.txt"), ("a.01", "a.02")])
+def test_the_next_file_is_read_whatever_points_the_name_of_the_first_has(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    first = tmp_path / names[0]
+    first.write_text(WRITTEN["without_a_time"])
+    create(tmp_path / "p", csv=first, time=None, label="y", key=())
+    (tmp_path / "p/raw" / names[1]).touch()
+    source = parse(read_yaml(tmp_path / "p/params.yaml")).ingest.sources["table"]
+    assert [file.path.name for file in sources.find(tmp_path / "p", source, "table")] == [*names]
 
 
 @pytest.mark.parametrize("encoding", ["no-such", "hex", "rot13", "undefined", "idna"])

@@ -14,6 +14,7 @@ from dvc.repo import Repo
 
 from refit.errors import UserError
 from refit.runtime import dvc_runner
+from tasks import ingest
 
 ROW = "id,at,kind,cost\n1,2013-01-31,a,1\n"
 
@@ -177,3 +178,22 @@ def test_a_folder_named_like_a_file_is_refused(project: Any) -> None:
 def test_a_file_name_that_is_no_text_is_refused(project: Any, name: bytes, words: str) -> None:
     Path(os.fsdecode(os.fsencode(project.path / "raw") + b"/" + name)).write_text(ROW)
     assert words in project.fails(UserError)
+
+
+def test_a_table_that_the_pattern_does_not_match_is_named_at_each_run(project: Any) -> None:
+    for name in ("sales.2024.csv", "sales.2025.csv", "more.CSV", "more.csv.gz", "notes.md", ".hidden.csv"):
+        project.put(name, ROW)
+    project.source["path"] = "raw/*.2024.csv"
+    project.others["other"] = {**project.source, "path": "raw/a.csv"}
+    words = "trips: not read, as *.2024.csv does not match: raw/more.CSV, raw/more.csv.gz, raw/sales.2025.csv"
+    project.ingest()
+    assert words in project.said
+    project.said.clear()
+    assert ingest.stale_reason(project.context()) is None  # a file that is not read makes nothing stale
+    assert words in project.said
+    project.source["path"] = "raw/*"
+    project.others.clear()
+    (project.path / "raw/notes.md").unlink()
+    (project.path / "raw/more.csv.gz").unlink()
+    project.ingest()
+    assert not [line for line in project.said if "not read" in line]
