@@ -36,6 +36,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt | $(BIN)/python $(UV)
 	@bash -o pipefail -c "$(INSTALL) --compile-bytecode $(if $(TORCH),--torch-backend=$(TORCH)) -e '.[dev]' $(SHOW)"
 	@touch $(VENV)/.core $@
 
+$(VENV)/.tensorflow: $(VENV)/.ready
+	@echo "$(VENV): TensorFlow too, about 1 GB more"
+	@bash -o pipefail -c "$(INSTALL) $(if $(TORCH),--torch-backend=$(TORCH)) -e '.[dev,tensorflow]' $(SHOW)"
+	@touch $@
+
 run: $(VENV)/.core  ## the reference project: six stages, then a summary
 	@$(BIN)/refit run
 
@@ -47,7 +52,7 @@ examples: setup  ## every example in full: on the public files under REFIT_SHARE
 test: setup  ## all tests but the long ones; 20 minutes on 2 cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
-test-all: setup  ## the long ones too
+test-all: $(VENV)/.tensorflow  ## the long ones too, and those of TensorFlow where it has wheels
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder
 
 mutation: setup  ## hours: breaks the pure core line by line and lists what no test noticed; tests/README.md
