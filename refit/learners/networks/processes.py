@@ -87,6 +87,8 @@ class Group:
         if self.to_first:
             start.restore(state)
             self.to_first.send(READY)
+        # A group that could not form has counted all the same, here alone: the next one would wait under another name.
+        distributed.distributed_c10d._world.group_count = 0
         with _on_loopback():
             store = distributed.FileStore(  # type: ignore[attr-defined]
                 str(self.folder / RENDEZVOUS), self.count

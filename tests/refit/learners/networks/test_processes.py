@@ -162,6 +162,8 @@ def test_a_process_that_ends_before_the_group_stands_is_one_clear_line(
         make(replace(spec_of("mlp"), kind="own.py:Own", source=source, params=TWO)).fit(*images)
     assert "\n" not in str(raised.value)
     assert others() == []
+    if "init_process_group" in built:
+        make(spec_of("mlp", **TWO)).fit(*images)  # the next group forms all the same
 
 
 @pytest.mark.parametrize("params", [{"batch_rows": 1}, {"batch_rows": 101, "accumulate": 100}])
