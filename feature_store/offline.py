@@ -190,11 +190,12 @@ def _view(scratch: Scratch, view: FeatureView, rows: str, source: str, limit: st
     require_same_values(connection, what, rows, source, view.entity)
     tables: dict[str, str] = {}
     versions = _has_versions(connection, source)
-    if any(isinstance(feature, Latest | Aggregate | Age) for feature in view.features):
+    by_entity = any(isinstance(feature, Latest | Aggregate | Age) for feature in view.features)
+    if by_entity:
         entities = scratch.table(f"{view.name}_whose", sequences.entities_sql(view, rows), what)
     if sql.has_ends(view, versions=versions):
         newest_versions.require_no_calendar(view, zone)
-    if versions:
+    if versions and by_entity:
         tables |= _newest_versions(scratch, view, rows, entities, source, limit)
     if any(isinstance(feature, Aggregate if versions else Latest | Aggregate | Age) for feature in view.features):
         joined = _at_predictions(scratch, view, rows, entities, source, limit, zone, versions=versions)

@@ -217,9 +217,11 @@ def warehouse_of(
     return Warehouse(connection, as_of.replace(tzinfo=UTC), list(raw), changing)
 
 
-def features(warehouse: Warehouse, asks: str, declared_sources: Mapping[str, Source]) -> list[dict[str, Any]]:
+def features(
+    warehouse: Warehouse, asks: str, declared_sources: Mapping[str, Source], feature_set: FeatureSet = FEATURES
+) -> list[dict[str, Any]]:
     relation = warehouse.relation("sales", declared_sources)
-    found = compute(warehouse.connection, FEATURES, asks, {"sales": relation}, warehouse.as_of).to_arrow_table()
+    found = compute(warehouse.connection, feature_set, asks, {"sales": relation}, warehouse.as_of).to_arrow_table()
     return [{name: _plain(value) for name, value in row.items()} for row in found.to_pylist()]
 
 
@@ -284,6 +286,16 @@ def test_features_of_corrected_rows_are_those_of_the_newest_versions_that_were_k
         for row, ask in zip(features(warehouse, spine, SOURCES), asks, strict=True):
             expected = features_at(sales, ask["who"], ask["at"] + hours(1), as_of)
             assert {name: row[name] for name in expected} == expected, ask
+
+
+def test_a_feature_that_is_alone_in_its_view_is_what_it_is_among_others(connection: duckdb.DuckDBPyConnection) -> None:
+    warehouse = warehouse_of(connection, START + hours(300), sales=(history(random.Random(5), 14), CORRECTIONS))
+    spine, (view, *_) = asks_of_two()[1], FEATURES.views
+    among_others = features(warehouse, spine, SOURCES)
+    for feature in view.features:
+        alone = FEATURES.model_copy(update={"views": (view.model_copy(update={"features": (feature,)}),)})
+        for row, whole in zip(features(warehouse, spine, SOURCES, alone), among_others, strict=True):
+            assert row == {name: whole[name] for name in row}, feature.name
 
 
 ASKS = Spine(source="asks", key="id", prediction_time="event_time + interval 1 hour")
