@@ -6,10 +6,15 @@ import json
 import re
 import unicodedata
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from registry.secrets import redacted
 
+if TYPE_CHECKING:
+    import numpy as np
+
 MISSING = "missing"  # the name of a missing value, wherever values are named
+_WHOLE = 2**53  # up to which every whole number is a double of its own
 # Format and control characters, line ends, surrogates: characters that a terminal interprets or does not show.
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
 # Letters and marks that Unicode defines as ignorable, and that are invisible.
@@ -29,6 +34,16 @@ def one_line(text: object) -> str:
     red \x1b[31m, a new\nline, right to left \u202e, a file \xff.csv, [/x]
     """
     return _escaped(redacted(str(text)))
+
+
+def named_number(value: np.floating[Any] | np.integer[Any]) -> str:
+    """The name of a number that tells it from all others of its type: whole numbers without a point or an exponent.
+
+    >>> import numpy as np
+    >>> named_number(np.float64(20240101)), named_number(np.float64(0.1)), named_number(np.float32(0.1))
+    ('20240101', '0.1', '0.1')
+    """
+    return str(int(value)) if value.is_integer() and abs(value) <= _WHOLE else str(value)
 
 
 def shortened(value: object, most: int = 120) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from refit.config.baselines import BEST_FEATURE
 from refit.config.forecasting import HORIZON
 from refit.files.artifacts import NAIVE_COLUMN
+from refit.plain_text import named_number
 from refit.problems import metric_named
 from refit.problems.regression import SEASONAL_NAIVE
 
@@ -139,7 +140,7 @@ def _on_horizons(
     for horizon in np.unique(horizons):
         part = horizons == horizon
         scores = [sign * problem.score(metric, labels[part], guess[part]) for guess in guesses]
-        yield f"{horizon:g}", every[int(np.argmax(np.nan_to_num(scores, nan=-math.inf, neginf=-math.inf)))]
+        yield named_number(horizon), every[int(np.argmax(np.nan_to_num(scores, nan=-math.inf, neginf=-math.inf)))]
 
 
 def held_back(rows: int, *, in_time: bool) -> NDArray[np.bool_]:

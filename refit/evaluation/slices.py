@@ -19,7 +19,8 @@ from refit.evaluation.scored import Scored
 from refit.gate.comparison import Sample, gain, single
 from refit.gate.evidence import Slice
 from refit.metrics.clusters import Estimate
-from refit.plain_text import MISSING
+from refit.plain_text import MISSING, named_number
+from refit.problems.regression import SEASONAL_NAIVE
 from refit.schemas.evaluation import EvaluatedSlice, Facts
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ def too_small(part: Sample, metric: str) -> str:
 def parts(
     table: pa.Table, column: str, *, params_key: str, most: int | None = None
 ) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """Partition the rows by a column into named, non-empty parts.
+    """Partition the rows by a column into non-empty parts, each with a name of its own.
+
+    A number with more than `MOST_VALUES` values is cut into bands, except the horizon of forecasts.
 
     Args:
         params_key: the params key that names the column, for the error.
@@ -156,7 +159,10 @@ def parts(
         raise no_column(params_key, column, table.column_names)
     kind = table.schema.field(column).type
     if pa.types.is_floating(kind) or (pa.types.is_integer(kind) and _are_doubles(table.column(column))):
-        yield from _bands(np.asarray(table.column(column).cast(pa.float64()).to_numpy()))
+        cells = table.column(column)
+        values = (cells if pa.types.is_floating(kind) else cells.cast(pa.float64())).to_numpy()
+        whole = column == HORIZON and SEASONAL_NAIVE in table.column_names
+        yield from _of_numbers(values, math.inf if whole else MOST_VALUES)
         return
     texts = [None if value is None else str(value) for value in table.column(column).to_pylist()]
     missing = "no value" if MISSING in texts else MISSING  # a text may say `missing` itself
@@ -179,28 +185,36 @@ def _are_doubles(column: pa.ChunkedArray) -> bool:
     return all(bound is None or abs(bound) <= WHOLE for bound in bounds)
 
 
-def _bands(values: Floats) -> Iterator[tuple[str, NDArray[np.int64]]]:
+def _of_numbers(values: NDArray[np.floating[Any]], most: float) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Each value, or bands if there are more than `most`; then the rows without a value."""
     finite = values[np.isfinite(values)]
     distinct = np.unique(finite)
-    if len(distinct) <= MOST_VALUES:
+    if len(distinct) <= most:
         for value in distinct:
-            yield f"{value:g}", np.flatnonzero(values == value)
+            yield named_number(value), np.flatnonzero(values == value)
     else:
         edges = np.unique(np.quantile(finite, np.linspace(0, 1, BANDS + 1)[1:-1]))
+        names = _names_apart(edges)
         codes = np.searchsorted(edges, values, side="right")
         for band in range(len(edges) + 1):
             rows = np.flatnonzero((codes == band) & np.isfinite(values))
             if len(rows):
-                yield _band(edges[max(band - 1, 0) : band], edges[band : band + 1]), rows
+                yield _band(names[max(band - 1, 0) : band], names[band : band + 1]), rows
     if len(finite) < len(values):
         yield MISSING, np.flatnonzero(~np.isfinite(values))
 
 
-def _band(low: Floats, high: Floats) -> str:
+def _names_apart(edges: Floats) -> list[str]:
+    """The edges of bands with four digits, or as many more as tell them apart."""
+    rounded = ([f"{edge:.{digits}g}" for edge in edges] for digits in range(4, 18))
+    return next(names for names in rounded if len(set(names)) == len(edges))
+
+
+def _band(low: Sequence[str], high: Sequence[str]) -> str:
     """The name of the band from `low` up to, not including, `high`; an empty end is open."""
-    if not len(low):
-        return f"below {high[0]:.4g}"
-    return f"{low[0]:.4g} to {high[0]:.4g}" if len(high) else f"from {low[0]:.4g}"
+    if not low:
+        return f"below {high[0]}"
+    return f"{low[0]} to {high[0]}" if high else f"from {low[0]}"
 
 
 def _is_number(text: str) -> bool:

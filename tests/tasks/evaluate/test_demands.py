@@ -19,8 +19,10 @@ from refit.evaluation import holdout, prediction_cost, slices
 from refit.evaluation.evidence import evidence
 from refit.evaluation.scored import Scored
 from refit.files import artifacts
+from refit.gate.comparison import Sample
 from refit.gate.evidence import Evidence
 from refit.gate.promotion import decide
+from refit.metrics.clusters import Clusters
 from refit.problems import problem_of
 from refit.problems.binary import Binary
 from refit.reports.model_card import verdict_charts
@@ -130,6 +132,41 @@ def test_numbers_are_cut_in_the_bands_of_the_report(evaluated: Evaluate, challen
     found = evaluated(evaluate__gate={**GATE, "slices": {"hour": 0.05}})
     bands = [f"hour={part['value']}" for part in found["slices"] if part["by"] == "hour"]
     assert [each["against"] for each in found["decision"]["slices"]] == bands
+
+
+def test_numbers_that_differ_in_their_last_digits_are_parts_of_their_own() -> None:
+    shops, shares, halves = [1000001.0, 1000002.0, None], [0.1234567, 0.1234568, -0.5], [0.1, 20240101.0, 2.0]
+    days = [20240101 + day for day in range(40)]
+    table = pa.table({"shop": shops, "share": shares, "half": pa.array(halves, pa.float32())})
+    names = {name: list(dict(slices.parts(table, name, params_key="test"))) for name in table.column_names}
+    assert names == {
+        "shop": ["1000001", "1000002", "missing"],
+        "share": ["-0.5", "0.1234567", "0.1234568"],
+        "half": ["0.1", "2", "20240100"],  # as the nearest float32
+    }
+    bands = dict(slices.parts(pa.table({"day": days}), "day", params_key="test"))
+    first, second, third = "2.024011e+07", "2.024012e+07", "2.024013e+07"
+    assert list(bands) == [f"below {first}", f"{first} to {second}", f"{second} to {third}", f"from {third}"]
+    assert sum(map(len, bands.values())) == 40
+
+
+def test_the_gate_judges_each_of_three_shops_with_codes_of_seven_digits() -> None:
+    random, rows, problem = np.random.default_rng(0), 1800, problem_of("regression")
+    shop = np.tile([1000001.0, 1000002.0, 1000003.0], rows // 3)
+    label = random.normal(0, 4, rows)
+    champion, good = label + random.normal(0, 1, rows), label + random.normal(0, 0.2, rows)
+    candidate = np.where(shop == 1000001, label + random.normal(0, 1.6, rows), good)  # far worse for one shop
+    days = np.repeat(np.arange("2024-01-01", "2024-01-31", dtype="datetime64[D]"), rows // 30)
+    test = holdout.Holdout(
+        pa.table({"shop": shop}), label, days, Sample(label, Clusters.by_day(days), problem), problem
+    )
+    gate = GateParams(metric="mae", max_loss=0.05, slices={"shop": 0.05})
+    found = slices.gate_slices("shop", test, Scored({"candidate": candidate, "champion": champion}, {}, {}), gate)
+    assert {each.name: each.gain.lower(0.04) > -0.05 for each in found} == {
+        "shop=1000001": False,
+        "shop=1000002": True,
+        "shop=1000003": True,
+    }
 
 
 def test_all_values_of_a_column_are_judged_not_only_those_that_the_report_shows() -> None:

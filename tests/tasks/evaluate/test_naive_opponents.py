@@ -29,6 +29,7 @@ from refit.models.run_content import of_evaluation
 from refit.problems import problem_of
 from refit.schemas.incumbent import Incumbent, TrainedModel
 from refit.schemas.training import Training
+from tasks.evaluate.naive_opponents import by_part
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -157,6 +158,28 @@ def test_each_horizon_has_its_own_best_opponent_and_the_gate_refuses_a_loss_agai
     assert not [note for note in verdict.notes if "not asked" in note]
     whole = GateParams(metric="mae", max_loss=1.0, min_gain_over_baseline=0.0, min_rows=10)
     assert decide(replace(found, naive_slices=()), whole).promote, "as a whole it is better than each of them"
+
+
+def test_no_horizon_is_put_in_a_band_with_others_however_many_there_are() -> None:
+    problem, (table, value) = problem_of("forecast"), forecasts(days=12_000)
+    ahead = np.where(table["horizon"].to_numpy() == 1, 1, 2 + np.arange(len(value)) // 2 % 23)
+    table = table.set_column(0, "horizon", pa.array(ahead.astype(float)))
+    held_out = np.arange(len(value)) >= len(value) // 2
+    every = opponents(
+        problem, table, value, held_out, features=["horizon"], metric="mae", baseline_metric="mae", named=None
+    )
+    sample = Sample(value, Clusters.of(np.arange(len(value)) // 240), problem)
+    test = Holdout(table, value, np.array([]), sample, problem)
+    p = {"candidate": value + np.where(ahead == 1, 4.0, 0.1), "baseline": value + 9.0, "champion": value + 0.1}
+    for key in ("horizon", "horizon=1"):
+        gate = GateParams(metric="mae", max_loss=1.0, slices={key: 0.5})
+        found = _evidence(test, p, every, gate)
+        failed = [each.name for each in found.naive_slices if not each.gain.lower(0.04) > -0.5 and not each.problem]
+        assert failed == ["last value where horizon=1"]
+        assert len(found.naive_slices) == len(found.slices) == (24 if key == "horizon" else 1)
+        assert [each.name for each in found.slices if each.gain.value < -0.5] == ["horizon=1"]
+    shown = by_part(test, Scored(p, {}, {}, opponents=every), {}, ["horizon"], "mae")
+    assert [each.value for each in shown] == [str(each) for each in range(1, 25)]
 
 
 def test_the_median_is_an_opponent_of_its_own_where_the_baseline_predicts_the_mean() -> None:
