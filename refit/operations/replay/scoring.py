@@ -49,6 +49,8 @@ class Span:
 class Scores:
     """The metric of a policy in each window, on all rows and with each day left out.
 
+    Without its only day, or its only day with positives, a window has no metric (nan), and drops out of the mean.
+
     The overall score is the mean of the windows, weighted by labelled rows: a rank metric over all windows at once
     would compare rows of different models, and of months with different base rates.
     """
@@ -69,8 +71,15 @@ class Scores:
         if not total:
             return LeftOut(math.nan, np.zeros(0), 0.0)
         value = sum(left.value * rows for left, rows in measured) / total
-        without = [value + (left.without - left.value) * rows / total for left, rows in measured]
+        without = [_without_each_day(value, total, left, rows) for left, rows in measured]
         return LeftOut(value, np.concatenate(without), sum(left.clusters for left, _ in measured))
+
+
+def _without_each_day(mean: float, total: int, window: LeftOut, rows: int) -> Floats:
+    """(days,) the weighted mean of all windows without each day of one of them."""
+    others = (mean * total - window.value * rows) / (total - rows) if rows < total else math.nan
+    without: Floats = mean + (window.without - window.value) * rows / total
+    return np.where(np.isfinite(window.without), without, others)
 
 
 def spans_of(history: History, bounds: Sequence[datetime], zone: ZoneInfo) -> list[Span]:
@@ -129,9 +138,7 @@ def _measured(history: History, metric: str, rows: Rows, p: Floats, positive: ND
         estimate = leave_out(metric, Sample(labels, clusters, history.problem), p)
     if not math.isfinite(estimate.value):
         return None
-    # Without its only day, or its only day with positives, the metric is undefined: the window keeps its value.
-    without = np.where(np.isfinite(estimate.without), estimate.without, estimate.value)
-    return LeftOut(estimate.value, without, estimate.clusters)
+    return estimate
 
 
 def difference(metric: str, ours: Scores, theirs: Scores) -> Estimate:
