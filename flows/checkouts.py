@@ -127,7 +127,7 @@ def _refused_in_one_line() -> Iterator[None]:
 
 def _enter(project: Path) -> dict[str, str]:
     require_declared(project)
-    params = run_file.params_of(project)
+    params = run_file.params_outside(project)
     store = state_outside(project, params)
     os.environ[_THROWAWAY] = str(project.resolve())  # the flow runs in this process, and no later run does
     dvc_runner.repair(project)
@@ -181,7 +181,7 @@ def main() -> None:
     if (project / SNAPSHOT).exists():
         return
     try:
-        params = run_file.params_of(project)
+        params = run_file.params_outside(project)
         dvc_runner.repair(project)
         bring_data(project, store_of(project, params), params)
     except RefitError as error:

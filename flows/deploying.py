@@ -62,7 +62,7 @@ def deploy(
     """
     deployments.require(project)
     environment = _server()
-    params = run_file.params_of(project)
+    params = run_file.params_outside(project)
     steps: list[PullStep] = []
     if pull != "folder":
         state_outside(project, params)

@@ -23,6 +23,8 @@ from refit.runtime.workers import StartWorkers, processes
 from refit.schemas.releases import Releases
 from refit.storage.snapshots import LATEST, moment_of
 
+_REPORTED = set[tuple[Path | str, ...]]()  # lines about run.yaml that this process has shown, by project
+
 
 @dataclass
 class Session:
@@ -37,9 +39,16 @@ class Session:
 
     def context(self) -> Context:
         """Return the stages' arguments, read again each time: params may have changed since the last stage."""
+        return self._context(run_file.params_of(self.project))
+
+    def context_outside(self) -> Context:
+        """Return the arguments of work that is no stage of a run, for which no `--set` of a run chooses the model."""
+        _report_overrides(self.project, self.screen, held=True)
+        return self._context(run_file.params_outside(self.project))
+
+    def _context(self, params: Params) -> Context:
         if str(self.project) not in sys.path:
             sys.path.append(str(self.project))  # learners may lie in the project; last, so that they shadow nothing
-        params = run_file.params_of(self.project)
         return Context(
             project=self.project,
             params=params,
@@ -113,7 +122,7 @@ def prepare(project: Path, settings: run_file.RunFile | None = None) -> None:
         Releases().write(project / RELEASED)
     incumbent.ensure(project)
     warm_start_file.ensure(project)
-    feature_models.ensure(context_of(project))
+    feature_models.ensure(context_of_run(project))
 
 
 @contextmanager
@@ -177,10 +186,10 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
     guard_logs()
     root = Path(project).resolve()
     display = screen()
-    run_file.params_of(root)
+    run_file.params_outside(root)
     with lock.project_lock(root, trigger=trigger, wait_seconds=wait_seconds) as owner:
         sweep(root)
-        yield Session(project=root, owner=owner, screen=display).context()
+        yield Session(project=root, owner=owner, screen=display).context_outside()
 
 
 def _refuse_uncommitted(root: Path, display: Screen) -> None:
@@ -196,5 +205,26 @@ def _refuse_uncommitted(root: Path, display: Screen) -> None:
 
 
 def context_of(project: Path) -> Context:
-    """Return a context that only reads; its messages go to standard error."""
+    """Return a context that only reads, outside of a run; its messages go to standard error."""
+    display = LineScreen(Terminal(stderr=True))
+    _report_overrides(project, display)
+    return Context(project=project, params=run_file.params_outside(project), progress=display)
+
+
+def context_of_run(project: Path) -> Context:
+    """Return the same with the params of the last run, for what concerns its stages."""
     return Context(project=project, params=run_file.params_of(project), progress=LineScreen(Terminal(stderr=True)))
+
+
+def _report_overrides(project: Path, display: Screen, *, held: bool = False) -> None:
+    """Say, once in a process, which settings of the last run do not hold here and, with `held`, which do."""
+    every = run_file.read(project).overrides
+    holding = run_file.standing(every)
+    parts = []
+    if gone := [name for name in every if name not in holding]:
+        parts.append(f"the last run's --set {', '.join(gone)} held for that run only")
+    if held and holding:
+        parts.append(f"the last run's --set {', '.join(holding)} holds here too, until the next run")
+    if parts and (project, *parts) not in _REPORTED:
+        _REPORTED.add((project, *parts))
+        display(f"run.yaml: {'; '.join(parts)}")

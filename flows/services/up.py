@@ -138,7 +138,7 @@ def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str
         write_record(project, services)
     deployments.deploy(project, environment, log=project / STATE / "deploy.log")
     declared = read_yaml(project / deployments.PREFECT_YAML).get("deployments") or ()
-    notifications.provide(run_file.params_of(project), [entry["name"] for entry in declared], environment)
+    notifications.provide(run_file.params_outside(project), [entry["name"] for entry in declared], environment)
     wait_until_it_answers(services[MLFLOW])
 
 

@@ -141,7 +141,7 @@ def _project(project: Path) -> Iterator[Finding]:
         yield Finding("warning", f"{project} is no project", "--project DIR names one, `refit init DIR` makes one")
         return
     try:
-        params = run_file.params_of(project)
+        params = run_file.params_outside(project)
     except RefitError as error:
         yield Finding("error", error.sentence)
         return

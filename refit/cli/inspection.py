@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.padding import Padding
 from rich.table import Table
 
-from flows.session import check, context_of, prepare
+from flows.session import check, context_of, context_of_run, prepare
 from flows.summary_display import format_cost, format_latency
 from refit.config import STAGES
 from refit.runtime import dvc_runner, run_file
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def status(project: Path) -> dict[str, list[str]]:
     """Return the stages that `refit run` would run now, each with its reasons."""
-    would_run = replace(context_of(project), may_promote=True)  # params first: their errors are clearer than DVC's
+    would_run = replace(context_of_run(project), may_promote=True)  # params first: their errors are clearer than DVC's
     check(project, run_file.read(project))
     if os.access(project, os.W_OK):
         prepare(project)

@@ -30,7 +30,7 @@ def run_checks(project: Path, kind: str, params: Mapping[str, object], task: str
         raise UserError(f"--task {task}: there is no such task, {', '.join(tasks())} are known{nearest(task, tasks())}")
     if str(project) not in sys.path:
         sys.path.append(str(project))
-    trusted = run_file.params_of(project).registry.trusted_types if (project / "params.yaml").is_file() else ()
+    trusted = run_file.params_outside(project).registry.trusted_types if (project / "params.yaml").is_file() else ()
     if file_of(kind) or ":" in kind:
         trusted = (*trusted, kind)
     source = project_files.read_source(project, kind)

@@ -13,7 +13,7 @@ import psutil
 from flows.notifications import AWAITS, PROMOTED, REFUSED, announce_by_hand
 from flows.progress_display import LineScreen, show_progress
 from flows.run_options import RunOptions, Trigger
-from flows.session import Session, check, prepare, session, watching
+from flows.session import Session, check, context_of, prepare, session, watching
 from refit.errors import RefitError, UserError, first_line, machine_fault
 from refit.runtime import dvc_runner, environments, lock, registry_store, run_file
 from refit.runtime.context import Context
@@ -112,7 +112,7 @@ def _changed_inputs(project: Path, stage: str) -> str:
 def _locked_context(project: Path, trigger: str, wait_seconds: float, *, may_promote: bool) -> Iterator[Context]:
     """Hold the project for one command of the registry; its progress goes to standard error in plain lines."""
     with lock.project_lock(project, may_promote=may_promote, trigger=trigger, wait_seconds=wait_seconds) as owner:
-        yield Session(project=project, owner=owner, screen=LineScreen(Terminal(stderr=True))).context()
+        yield Session(project=project, owner=owner, screen=LineScreen(Terminal(stderr=True))).context_outside()
 
 
 def _announced(context: Context, version: str, act: Callable[[], str]) -> str:
@@ -161,7 +161,7 @@ def promote_to(project: Path, version: str, *, to: str, why: str | None, wait_se
     if here == to:
         raise UserError(f"--to {to} is the environment that this command works in: name the one that has it by --env")
     options = RunOptions(trigger=Trigger(f"refit promote --to {to}"), wait_seconds=wait_seconds)
-    context = Context(project=project, params=run_file.params_of(project), progress=LineScreen(Terminal(stderr=True)))
+    context = context_of(project)
     # the lock first: a run that holds it takes what is fetched here for what a killed one left
     with lock.project_lock(project, may_promote=True, trigger=str(options.trigger), wait_seconds=wait_seconds):
         settings = run_file.stored(project)
@@ -276,5 +276,5 @@ def release(project: Path, source: str, batch: str, rows: Sequence[int] | None, 
     from refit.storage import quarantine
 
     with lock.project_lock(project, trigger="refit quarantine release"):
-        context = Context(project=project, params=run_file.params_of(project))
+        context = Context(project=project, params=run_file.params_outside(project))
         return quarantine.release(context, source, batch, rows, why)

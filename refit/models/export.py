@@ -89,7 +89,7 @@ def loaded(
     if (path / "params.yaml").is_file():
         if manifest or public_key:
             raise UserError("manifest and public_key are for an exported folder; a project has a ledger, and params")
-        context = Context(project=path.resolve(), params=run_file.params_of(path.resolve()))
+        context = Context(project=path.resolve(), params=run_file.params_outside(path.resolve()))
         with registry_store.opened(context) as store:
             of = _version(context, store, version)
         return TableModel(load(fetch_model(context, of.version), trusted_types=context.params.registry.trusted_types))

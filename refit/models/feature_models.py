@@ -237,7 +237,7 @@ def _registry(context: Context, model: FeatureModelParams) -> Iterator[Store]:
             raise UserError(
                 f"{WHERE}: {model.name}: there is no project in {folder}; name the folder of its params.yaml"
             )
-        other = replace(context, project=folder, params=run_file.params_of(folder))
+        other = replace(context, project=folder, params=run_file.params_outside(folder))
         if (name := other.params.project.name) != model.name:
             raise UserError(f"{WHERE}: the project in {folder} makes the model {name!r}, not {model.name!r}")
     try:

@@ -27,6 +27,7 @@ Overrides = Mapping[str, JsonValue]  # "section.key" -> value, for one run only
 _ABSENT = object()
 ADDRESSES = (".tracking_uri", ".ledger_uri", ".path", ".published")
 NOT_BY_RUN = ("register.approval.", "register.approval_within.")
+OF_ONE_RUN = ("project", "register", "registry", "drift", "cost", "retention")  # which no later command obeys
 SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention", "resources")
 
 
@@ -122,12 +123,36 @@ def put_back(project: Path, before: bytes | None) -> None:
 
 
 def params_of(project: Path) -> Params:
-    """The project's params with this run's overrides applied.
+    """The params of the run that `run.yaml` is of: for its stages, and for what DVC says of them.
 
     Raises:
         UserError: the params are invalid; the message lists every problem.
     """
     return check(project, read(project))
+
+
+def params_outside(project: Path) -> Params:
+    """The params for all but a run: of the last run's overrides, they have those of the data in this folder alone.
+
+    Which model, registry, limits and policy a command or a deployed flow obeys, the versioned params say.
+
+    Raises:
+        UserError: the params are invalid; the message lists every problem.
+    """
+    return check(project, RunFile(overrides=standing(read(project).overrides)))
+
+
+def standing(overrides: Overrides) -> Overrides:
+    """The overrides of a run that hold after it: those of how data and model are made, unless it made another model.
+
+    >>> standing({"ingest.sources.trips.path": "trips.csv", "retention.versions": 1})
+    {'ingest.sources.trips.path': 'trips.csv'}
+    >>> standing({"ingest.sources.trips.path": "trips.csv", "project.name": "experiment"})
+    {}
+    """
+    if "project.name" in overrides:
+        return {}
+    return {name: value for name, value in overrides.items() if name.partition(".")[0] not in OF_ONE_RUN}
 
 
 def check(project: Path, run: RunFile) -> Params:

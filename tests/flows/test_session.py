@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 from driving import drive, states
+from pydantic import JsonValue
 
 from flows.progress_display import LogScreen
-from flows.session import Session, _engine
+from flows.session import Session, _engine, context_of, context_of_run, watching
+from refit.cli import inspection, running
 from refit.config import parse
 from refit.errors import UserError
-from refit.runtime import dvc_runner
+from refit.runtime import dvc_runner, run_file
 from refit.runtime.lock import project_lock
 from refit.runtime.workers import processes
 from tests.tasks.orders import RAW
@@ -62,6 +64,38 @@ def test_a_first_run_that_is_refused_leaves_no_settings_behind(project: Path) ->
     with pytest.raises(UserError, match="lies before the first batch"):
         drive(project, as_of="1999-01-01")
     assert not (project / "run.yaml").exists()
+
+
+def test_what_a_run_set_for_itself_moves_no_model_afterwards(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before, champion = run_file.params_of(project), inspection.champion_summary(project)
+    of_one_run: dict[str, JsonValue] = {"project.name": "other", "retention.versions": 1, "drift.alpha": 0.5}
+    run_file.write(project, run_file.RunFile(overrides=of_one_run))
+    assert context_of_run(project).params.project.name == "other", "stages and `status` have the run's own params"
+    assert inspection.champion_summary(project) == champion
+    with pytest.raises(UserError, match=f"{champion.model}"):
+        running.rollback(project, None, why="worse", wait_seconds=0)
+    kept = running.collect(project, delete=False, wait_seconds=0).stay
+    assert champion.version in kept
+    with watching(project, trigger="drift watch") as context:
+        assert context.params == before
+    said = "run.yaml: the last run's --set project.name, retention.versions, drift.alpha held for that run only"
+    assert capfd.readouterr().err.count(said) == 1
+
+
+def test_after_a_run_of_the_same_model_its_settings_of_the_data_hold_and_are_named(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    overrides: dict[str, JsonValue] = {"featurize.label.delay_hours": 7, "registry.tracking_uri": "sqlite:///other.db"}
+    run_file.write(project, run_file.RunFile(overrides=overrides))
+    with watching(project, trigger="drift watch") as context:
+        assert context.params.featurize.label.delay_hours == 7
+        assert context.params.registry == context_of(project).params.registry
+        assert context.params.registry.tracking_uri is None
+    said = capfd.readouterr().err
+    assert (
+        "--set registry.tracking_uri held for that run only; the last run's --set featurize.label.delay_hours " in said
+    )
+    assert "holds here too, until the next run" in said
 
 
 def test_a_failed_stage_says_how_long_it_took(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
