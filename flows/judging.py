@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import JsonValue
+
 from flows.run_options import RunOptions
 from flows.session import session
 from refit.config import STAGES
@@ -32,6 +34,27 @@ class Judgement:
     prospects: Prospects
     registry: str  # as it may be printed
 
+    @property
+    def objections(self) -> tuple[str, ...]:
+        """What stands against a promotion to which the gate says yes."""
+        return self.prospects.objections if self.decision.promote and not self.champion else ()
+
+    @property
+    def would_be_promoted(self) -> bool:
+        """Whether a run that may promote would make the candidate champion, without a person."""
+        return self.decision.promote and not (self.champion or self.objections or self.prospects.waits)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Return what `refit run --judge-only --json` prints."""
+        return {
+            "would_be_promoted": self.would_be_promoted,
+            "champion": self.champion,
+            "waits": self.decision.promote and not self.champion and self.prospects.waits,
+            "objections": [*self.objections],
+            "registry": self.registry,
+            "decision": self.decision.to_json(),
+        }
+
 
 def judge(project: Path, options: RunOptions) -> Judgement:
     """Run all stages but `register`, and return the gate's decision on the candidate.
@@ -56,7 +79,6 @@ def judge(project: Path, options: RunOptions) -> Judgement:
 def lines(project: Path, judgement: Judgement) -> list[str]:
     """Return what was judged, in plain lines."""
     decision, prospects = judgement.decision, judgement.prospects
-    objections = prospects.objections if decision.promote and not judgement.champion else ()
     evaluation = Evaluation.read(project / EVALUATION)
     metrics = evaluation.metrics["candidate"]
     training = Training.read(project / TRAINING)
@@ -68,12 +90,12 @@ def lines(project: Path, judgement: Judgement) -> list[str]:
         baseline = f"the baseline alone: no champion in {judgement.registry}"
         against = decision.incumbent if decision.incumbent.version else baseline
         promoted = "would wait for a person's approval" if prospects.waits else "would be promoted"
-        if objections:
+        if judgement.objections:
             promoted = "would not be promoted, although the gate says yes"
         first = f"{promoted if decision.promote else 'would be refused'}, against {against}"
     return [
         first,
-        *(f"  {objection}" for objection in objections),
+        *(f"  {objection}" for objection in judgement.objections),
         *(f"  {reason}" for reason in decision.reasons),
         *([] if validation is None else [f"{f'validation {training.metric}':<20} {validation:.4g}"]),
         *(f"{name:<20} {measured.value:.4g}" for name, measured in metrics.items() if measured.value is not None),

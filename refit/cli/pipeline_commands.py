@@ -38,7 +38,7 @@ def run(
 
         judgement = judging.judge(folder, options)
         if as_json:
-            print_json(judgement.decision.to_json())
+            print_json(judgement.to_json())
             return
         for line in judging.lines(folder, judgement):
             say(line)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import cast
 
+import pytest
 from commands import refit_in
 from driving import copy_project
 
@@ -42,3 +44,24 @@ def test_a_promotion_that_was_cut_off_is_left_to_a_run_that_may_promote(finished
     done = refit_in(project, "run", "--judge-only")
     assert done.returncode == 0, done.stderr
     assert ledger.pending("demo") == cut_off
+
+
+@pytest.mark.parametrize(
+    ("champion", "prospects", "promoted"),
+    [
+        (None, Prospects(), True),
+        ("1", Prospects(), False),
+        (None, Prospects(waits=True), False),
+        (None, Prospects(objections=("rejected by ann",)), False),
+    ],
+    ids=["nothing against it", "is the champion", "waits for a person", "a person refused it"],
+)
+def test_a_script_that_reads_the_judgement_takes_no_other_candidate_for_a_promoted_one(
+    champion: str | None, prospects: Prospects, promoted: bool
+) -> None:
+    yes = Decision.model_construct(promote=True)
+    printed = Judgement(yes, champion, prospects, "sqlite:///mlflow.db").to_json()
+    assert printed["would_be_promoted"] is promoted
+    assert (printed["champion"], printed["waits"]) == (champion, prospects.waits)
+    assert printed["objections"] == [*prospects.objections]
+    assert cast(dict[str, object], printed["decision"])["promote"] is True
