@@ -12,13 +12,14 @@ import pytest
 from driving import drive, states
 from pydantic import JsonValue
 
-from flows.progress_display import LogScreen
+from flows.progress_display import LogScreen, show_progress
 from flows.session import Session, _engine, context_of, context_of_run, watching
 from refit.cli import inspection, running
 from refit.config import parse
 from refit.errors import UserError
 from refit.runtime import dvc_runner, run_file
 from refit.runtime.lock import project_lock
+from refit.runtime.terminal import Terminal
 from refit.runtime.workers import processes
 from tests.tasks.orders import RAW
 
@@ -78,7 +79,7 @@ def test_what_a_run_set_for_itself_moves_no_model_afterwards(project: Path, capf
     assert champion.version in kept
     with watching(project, trigger="drift watch") as context:
         assert context.params == before
-    said = "run.yaml: the last run's --set project.name, retention.versions, drift.alpha held for that run only"
+    said = "run.yaml: the last run's --set project.name, drift.alpha, retention.versions held for that run only"
     assert capfd.readouterr().err.count(said) == 1
 
 
@@ -87,7 +88,7 @@ def test_after_a_run_of_the_same_model_its_settings_of_the_data_hold_and_are_nam
 ) -> None:
     overrides: dict[str, JsonValue] = {"featurize.label.delay_hours": 7, "registry.tracking_uri": "sqlite:///other.db"}
     run_file.write(project, run_file.RunFile(overrides=overrides))
-    with watching(project, trigger="drift watch") as context:
+    with show_progress(Terminal(stderr=True), stages=False), watching(project, trigger="drift watch") as context:
         assert context.params.featurize.label.delay_hours == 7
         assert context.params.registry == context_of(project).params.registry
         assert context.params.registry.tracking_uri is None
