@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,24 @@ NUMBERS: dict[str, Callable[[datetime], object]] = {
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_time_written_as_a_number_is_that_time(tmp_path: Path, name: str) -> None:
     assert first_and_last(tmp_path, reading(tmp_path, NUMBERS[name])) == (START, LAST)
+
+
+@pytest.mark.parametrize("machine", ["America/Los_Angeles", "UTC", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("zone", [timedelta(0), timedelta(hours=14)], ids=["utc", "local times east"])
+def test_rows_up_to_this_hour_are_read_wherever_the_machine_and_the_table_are(
+    tmp_path: Path, machine: str, zone: timedelta, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", machine)
+    time.tzset()
+    try:
+        end = datetime.now(UTC) + zone - timedelta(minutes=5)
+        begin = end - timedelta(hours=HOURS * 159)
+        assert reading(tmp_path, lambda at: f"{at:%Y-%m-%d %H:%M:%S}", start=begin).time is not None
+        with pytest.raises(UserError, match="lies in the future"):
+            reading(tmp_path, lambda at: f"{at:%Y-%m-%d %H:%M:%S}", start=begin + timedelta(days=2))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_seconds_before_1973_are_read_where_they_are_said_to_be_such(tmp_path: Path) -> None:
