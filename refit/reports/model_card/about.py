@@ -15,7 +15,7 @@ from refit.config.evaluate import CardParams
 from refit.config.train import ThresholdParams
 from refit.errors import RefitError
 from refit.plain_text import one_line
-from refit.runtime import provenance
+from refit.runtime import environments, provenance
 from refit.runtime.context import Context
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.training import Training
@@ -102,7 +102,11 @@ def _text(value: object) -> str:
 
 
 def commands(known: About, as_of: str, overrides: Mapping[str, JsonValue]) -> str:
-    """What to type to train and evaluate the same candidate again, from the project's folder."""
+    """What to type to train and evaluate the same candidate again, from the project's folder.
+
+    Of a candidate made in an environment, its params too: `refit --env staging run`.
+    """
+    within = f" --env {name}" if (name := environments.current()) else ""
     settings = "".join(f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in overrides.items())
     checkout = [f"git checkout {known.commit}"] if known.commit else []
-    return "\n".join([*checkout, f"refit run --as-of {as_of}{settings}"])
+    return "\n".join([*checkout, f"refit{within} run --as-of {as_of}{settings}"])
