@@ -94,6 +94,7 @@ class RunSummary(Part):
     metric: str
     metrics: Mapping[str, float | None]  # of the candidate on the test rows
     evaluation: Mapping[str, Mapping[str, Measured]]  # by model, then by metric
+    confidence: float = 0.95  # of its intervals
     cost: Cost
     timings: ServingTimes
     error_reduction: Measured | None  # against the champion

@@ -99,6 +99,7 @@ def summarise(run: Session) -> RunSummary:
         metric=training.metric,
         metrics={name: measured.value for name, measured in evaluation.metrics["candidate"].items()},
         evaluation=evaluation.metrics,
+        confidence=evaluation.confidence,
         cost=timings.cost,
         timings=ServingTimes(
             latency_ms=timings.latency_ms,
@@ -323,7 +324,7 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     for title, text in (row for row in rows if row[0] in ("search", "not chosen")):
         console.print(line((title.capitalize(), "bold"), f" {text}"))
     console.print()
-    console.print(f"{_format_test(summary)}; ± is the 95 % interval", style="italic")
+    console.print(f"{_format_test(summary)}; ± is the {100 * summary.confidence:g} % interval", style="italic")
     console.print(_scores(summary.evaluation))
     for sentence in summary.findings:
         console.print(sentence)

@@ -10,16 +10,19 @@ from driving import summary_of
 
 from flows.run_summary import IntervalSummary
 from flows.summary_display import _scores, print_summary, summary_rows
+from refit.runtime import run_file
 from refit.runtime.terminal import Terminal
 from refit.schemas.measured import Measured
 
 
 def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column(project: Path) -> None:
     told = summary_of(project)
+    assert told.confidence == run_file.params_of(project).evaluate.confidence
     coverage, width = Measured(value=0.893, lower=0.883, upper=0.902), Measured(value=214.6, lower=None, upper=None)
     told = told.model_copy(
         update={
             "evaluation": {**told.evaluation, "champion": told.evaluation["candidate"]},
+            "confidence": 0.9,
             "intervals": IntervalSummary(level=0.9, coverage=coverage, width=width, winkler=width),
         }
     )
@@ -37,7 +40,7 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
     assert heads == ["stage", *told.stages]
     assert states == ["ended", *["unchanged"] * 6]
     assert any(
-        line.startswith("test window 2024-") and line.rstrip().endswith("± is the 95 % interval") for line in lines
+        line.startswith("test window 2024-") and line.rstrip().endswith("± is the 90 % interval") for line in lines
     )
 
 
