@@ -18,7 +18,7 @@ from refit.files.artifacts import SNAPSHOT
 from refit.files.yaml_edits import set_values
 from refit.problems import metric_named
 from refit.reports.replay_words import recommendation
-from refit.runtime import lock, run_file
+from refit.runtime import environments, lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.replay_result import Gain, PolicyResult, ReplayResult, WindowResult
@@ -110,14 +110,17 @@ def replay(
 
 
 def _recommend(project: Path, result: ReplayResult, request: ReplayOptions) -> dict[str, JsonValue]:
-    """Write the settings of the policy at the knee to params.yaml, and return them; none if it has them already."""
+    """Write the settings of the policy at the knee to the params of this environment, or params.yaml without one.
+
+    Returns them; none if they are so already.
+    """
     from refit.operations.replay.policies import settings_of
 
     policy = next(each for each in request.policies if each.name == result.knee)
     written = run_file.check(project, run_file.RunFile()).drift
     settings = settings_of(policy, written, SHORTEST[request.every])
     if settings:
-        set_values(project / "params.yaml", "drift", settings)
+        set_values(environments.files(project)[-1], "drift", settings)
     return {key: list(value) if isinstance(value, tuple) else value for key, value in settings.items()}
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
+from refit.runtime import environments
 from refit.schemas.replay_result import ReplayResult
 
 __all__ = ["recommendation", "verdict"]
@@ -15,7 +16,8 @@ def verdict(result: ReplayResult) -> str:
     """The headline."""
     within = "" if result.budget is None else f" with at most {result.budget} retrainings"
     if result.best is None:
-        return f"No policy had a score{within}."
+        has_scores = any(policy.score is not None for policy in result.policies.values())
+        return f"No policy keeps the budget of {result.budget} retrainings." if has_scores else "No policy had a score."
     best = result.policies[result.best]
     score = f"{best.score:.4f} with {best.retrainings} retrainings"
     if result.not_worse:
@@ -35,9 +37,9 @@ def recommendation(result: ReplayResult) -> str:
             shown = "which is more than chance" if gap.lower > 0 else "not shown to be worse"
             text += f" ({gap.lower:.4f} to {gap.upper:.4f}: {shown})"
     if result.recommended is None:
-        return f"{text}; --recommend writes it to params.yaml"
+        return f"{text}; --recommend writes it to {environments.own_name()}"
     settings = ", ".join(f"{key}: {value}" for key, value in _flat(result.recommended))
-    return f"{text}; params.yaml: drift: {settings or 'it is so already'}"
+    return f"{text}; {environments.own_name()}: drift: {settings or 'it is so already'}"
 
 
 def _flat(settings: Mapping[str, JsonValue]) -> Iterator[tuple[str, JsonValue]]:

@@ -57,6 +57,11 @@ def overlay_file(project: Path, environment: str) -> Path:
     return path
 
 
+def own_name() -> str:
+    """The name of the file that says what is different here: `params.yaml`, or that of the environment."""
+    return f"params.{name}.yaml" if (name := current()) else PARAMS
+
+
 def files(project: Path) -> list[Path]:
     """The files that the params of this process's environment come from."""
     name = current()

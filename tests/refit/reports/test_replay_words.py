@@ -14,8 +14,9 @@ from refit.errors import UserError
 from refit.operations.replay.comparing import Contender, knee
 from refit.operations.replay.history import FOLDER
 from refit.operations.replay.policies import parse, settings_of
-from refit.reports.replay_report import RESULT
+from refit.reports.replay_report import RESULT, render
 from refit.reports.replay_words import recommendation, verdict
+from refit.runtime import run_file
 from refit.schemas.replay_result import Gain, PolicyResult, ReplayResult
 
 
@@ -66,6 +67,15 @@ def test_a_policy_did_best_only_where_the_interval_shows_it() -> None:
     assert (
         verdict(unsure) == "No policy is shown to be the best. always has the best score: 0.8000 with 40 retrainings."
     )
+
+
+def test_scores_that_all_break_the_budget_are_scores_and_no_good_news() -> None:
+    over = replayed((0.01, 0.004, 0.016)).model_copy(update={"best": None, "knee": None, "budget": 0})
+    assert verdict(over) == "No policy keeps the budget of 0 retrainings."
+    assert '<div class="verdict warn">' in render(over)
+    assert '<div class="verdict good">' in render(replayed((0.01, 0.004, 0.016)))
+    unscored = {name: each.model_copy(update={"score": None}) for name, each in over.policies.items()}
+    assert verdict(over.model_copy(update={"policies": unscored})) == "No policy had a score."
 
 
 def test_the_recommendation_says_whether_the_policies_really_differ() -> None:
@@ -131,3 +141,31 @@ def test_a_recommendation_that_params_yaml_refuses_loses_no_finished_replay(
         )
     assert ReplayResult.read(tmp_path / FOLDER / RESULT).knee == "performance"
     assert (tmp_path / "params.yaml").read_text() == before
+
+
+def test_what_an_environment_recommends_changes_no_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
+    before = (tmp_path / "params.yaml").read_bytes()
+    (tmp_path / "params.staging.yaml").write_text(
+        "project: {name: demo_staging}\ndrift:\n  retrain_on: [input]  # as tried\n"
+    )
+    monkeypatch.setenv("REFIT_ENV", "staging")
+    monkeypatch.setattr("refit.operations.replay.run", lambda *_: replayed((0.01, -0.002, 0.022)))
+    result = replay(
+        tmp_path,
+        start="2024-01-01",
+        end="2024-06-01",
+        every="week",
+        policies="performance,always",
+        metric=None,
+        budget=None,
+        random=0,
+        recommend=True,
+        overrides={},
+        wait_seconds=0,
+        quiet=True,
+    )
+    assert (tmp_path / "params.yaml").read_bytes() == before
+    assert 'retrain_on: ["performance"]  # as tried' in (tmp_path / "params.staging.yaml").read_text()
+    assert "; params.staging.yaml: drift: " in recommendation(result)
+    assert run_file.params_of(tmp_path).drift.retrain_on == ("performance",)
