@@ -19,13 +19,27 @@ INSTALL = (
 )
 
 
-def write(folder: Path) -> None:
-    """Add the files that are not there yet; those of a repository belong at its top."""
+def write(folder: Path, *, scripts_only: bool = False) -> None:
+    """Add the files that are not there yet.
+
+    Args:
+        scripts_only: leave the workflows out, which are read at the top of a repository alone.
+    """
     for target, name in TARGETS.items():
+        if scripts_only and name not in _SCRIPTS:
+            continue
         if not os.path.lexists(folder / target):
             with atomic(folder / target) as scratch:
                 scratch.write_text(content(name, INSTALL), encoding="utf-8")
             (folder / target).chmod(0o755 if name in _SCRIPTS else 0o644)
+
+
+def note(top: Path) -> str:
+    """What to add for a project in a folder of a repository."""
+    return (
+        f"infra/ci/ has the scripts; the repository's own workflow, in {top}, has to call them in this folder "
+        "(Refit's docs/deploying.md)"
+    )
 
 
 def content(name: str, install: str) -> str:

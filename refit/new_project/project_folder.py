@@ -105,8 +105,8 @@ def create(
         _write(folder / schema.FILE, schema.written())
         _write_stages(folder, raw_paths(parse(params)))
         _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
-        if provenance.repository(folder) in (None, folder.resolve()):
-            ci_files.write(folder)
+        top = provenance.repository(folder)
+        ci_files.write(folder, scripts_only=top not in (None, folder.resolve()))
         if not (folder / "README.md").exists():
             _write(folder / "README.md", _readme(name, location, reading, generated=own is None))
         _write_gitignore(folder / ".gitignore", _OWN_DATA if own is not None else _GENERATED)
@@ -114,7 +114,8 @@ def create(
         prepare(folder)
         if query and not had_raw:
             (folder / "raw").rmdir()
-    return describe(folder, location, reading, label_leaks)
+    description = describe(folder, location, reading, label_leaks)
+    return description if top in (None, folder.resolve()) else description.with_note("CI", ci_files.note(top))
 
 
 def _own_table(csv: Path | None, parquet: Path | None, hints: Hints) -> Path | None:

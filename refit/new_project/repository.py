@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from refit.errors import UserError
 from refit.plain_text import one_line
 from refit.runtime import provenance
 from refit.runtime.terminal import say
@@ -26,6 +28,8 @@ def made(folder: Path, *, wanted: bool) -> Iterator[bool]:
     if not wanted or shutil.which("git") is None or provenance.repository(folder.absolute()) is not None:
         yield False
         return
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise UserError(f"cannot make {folder}: it is a file; name a folder")
     is_new = not folder.exists()
     top = folder if not is_new else None
     try:

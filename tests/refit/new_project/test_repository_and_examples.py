@@ -8,6 +8,12 @@ from pathlib import Path
 import pytest
 from commands import refit_in
 
+from refit.config import parse
+from refit.errors import UserError
+from refit.files.yaml_files import read_yaml
+from refit.new_project import example_copy, project_folder, repository
+from refit.sources import sources
+
 
 def git(folder: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True)
@@ -106,3 +112,47 @@ def test_an_example_replaces_no_file_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("mine\n")
     assert refit_in(tmp_path, "init", ".", "--from-example", "churn").returncode == 2
     assert [each.name for each in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_an_example_whose_rows_are_in_its_folder_brings_them(root: Path, tmp_path: Path) -> None:
+    with example_copy.copied("cartpole", tmp_path / "mine"):
+        pass
+    original = root / "examples/cartpole/episodes.csv"
+    assert (tmp_path / "mine/episodes.csv").read_bytes() == original.read_bytes()
+
+
+@pytest.mark.parametrize("name", sorted(each.parent.name for each in example_copy.EXAMPLES.glob("*/params.yaml")))
+def test_a_copied_example_finds_its_rows_and_its_readme_leads_nowhere_that_is_not_there(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REFIT_SHARED_DATA", raising=False)
+    folder = tmp_path / "mine"
+    with example_copy.copied(name, folder):
+        pass
+    for each, source in parse(read_yaml(folder / "params.yaml")).ingest.sources.items():
+        if source.kind in ("files", "package") and source.stand_in is None:
+            assert sources.find(folder, source, each), "no file, and no script that generates one"
+    readme = (folder / "README.md").read_text()
+    assert "](../" not in readme
+    assert f"examples/{name}/" not in readme
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_mistake_of_the_user_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "afile").write_text("mine\n")
+    with (
+        pytest.raises(UserError, match="afile: it is a file; name a folder"),
+        repository.made(tmp_path / "afile", wanted=True),
+    ):
+        pass
+    assert (tmp_path / "afile").read_text() == "mine\n"
+
+
+def test_a_project_in_a_folder_of_a_repository_gets_the_scripts_of_ci_and_says_who_has_to_call_them(
+    tmp_path: Path,
+) -> None:
+    git(tmp_path, "init", "--quiet")
+    description = project_folder.create(tmp_path / "churn", csv=None, time=None, label=None, key=())
+    assert {each.name for each in (tmp_path / "churn/infra/ci").iterdir()} == {"judge.sh", "promote.sh", "drift.sh"}
+    assert not (tmp_path / "churn/.github").exists()
+    (note,) = [text for about, text in description.notes if about == "CI"]
+    assert f"the repository's own workflow, in {tmp_path}, has to call them in this folder" in note
