@@ -13,10 +13,10 @@ import contextlib
 import html
 import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 if TYPE_CHECKING:
     from flows.run_summary import RunSummary
@@ -35,11 +35,13 @@ __all__ = ["Result", "check_drift", "compare", "explain", "history", "replay", "
 
 @dataclass(frozen=True, repr=False)
 class Result(Generic[T]):
-    """A value with the text that the command prints of it; the attributes of the value are those of the result.
+    """A value with the text that the command prints of it; attributes and items of the value are those of the result.
 
     >>> result = Result({"a": 1}, "a is 1")
     >>> result, result.value["a"], result._repr_html_()
     (a is 1, 1, '<pre>a is 1</pre>')
+    >>> result["a"], len(result), list(result)
+    (1, 1, ['a'])
     """
 
     value: T
@@ -49,6 +51,18 @@ class Result(Generic[T]):
         if name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.value, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(cast(Any, self.value))
+
+    def __len__(self) -> int:
+        return len(cast(Any, self.value))
+
+    def __getitem__(self, key: Any) -> Any:
+        return cast(Any, self.value)[key]
+
+    def __bool__(self) -> bool:
+        return bool(self.value)
 
     def __repr__(self) -> str:
         return self.text
@@ -140,7 +154,7 @@ def replay(
     *,
     start: str | None = None,
     end: str | None = None,
-    policies: str = "never,schedule,drift,performance",
+    policies: str | None = None,
     overrides: Mapping[str, Any] | None = None,
 ) -> Result[ReplayResult]:
     """What retraining policies would have achieved in the past, as `refit replay` says; the champion is left alone.
@@ -148,10 +162,10 @@ def replay(
     Args:
         start: day on which it begins; default: half of what was ingested.
         end: day on which it ends; default: where the data end.
-        policies: separated by commas, each with settings of `drift` after colons.
+        policies: separated by commas, each with settings of `drift` after colons; default: those of the command.
         overrides: settings by `section.key`, for this replay only.
     """
-    from refit.cli import replays
+    from refit.cli import evaluation_commands, replays
     from refit.runtime.terminal import Terminal
 
     report = replays.replay(
@@ -159,7 +173,7 @@ def replay(
         start=start,
         end=end,
         every=None,
-        policies=policies,
+        policies=policies or evaluation_commands.POLICIES,
         metric=None,
         budget=None,
         random=0,

@@ -9,6 +9,8 @@ import typer
 from refit.cli.options import HERE, AsJson, AsOf, Debug, Project, Sets, Wait, assignments, json_object, project_at
 from refit.runtime.terminal import print_json
 
+POLICIES = "never,schedule,drift,performance,always"  # that a replay compares if none are named
+
 app = typer.Typer()
 
 
@@ -22,7 +24,7 @@ def replay(
     every: Annotated[str | None, typer.Option("--every", help="day, week or month; default: ingest.period")] = None,
     policies: Annotated[
         str, typer.Option("--policies", help="comma-separated; settings of `drift` after colons: drift:breached=1")
-    ] = "never,schedule,drift,performance,always",
+    ] = POLICIES,
     metric: Annotated[
         str | None, typer.Option("--metric", help="default: the gate's; `accuracy` is at .5 for all policies")
     ] = None,

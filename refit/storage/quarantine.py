@@ -167,7 +167,9 @@ def listing(context: Context, source: str | None = None, batch: str | None = Non
 
 
 def _batches(context: Context, source: str | None, batch: str | None) -> list[SnapshotBatch]:
-    batches = Snapshot.read(context.path(artifacts.SNAPSHOT)).batches
+    if not (path := context.path(artifacts.SNAPSHOT)).exists():
+        raise UserError("nothing was ingested yet, so that no row was refused; `refit run` reads the sources")
+    batches = Snapshot.read(path).batches
     for role, wanted, valid_names in (
         ("source", source, {each.source for each in batches}),
         ("batch", batch, {each.name for each in batches if source in (None, each.source)}),

@@ -40,7 +40,7 @@ def test_a_notebook_runs_shows_scores_compares_and_explains(project: Path) -> No
     champion = refit.show(project)
     assert champion.version == "1"
     assert "version 1" in champion._repr_html_()
-    assert [entry.action for entry in refit.history(project).value] == ["promote"]
+    assert [entry.action for entry in refit.history(project)] == ["promote"]
     report = refit.score("2024-10", project)
     assert Path(report.out).is_file()
     assert f"{report.rows.scored:,}" in repr(report)

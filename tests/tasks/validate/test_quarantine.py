@@ -32,6 +32,11 @@ def test_the_list_tells_each_refusal_with_its_reason_and_narrows_to_source_and_b
         quarantine.listing(shop.context(), "sales", "2024-2")
 
 
+def test_before_the_first_run_no_row_was_refused_and_the_line_says_what_to_do(shop):
+    with pytest.raises(UserError, match="nothing was ingested yet, so that no row was refused; `refit run`"):
+        quarantine.listing(shop.context())
+
+
 def test_a_released_row_is_accepted_from_the_next_run_on_though_the_result_is_remembered(shop, sales):
     shop.add("2024-01", sales(100, at={3: {"amount": -1.0}, 4: {"amount": -2.0}}))
     assert shop.run(AMOUNT)["batches"][0]["excluded"] == [5, 6]
