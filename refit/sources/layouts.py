@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import glob
 import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -72,7 +73,7 @@ def proposed(source: SourceParams, name: str, missing: Sequence[str], surprising
         if near is not None and _likeness(column, near) >= _NEAR:
             renamed[column] = near
     parts = {
-        "files": name,
+        "files": glob.escape(name),
         "renamed": renamed,
         "missing": [each for each in missing if each not in renamed],
         "ignored": [each for each in surprising if each not in renamed.values()],

@@ -82,6 +82,14 @@ def test_a_refusal_proposes_the_layout_that_lets_the_file_in(renamed: Any) -> No
     assert [row["cost"] for row in renamed.batch("2012-12")] == [None, None]
 
 
+def test_the_proposed_layout_fits_a_name_that_is_itself_a_pattern(project: Any) -> None:
+    project.put("trips[1].csv", "id,at,kind,price\n1,2013-01-31T20:00:00Z,a,1\n")
+    said = project.fails(UserError)
+    project.source["layouts"] = yaml.safe_load(re.findall(r"layouts: (\[.*\])", said)[0])
+    project.ingest()
+    assert [row["id"] for row in project.batch("2013-01")] == [1]
+
+
 def test_a_file_that_shares_no_column_is_refused_without_a_proposal(project: Any) -> None:
     project.put("a.csv", "what,else\n1,2\n")
     assert "layouts" not in project.fails(UserError)
