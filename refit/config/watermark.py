@@ -19,7 +19,7 @@ class WatermarkParams(Section):
     column: str = Field(description="an integer, timestamp or date column that grows with each row, such as loaded_at")
     lookback: Annotated[int, Field(ge=0)] | Span = Field(
         description="how far below the largest value read so far a new row may be: a number for an integer column, "
-        "else a span such as 2h"
+        "else a span such as 2h; for a date whole days, such as 1d"
     )
 
     @property
@@ -38,4 +38,9 @@ class WatermarkParams(Section):
         if isinstance(self.lookback, int) != (kind == "integer"):
             right = "a whole number such as 1000" if kind == "integer" else "a span such as 2h or 3d"
             return f"watermark.lookback {self.lookback!r} does not fit {self.column!r}, which is {kind}: write {right}"
+        if kind == "date" and (not self.late_by or self.late_by % timedelta(days=1)):
+            return (
+                f"watermark.lookback {self.lookback!r} is no number of days, which {self.column!r}, a date, can be set "
+                "back by; rows loaded later on the newest day would not be read: write 1d, or more days"
+            )
         return None

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from servers import execute, postgresql, postgresql_server  # noqa: F401
 
+from refit.config.watermark import WatermarkParams
 from refit.errors import UserError
 from refit.sources import sql_tables
 from tasks import ingest
@@ -275,6 +276,14 @@ def test_a_watermark_that_cannot_be_one_is_refused_in_params(shop: Any, change: 
     with pytest.raises(UserError) as caught:
         shop.context()
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("lookback", ["12h", "36h", "0d"])
+def test_a_date_is_set_back_by_whole_days_as_more_rows_may_be_loaded_on_the_newest_one(lookback: str) -> None:
+    fault = WatermarkParams(column="day", lookback=lookback).fault({"day": "date"})
+    assert "rows loaded later on the newest day would not be read: write 1d, or more days" in str(fault)
+    assert WatermarkParams(column="day", lookback="1d").fault({"day": "date"}) is None
+    assert WatermarkParams(column="day", lookback=lookback).fault({"day": "timestamp"}) is None
 
 
 def test_a_database_of_another_dialect_is_read_the_same_way(
