@@ -36,7 +36,8 @@ class ChangesParams(Section):
     deleted: str | None = Field(None, description="corrections: SQL over the columns; true if this version deletes")
     arrived_at: str | None = Field(
         None,
-        description="SQL over the columns: when a row arrived; default: the version if it is a time, else the ingest",
+        description="SQL over the columns: when a row arrived (a date: at its end); default: the version if it is a "
+        "time or date, else the ingest",
     )
     delivered: str | None = Field(
         None,
@@ -119,12 +120,6 @@ class ChangesParams(Section):
                 "name an integer, number, timestamp or date"
             )
         return None
-
-    def arrival(self, columns: Mapping[str, str]) -> str | None:
-        """SQL of the time when a row arrived; None if it is the time of the ingest that read it first."""
-        if self.arrived_at is not None or self.version is None or not re.match("timestamp|date", columns[self.version]):
-            return self.arrived_at
-        return '"' + self.version.replace('"', '""') + '"'
 
 
 def _section(value: object) -> object:

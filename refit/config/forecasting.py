@@ -206,12 +206,39 @@ def _expanded(raw: Any, zone: str) -> Any:
     return {**raw, **made, "kind": "query", "query": _query(forecast, list(series), zone)}
 
 
-def newest_query(forecast: ForecastParams, zone: str, until: str) -> str:
-    """The query of the newest forecast of each series, made by a moment (SQL): of any step, whatever `every` is."""
-    return _query(forecast.model_dump(mode="json"), list(forecast.series), zone, until)
+def newest_query(forecast: ForecastParams, zone: str, until: str, calendar: str | None) -> str:
+    """The query of the newest forecast of each series, made by a moment (SQL): of any step, whatever `every` is.
+
+    Args:
+        calendar: the zone by which days begin; None if there is no choice.
+    """
+    return _query(forecast.model_dump(mode="json"), list(forecast.series), zone, until, calendar)
 
 
-def _query(forecast: Mapping[str, object], series: list[str], zone: str, newest_until: str = "") -> str:
+def query_by(forecast: ForecastParams, zone: str, calendar: str) -> str:
+    """The query of all forecasts, with steps by the calendar of a zone: the project's, or UTC."""
+    return _query(forecast.model_dump(mode="json"), list(forecast.series), zone, calendar=calendar)
+
+
+def calendar_query(forecast: ForecastParams, zone: str) -> str:
+    """The query of two rows, for UTC and for a zone: how many steps begin at one time of day, and how many at midnight.
+
+    The larger row is the calendar of the steps: a history without a clock change has as many at one time in both.
+    """
+    shown, midnight = _shown(_parts(forecast.step)[1])
+    times = [f"strftime({time}, '{shown}')" for time in ("event_time", clocks.local("event_time", f"'{zone}'"))]
+    of = quote(forecast.of)
+    rows = (
+        f"select (select max(n) from (select count(*) as n from {of} group by {time})), "
+        f"(select count(*) from {of} where {time} = '{midnight}')"
+        for time in times
+    )
+    return " union all ".join(rows)
+
+
+def _query(
+    forecast: Mapping[str, object], series: list[str], zone: str, newest_until: str = "", calendar: str | None = None
+) -> str:
     """The query with one row for each end of a step and each horizon; or only of the newest by a moment (SQL)."""
     parts = _STEP.fullmatch(str(forecast.get("step")))
     step = interval(parts[0]) if parts else "null"
@@ -232,7 +259,7 @@ from (select distinct {names}{end} as forecast_time from {of}{filter_clause}),
   (select unnest([{ahead}]) as horizon)"""
     here, target = f"'{zone}'", f"forecast_time + (horizon - 1) * {step}"
     if local:
-        here = _calendar(of, parts[2], zone)
+        here = f"'{calendar}'" if calendar else _calendar(of, parts[2], zone)
         target = clocks.met("forecast_time", f"+ (horizon - 1) * {step}", ZONE)
     return f"""
 select * from (select *, {target} as target_time
@@ -255,13 +282,22 @@ def _every(every: int, step: re.Match[str], zone: str) -> str:
 
 
 def _calendar(of: str, unit: str, zone: str) -> str:
-    """SQL of the zone that the steps follow: the project's, unless more steps start at the same time in UTC."""
-    shown = {"mo": "%d %H:%M:%S", "y": "%m-%d %H:%M:%S"}.get(unit, "%H:%M:%S")
+    """SQL of the zone that the steps follow: the project's, unless more steps start at the same time in UTC.
+
+    It stays as it is, because a declaration's digest has the query: ingest chooses by `calendar_query`, once.
+    """
+    shown, _ = _shown(unit)
     most_at_once = (
         f"(select max(n) from (select count(*) as n from {of} group by strftime({time}, '{shown}')))"
         for time in ("event_time", clocks.local("event_time", f"'{zone}'"))
     )
     return f"case when {' > '.join(most_at_once)} then 'UTC' else '{zone}' end"
+
+
+def _shown(unit: str) -> tuple[str, str]:
+    """The format of the part of a time that is the same for all steps, and how it shows midnight."""
+    date, first = {"mo": ("%d ", "01 "), "y": ("%m-%d ", "01-01 ")}.get(unit, ("", ""))
+    return f"{date}%H:%M:%S", f"{first}00:00:00"
 
 
 def series_of(table: pa.Table, columns: Sequence[str]) -> list[str]:

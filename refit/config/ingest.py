@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from feature_store import clocks
+from feature_store.sql_text import literal, quote
 from refit.config.changes import Changes, ChangesParams
 from refit.config.column_types import ArrayColumn, ColumnType, array_column
 from refit.config.forecasting import MADE, ForecastParams
@@ -153,6 +155,23 @@ class SourceParams(Section):
         version = self.changes.version
         return (*self.key, version) if version in self.columns and version is not None else self.key
 
+    def arrival(self, zone: str) -> str | None:
+        """SQL of when a row arrived, in UTC, as its columns tell; None if that is when an ingest first read it.
+
+        A date says that it was some time on that day, so it is known at the day's end.
+
+        Args:
+            zone: the time zone of days.
+        """
+        changes = self.changes
+        told = None if changes.arrived_at is None else f"({changes.arrived_at})"
+        if told is None and changes.version and self.columns[changes.version] in ("timestamp", "date"):
+            told = quote(self.inside(changes.version) or "event_time")
+        if told is None:
+            return None
+        end = clocks.utc(f"({told}::date + interval 1 day)", literal(zone))
+        return f"case when typeof({told}) = 'DATE' then {end} else {told}::timestamp end"
+
     @property
     def arrays(self) -> dict[str, ArrayColumn]:
         """The columns whose cells are images or vectors."""
@@ -293,3 +312,13 @@ class IngestParams(Section):
     period: Literal["day", "week", "month"] = Field("month", description="the length of a batch, in local time")
     complete_within_hours: Hours = Field(24, ge=0, description="a period is complete when rows reach this near its end")
     sources: dict[Name, SourceParams] = Field(min_length=1, description="the tables of rows, by name")
+
+    def read_by(self, name: str) -> list[str]:
+        """The sources that a source of kind query reads."""
+        words = {*re.findall(r"\w+", self.sources[name].query or "")}
+        return [other for other, source in self.sources.items() if source.kind != "query" and other in words]
+
+    def may_be_late(self, name: str) -> bool:
+        """Whether rows of a source may join old periods: those of a query do so where a source that it reads may."""
+        read = self.read_by(name) if self.sources[name].kind == "query" else [name]
+        return any(not self.sources[each].changes.is_append for each in read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
@@ -48,6 +48,7 @@ class Manifest(Artifact):
     waited: Mapping[str, Ranges] = Field(default_factory=dict)
     # by earlier batch: its rows that lay in the future when it was written, and belong to this batch
     arrived: UtcTime | None = omitted(None)  # when rows were read that came late, or are new versions; else None
+    arrives_from: UtcTime | None = omitted(None)  # when the first of its rows arrived, if their columns tell it
     delivered: UtcTime | None = omitted(None)  # of a snapshot: the time of the delivery in which its rows differed
     delivered_rows: NonNegativeInt = omitted(0)  # those of the whole delivery, if compared with an earlier one
     deletes: bool = omitted(False)  # whether its rows, copied from earlier batches, were missing in that delivery
@@ -81,11 +82,12 @@ class Manifest(Artifact):
                     f"or delete {BATCHES / self.source} to read the source again"
                 )
 
-    def rows_table(self, project: Path) -> pa.Table:
-        """Its rows, after checking the digest of their file."""
+    def rows_table(self, project: Path, columns: Sequence[str] | None = None) -> pa.Table:
+        """Its rows, or only some columns of them, after checking the digest of their file."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.read_table(FileRef(self.path.as_posix(), self.sha256, self.rows).resolve(project))
+        path = FileRef(self.path.as_posix(), self.sha256, self.rows).resolve(project)
+        return pyarrow.parquet.read_table(path, columns=columns and list(columns))
 
     def uncast_table(self, project: Path) -> pa.Table | None:
         """The record of its rows that did not cast; None if there are none."""

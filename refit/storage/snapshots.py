@@ -73,8 +73,9 @@ def _entry(batch: Manifest, taken: Ranges) -> SnapshotBatch:
 
 
 def _arrived(batch: Manifest, moment: datetime) -> bool:
-    """Whether a batch had arrived by a moment: of one that came later, an earlier run knew nothing."""
-    return batch.arrived is None or batch.arrived <= moment
+    """Whether a batch had arrived by a moment, or a row of it: of one that came later, an earlier run knew nothing."""
+    arrived = batch.arrived or batch.arrives_from
+    return arrived is None or arrived <= moment
 
 
 def label_source(params: Params) -> str:

@@ -31,12 +31,13 @@ class Changing:
     """How the rows of a raw table change: SQL over its columns."""
 
     key: tuple[str, ...]
-    arrived_at: str  # null for a row that arrived in the course of time
+    arrived_at: str  # a TIMESTAMP in UTC; null for a row that arrived in the course of time
     version: str | None  # the largest is the newest; None if a row never changes
     deleted: str  # whether this version deletes its row
 
     @classmethod
-    def of(cls, source: SourceParams) -> Changing:
+    def of(cls, source: SourceParams, zone: str) -> Changing:
+        """Args: zone: the project's time zone."""
         changes = source.changes
 
         def inside(column: str) -> str:
@@ -45,10 +46,8 @@ class Changing:
         if changes.is_snapshot:
             newest = f"coalesce({ARRIVED}, timestamp '-infinity')"
             return cls(tuple(map(inside, source.key)), ARRIVED, newest, DELETES)
-        arrived_at = changes.arrived_at or ARRIVED
         version = None if changes.version is None else inside(changes.version)
-        if changes.arrived_at is None and changes.version and changes.arrival(source.columns):
-            arrived_at = str(version)
+        arrived_at = source.arrival(zone) or ARRIVED
         return cls(tuple(map(inside, source.key)), arrived_at, version, changes.deleted or "false")
 
 
@@ -92,7 +91,10 @@ def create_known(
         query = f"select {listed}, {SINCE} as available_at, {_AVAILABLE}, {ARRIVED}, {ID} from ({known}) where {_KEPT}"
         connection.execute(f"create temp table {table} as select * from ({query}) where available_at <= {as_of}")
         return
-    newer = f"partition by {ID} order by {_VERSION}, {_PLACE} rows between 1 following and unbounded following"
+    # Ingest refuses two equal versions; where an older store has them in two periods, the one that came last counts.
+    newer = (
+        f"partition by {ID} order by {_VERSION}, {_THERE}, {_PLACE} rows between 1 following and unbounded following"
+    )
     first = f"first_value({ARRIVED}) over (partition by {ID} order by {_THERE}, {_VERSION}, {_PLACE})"
     query = (
         f"select {listed}, greatest({_AVAILABLE}, {first}) as available_at, {_AVAILABLE}, {ARRIVED}, {ID}, "

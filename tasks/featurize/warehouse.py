@@ -223,8 +223,11 @@ def open_warehouse(project: Path, validated: Validated, params: Params) -> Itera
     import duckdb
 
     by_source: dict[str, list[str]] = {}
+    late = {batch.source for batch in validated.batches if batch.arrived}  # queries over sources whose rows change too
     changing = {
-        name: Changing.of(source) for name, source in params.ingest.sources.items() if not source.changes.is_append
+        name: Changing.of(source, params.project.timezone)
+        for name, source in params.ingest.sources.items()
+        if name in late or not source.changes.is_append
     }
     for batch in validated.batches:
         path = batch.file.resolve(project)

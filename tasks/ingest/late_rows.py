@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from feature_store.sql_text import literal
-from refit.config import SourceParams
-from refit.errors import UserError
+from feature_store.sql_text import literal, quote
+from refit.config import Params
+from refit.errors import UserError, first_line
 from refit.schemas.manifest import Manifest
 from tasks.ingest.batch_diff import row_text
 from tasks.ingest.casting import cells
@@ -33,22 +33,24 @@ class LateRows:
         self,
         connection: duckdb.DuckDBPyConnection,
         project: Path,
-        source: SourceParams,
-        where: str,
+        params: Params,
+        name: str,
         stored: Sequence[Manifest],
         files: Mapping[int, str],
         now: datetime,
     ) -> None:
         self.connection = connection
         self.project = project
-        self.source = source
-        self.where = where
+        self.source = params.ingest.sources[name]
+        self.where = f"ingest.sources.{name}"
         self.stored = stored
         self.files = files
         self.now = now
         self.newest: datetime | None = None  # event time, of all rows
         self._before = max((part.last for part in stored if part.last), default=None)
-        self._is_recorded = source.changes.arrival(source.columns) is None
+        self._arrival = self.source.arrival(params.project.timezone)
+        self._is_recorded = self._arrival is None
+        self._may_come = params.ingest.may_be_late(name)
         self._has_ids = False
 
     def any_in(self, rows: str) -> bool:
@@ -61,7 +63,7 @@ class LateRows:
         Raises:
             UserError: a row is later than the params allow.
         """
-        if self.source.changes.is_append or self._before is None:
+        if not self._may_come or self._before is None:
             yield rows, None
             return
         late = self._late()
@@ -73,6 +75,34 @@ class LateRows:
             part = f"(select * from {rows} where {condition})"
             if self.connection.execute(f"select exists (from {part})").fetchall() == [(True,)]:
                 yield part, arrived
+
+    def first_arrival(self, rows: str) -> datetime | None:
+        """When the first of some rows arrived, as their columns tell; None unless these tell it of each row.
+
+        Rows of which none could be cast tell nothing; later ones than what is stored arrived with this ingest.
+
+        Raises:
+            UserError: the SQL of the params does not fit the columns.
+        """
+        import duckdb
+
+        if self._arrival is None:
+            return None
+        inside = {cell: self.source.inside(name) for name, cell in cells(self.source).items()}
+        columns = ", ".join(f"{cell} as {quote(name)}" for cell, name in inside.items() if name is not None)
+        query = (
+            f"select count(*), count(arrived), min(arrived) from (select ({self._arrival}) as arrived from "
+            f"(select {columns}, _event_time as event_time from {rows} where _faults is null))"
+        )
+        try:
+            [(count, told, first)] = self.connection.execute(query).fetchall()
+        except duckdb.Error as error:
+            failed = first_line(error)
+        else:
+            if not count:
+                return self.now if self.stored else None
+            return first.replace(tzinfo=UTC) if told == count else None
+        raise UserError(f"{self.where}.changes.arrived_at: {failed}; correct it in params.yaml")
 
     def _late(self) -> str:
         """SQL that is true for a late row; a row without a time counts as one."""
@@ -91,7 +121,7 @@ class LateRows:
             return
         self.connection.execute(f"create or replace temp table {_IDS} (id uhugeint)")
         for part in self.stored:
-            self.connection.register("part", part.rows_table(self.project).select([*self.source.key]))
+            self.connection.register("part", part.rows_table(self.project, self.source.key))
             self.connection.execute(f"insert into {_IDS} select md5_number({row_text(self.source.key)}) from part")
             self.connection.unregister("part")
         self._has_ids = True

@@ -84,7 +84,7 @@ class Partitioner:
         earlier = (
             self.stored if delivered is None else [m for m in self.stored if m.delivered and m.delivered < delivered]
         )
-        self.late_rows = LateRows(connection, project, self.source, f"ingest.sources.{name}", earlier, files, now)
+        self.late_rows = LateRows(connection, project, params, name, earlier, files, now)
 
     def assign_periods(self) -> list[datetime]:
         """Create the table `placed`, the cast rows with their period number; returns the starts of the periods.
@@ -140,6 +140,7 @@ class Partitioner:
         waiting.load(self.connection, self.project, self.stored)
         if self.source.event_time is None:
             return self._static(cuts[0])
+        repeats.check_versions(self.connection, self.project, self.name, self.source, self.stored, self.files)
         newest = [self.periods[cut.index].start for cut in cuts] + [m.start for m in self.stored if m.start]
         lasts = [cut.last for cut in cuts if cut.last] + [m.last for m in self.stored if m.last]
         reaches = self._reaches()
@@ -311,7 +312,7 @@ class Partitioner:
         """Write the rows of the relation `here` as one batch; the manifest is written last and makes it valid."""
         numbers = [n for (n,) in self.connection.execute(f"select distinct _file from {here} order by 1").fetchall()]
         number = f"(list_position({numbers}, _file)::bigint - 1) * {FILE_STRIDE} + _line"
-        path = BATCHES / self.name / f"{name}.parquet"
+        path, arrives_from = BATCHES / self.name / f"{name}.parquet", self.late_rows.first_arrival(here)
         uncast, uncast_path = cut.read - cut.rows, path.with_suffix(".uncast.parquet")
         if uncast:
             self._write_rows(self._uncast_query(here, f"{number} as _row"), uncast_path)
@@ -348,6 +349,7 @@ class Partitioner:
             repeats=self._repeats_once(cut.index),
             waited=waited,
             arrived=arrived,
+            arrives_from=arrives_from,
             delivered=self.delivered,
             delivered_rows=self._one("select count(*) from placed") if self.delivered and self.late_rows.stored else 0,
             deletes=deletes,

@@ -61,7 +61,7 @@ class SourceStatus:
         self.stored = batches.manifests(context.project, name)
         self.is_derived = self.source.kind == "query"
         self.files = (
-            [derived.file(context, name)]
+            [derived.file(context, name, [each for each in self.stored if each.declaration == self.declaration])]
             if self.is_derived
             else sources.find(context.sources_root, self.source, self.where, generated_in=context.project)
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from feature_store.sql_text import quote
 from refit.config import Params
 from refit.config.column_types import sql_type
-from refit.config.forecasting import newest_query
+from refit.config.forecasting import ZONE, newest_query
 from tasks.featurize.warehouse import Warehouse, sql_time
 from tasks.score.champion_model import Champion
 from tasks.score.missing import NAMED
@@ -32,7 +32,9 @@ def newest_forecasts(warehouse: Warehouse, champion: Champion, params: Params) -
     if forecast.every > 1:
         types = {name: sql_type(kind) for name, kind in params.ingest.sources[champion.table].columns.items()}
         cells = ", ".join(f"{quote(name)}::{kind} as {quote(name)}" for name, kind in types.items())
-        query = newest_query(forecast, params.project.timezone, sql_time(warehouse.as_of))
+        stored = f"select any_value({ZONE}) from {quote(champion.table)}"
+        calendar = warehouse.one(stored)[0] if forecast.by_calendar and ZONE in types else None
+        query = newest_query(forecast, params.project.timezone, sql_time(warehouse.as_of), calendar)
         rows = warehouse.arrow(f"select {cells}, forecast_time::timestamp as event_time from ({query})")
         table = warehouse.given(champion.spine, rows)
     relation = (

@@ -153,7 +153,7 @@ def _among(batch: SnapshotBatch, mates: Sequence[SnapshotBatch], source: SourceP
     """
     if batch.delivered_rows:
         return batch.delivered_rows
-    if source.changes.is_append or batch.static or not mates:
+    if (source.changes.is_append and not batch.arrived) or batch.static or not mates:
         return 0
     before = [mate.last for mate in mates if mate.last]
     late = batch.arrived or batch.last is None or (before and batch.last <= max(before))

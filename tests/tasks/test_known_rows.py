@@ -211,7 +211,7 @@ def warehouse_of(
 ) -> Warehouse:
     for name, (rows, _) in raw.items():
         connection.register(name, table(rows))
-    changing = {name: Changing.of(declared(c)) for name, (_, c) in raw.items() if c != "append"}  # type: ignore[arg-type]
+    changing = {name: Changing.of(declared(c), "UTC") for name, (_, c) in raw.items() if c != "append"}  # type: ignore[arg-type]
     for (made,) in connection.execute("select table_name from duckdb_tables() where temporary").fetchall():
         connection.execute(f'drop table "{made}"')
     return Warehouse(connection, as_of.replace(tzinfo=UTC), list(raw), changing)

@@ -190,11 +190,11 @@ def _taken_in(context: Context, own: Context) -> dict[str, list[Manifest]]:
 
 
 def _keep_arrivals(context: Context, own: Context) -> None:
-    """Copy the project's batches of sources whose rows change, since only they record when a row arrived, and those of
-    tables elsewhere, which are large."""
+    """Copy the project's batches of sources whose rows change and of queries, since only they record when a row arrived
+    and by which calendar steps begin, and those of tables elsewhere, which are large."""
     for name, source in own.params.ingest.sources.items():
         stored = context.path(artifacts.BATCHES / name)
-        if (not source.changes.is_append or source.is_table) and stored.is_dir():
+        if (not source.changes.is_append or source.is_table or source.kind == "query") and stored.is_dir():
             shutil.rmtree(own.path(artifacts.BATCHES / name), ignore_errors=True)
             shutil.copytree(stored, own.path(artifacts.BATCHES / name))
 

@@ -36,6 +36,7 @@ class Project:
         }
     )
     others: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)  # sections of the params
     period: str = "month"
     zone: str = "America/New_York"
     now: datetime = NOW
@@ -47,6 +48,7 @@ class Project:
             "ingest": {"period": self.period, "sources": {"trips": self.source, **self.others}},
             "featurize": {"label": {"source": "trips", "column": "kind"}},
             "train": {"learners": [{"name": "base", "kind": "baseline"}]},
+            **self.more,
         }
         return Context(
             self.path,

@@ -9,6 +9,7 @@ import pytest
 
 from refit.errors import UserError
 from refit.files.artifacts import read_json
+from tasks.ingest import repeats
 
 HEAD = "id,at,kind,cost,seq\n"
 FIRST = "1,2013-01-05,a,1,1\n2,2013-01-06,a,2,1\n3,2013-02-05,a,3,1\n"
@@ -91,6 +92,62 @@ def test_a_version_that_is_a_time_says_itself_when_it_is_known(project: Any) -> 
     project.ingest()
     assert project.stored() == ["2013-01", "2013-01.2", "2013-02.1"]
     assert arrived(project, "2013-01.2") is None
+
+
+def test_one_version_is_not_in_two_periods(corrected: Any) -> None:
+    """Which of the two counts would hang on the order of their periods."""
+    before = corrected.files()
+    corrected.put("b.csv", HEAD + "1,2013-02-07,b,99,1\n")
+    assert corrected.fails(UserError).startswith(
+        "raw/b.csv line 2 is a row of another period than the one under its key and version (id 1, seq 1): "
+        "batch trips/2013-01 has a row, as for 1 in all"
+    )
+    corrected.put("b.csv", HEAD + "9,2013-01-07,b,99,1\n9,2013-02-07,b,99,1\n9,2013-02-08,b,98,2\n")
+    assert "(id 9, seq 1): raw/b.csv line 3 is one, as for 1 in all" in corrected.fails(UserError)
+    corrected.put("a.csv", HEAD + FIRST.replace("1,2013-01-05,a,1,1", "1,2013-02-05,a,1,1"))
+    (corrected.path / "raw/b.csv").unlink()
+    assert "(id 1, seq 1): batch trips/2013-01 has a row" in corrected.fails(UserError)
+    assert corrected.files() == before
+
+
+def test_a_version_in_two_periods_that_an_older_release_let_in_stops_nothing(
+    corrected: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corrected.put("b.csv", HEAD + "1,2013-02-07,b,99,1\n")
+    with monkeypatch.context() as older:
+        older.setattr(repeats, "check_versions", lambda *_: None)
+        corrected.ingest()
+    corrected.put("b.csv", HEAD + "1,2013-02-07,b,99,1\n5,2013-02-08,b,1,1\n")
+    corrected.ingest()
+    assert [row["id"] for row in corrected.batch("2013-02.3")] == [5]
+
+
+@pytest.mark.parametrize("changes", [{"version": "seq"}, {"version": "cost", "arrived_at": "seq"}])
+def test_a_run_as_of_a_time_keeps_its_batches_where_columns_tell_the_arrival(
+    project: Any, changes: dict[str, str]
+) -> None:
+    project.zone = "UTC"
+    project.source["columns"] = {**project.source["columns"], "seq": "timestamp"}
+    project.source["changes"] = {"kind": "corrections", **changes}
+    project.put("a.csv", HEAD + "1,2013-01-05,a,1,2013-01-05\n2,2013-02-01,a,1,2013-02-01\n")
+    project.as_of("2013-02-15")
+    before = project.ingest()
+    project.put("b.csv", HEAD + "1,2013-01-05,a,2,2013-06-01\n")
+    project.ingest()
+    project.put("c.csv", HEAD + "x,2013-01-06,a,2,2013-06-01\n")
+    after = project.ingest()
+    assert (after["digest"], after["batches"]) == (before["digest"], before["batches"])
+    assert after["pending"] == {"trips": 2}
+    project.put("d.csv", HEAD + "2,2013-02-01,a,3,2013-02-14\n2,2013-02-01,a,4,2013-06-02\n")
+    assert [batch["name"] for batch in project.ingest()["batches"]] == ["2013-01", "2013-02.1", "2013-02.2"]
+    project.as_of("2020-01-01")
+    assert project.ingest()["pending"] == {"trips": 0}
+
+
+def test_an_arrival_that_does_not_fit_the_columns_is_refused_in_one_line(project: Any) -> None:
+    project.source["changes"] = {"kind": "corrections", "version": "cost", "arrived_at": "loaded"}
+    project.put("a.csv", "id,at,kind,cost\n1,2013-01-05,a,1\n")
+    assert "ingest.sources.trips.changes.arrived_at: Binder Error" in project.fails(UserError)
 
 
 def test_a_query_over_versions_is_refused_because_it_would_show_later_ones(corrected: Any) -> None:

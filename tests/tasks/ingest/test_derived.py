@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -56,6 +59,80 @@ def test_late_rows_that_a_source_still_takes_reach_what_is_made_of_it(project: A
     project.put("late.csv", "id,at,kind,cost\n3,2013-01-30,a,2\n")
     project.ingest()
     assert kinds(project) == [(1, 1), (3, 2), (2, 5)]
+
+
+def test_rows_of_a_query_are_known_from_the_arrival_of_the_late_rows_that_it_reads(project: Any) -> None:
+    project.period = "month"
+    project.source["changes"] = {"kind": "late", "within": "300d"}
+    project.others["kinds"] |= {
+        "query": "select id as kind, event_time as last, cost from trips",
+        "columns": {"kind": "integer", "last": "timestamp", "cost": "number"},
+    }
+    project.put("trips.csv", "id,at,kind,cost\n1,2013-01-01,a,1\n2,2013-01-31,b,5\n4,2013-03-01,c,5\n")
+    project.as_of("2013-02-15")
+    before = project.ingest()
+    project.now = datetime(2020, 6, 5, tzinfo=UTC)
+    project.put("late.csv", "id,at,kind,cost\n3,2013-01-30,a,2\n")
+    after = project.ingest()
+    assert (after["digest"], after["batches"]) == (before["digest"], before["batches"])
+    assert after["pending"] == {"trips": 2, "kinds": 2}
+    project.as_of("2020-06-06")
+    arrivals = {(each["source"], each["name"]): each.get("arrived") for each in project.ingest()["batches"]}
+    late = {("trips", "2013-01.2"), ("kinds", "2013-01.2")}
+    assert {each for each, arrived in arrivals.items() if arrived == "2020-06-05T00:00:00Z"} == late
+
+
+def days(first: date, number: int, zone: str) -> str:
+    """The rows of some days of a zone, each with its beginning."""
+    begin = [datetime.combine(first + timedelta(days=n), time(), ZoneInfo(zone)) for n in range(number)]
+    return "".join(f"{each.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ},{each.day}\n" for each in begin)
+
+
+@pytest.fixture
+def daily(project: Any) -> Any:
+    """Forecasts over days, in a project of Berlin; no row yet."""
+    project.zone, project.period = "Europe/Berlin", "month"
+    project.source |= {"columns": {"at": "timestamp", "cost": "number"}, "key": ["at"], "required": []}
+    forecast = {"of": "trips", "step": "1d", "horizons": [1, 2], "season": 7}
+    project.others = {"ahead": {"kind": "forecasts", "forecast": forecast}}
+    project.more = {
+        "featurize": {"label": {"source": "trips", "column": "cost", "delay_hours": 0}},
+        "train": {"task": "forecast", "metric": "mae", "learners": [{"name": "base", "kind": "baseline"}]},
+        "evaluate": {"gate": {"max_loss": 1.0, "min_gain_over_baseline": 1.0}},
+    }
+    project.now = datetime(2025, 7, 1, tzinfo=UTC)
+    (project.path / "raw/trips.csv").unlink()
+    return project
+
+
+def calendars(project: Any) -> set[str]:
+    return {row["step_zone"] for name in project.stored("ahead") for row in project.batch(name, "ahead")}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin"])
+def test_days_of_a_winter_begin_at_midnight_of_their_calendar_and_stay_so_in_spring(daily: Any, zone: str) -> None:
+    daily.put("a.csv", "at,cost\n" + days(date(2025, 1, 1), 73, zone))
+    daily.ingest()
+    assert calendars(daily) == {zone}
+    daily.put("b.csv", "at,cost\n" + days(date(2025, 3, 15), 60, zone))
+    daily.ingest()
+    assert calendars(daily) == {zone}
+
+
+def test_forecasts_stay_by_their_calendar_and_a_table_that_shows_another_one_is_an_error(daily: Any) -> None:
+    daily.zone = "Europe/London"  # where midnight in winter is that of UTC
+    daily.put("a.csv", "at,cost\n" + days(date(2025, 1, 1), 80, "UTC"))
+    daily.ingest()
+    assert calendars(daily) == {"Europe/London"}
+    daily.put("b.csv", "at,cost\n" + days(date(2025, 3, 22), 20, "UTC"))
+    said = daily.fails(UserError)
+    assert said.startswith(
+        "ahead: the days of the stored forecasts are those of Europe/London, and most rows of trips begin by those of "
+        "UTC: delete data/batches/ahead"
+    )
+    shutil.rmtree(daily.path / "data/batches/ahead")
+    daily.ingest()
+    assert calendars(daily) == {"UTC"}
 
 
 def test_a_row_that_came_out_otherwise_is_told_like_any_change(project: Any) -> None:
