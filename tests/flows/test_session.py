@@ -69,11 +69,11 @@ def test_a_first_run_that_is_refused_leaves_no_settings_behind(project: Path) ->
 
 def test_what_a_run_set_for_itself_moves_no_model_afterwards(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
     before, champion = run_file.params_of(project), inspection.champion_summary(project)
-    of_one_run: dict[str, JsonValue] = {"project.name": "other", "retention.versions": 1, "drift.alpha": 0.5}
+    of_one_run: dict[str, JsonValue] = {"project.name": "other", "retention.versions": 1, "drift.alpha": 0.4}
     run_file.write(project, run_file.RunFile(overrides=of_one_run))
     assert context_of_run(project).params.project.name == "other", "stages and `status` have the run's own params"
     assert inspection.champion_summary(project) == champion
-    with pytest.raises(UserError, match=f"{champion.model}"):
+    with pytest.raises(UserError, match=f"{champion.model} has no previous version"):
         running.rollback(project, None, why="worse", wait_seconds=0)
     kept = running.collect(project, delete=False, wait_seconds=0).stay
     assert champion.version in kept
