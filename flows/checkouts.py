@@ -88,7 +88,7 @@ def state_outside(project: Path, params: Params, environ: Mapping[str, str] = os
     if not store.one_ledger:
         raise UserError(
             f"the ledger would be in {store.home}, which is deleted with the folder of a run; set "
-            "registry.ledger_uri in params.yaml, or REFIT_LEDGER_URI, to a PostgreSQL database (docs/team.md)"
+            "registry.ledger_uri in params.yaml, or REFIT_LEDGER_URI, to a PostgreSQL database (Refit's docs/team.md)"
         )
     try:
         with faults(store):

@@ -90,7 +90,7 @@ def versions_of(model: FeatureModelParams, champions: FeatureModels, as_of: date
     raise UserError(
         f"{WHERE}: {model.name} had no champion by {utc_text(as_of)}, so that its columns would be missing in every "
         f"row ({first}): take a later --as-of, or run its project as of earlier moments and set counts_from: as_of "
-        "(docs/features.md)"
+        "(Refit's docs/features.md)"
     )
 
 

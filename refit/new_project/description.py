@@ -85,7 +85,7 @@ def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str,
     ]
     if reading.series:
         if others:
-            yield "left", f"{_names(others)}: docs/forecasting.md tells how to say since when it is known"
+            yield "left", f"{_names(others)}: Refit's docs/forecasting.md says how to say since when it is known"
         yield "known", "each row at the end of its step; if it comes later, `available_at` in params.yaml says so"
         return
     if unused := [column for column in others if not is_feature(column, reading)]:

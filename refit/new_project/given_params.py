@@ -19,7 +19,8 @@ _LITERAL = re.compile(r"\s*(timestamp|timestamptz|date)\s+'[^']*'\s*", re.IGNORE
 def _notes(params: Params) -> Iterator[str]:
     """What to set where all labelled rows are of one moment, as folders of pictures are."""
     for model in params.featurize.models:
-        yield f"features come from {model.name}: run its project first, with the same registry (docs/features.md)"
+        before = "run its project first, with the same registry"
+        yield f"features come from {model.name}: {before} (Refit's docs/features.md)"
     source = params.ingest.sources.get(params.featurize.label.source)
     if source is None or not source.event_time or not _LITERAL.fullmatch(source.event_time):
         return

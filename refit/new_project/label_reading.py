@@ -39,7 +39,7 @@ ELSEWHERE = (
 POSITIVE = frozenset((*YES.split(), *LOOKED_FOR.split(), *(pair.split()[0] for pair in ELSEWHERE)))
 NEGATIVE = frozenset((*NO.split(), *OTHERWISE.split(), *(pair.split()[1] for pair in ELSEWHERE)))
 
-NO_LABEL = " (a table without a label: docs/unsupervised.md)"
+NO_LABEL = " (a table without a label: Refit's docs/unsupervised.md)"
 
 
 def find_label(columns: tuple[Column, ...], given: Column | None, time: Column | None, path: Path, rows: int) -> Column:

@@ -36,7 +36,7 @@ def load_texts(connection: Any, path: Path) -> pa.Table:
         if pa.types.is_nested(field.type):
             raise UserError(
                 f"{path.name}: column {field.name!r} holds {field.type}; leave it out, or write the params.yaml "
-                "yourself (docs/sources.md) and run `refit init` without --parquet"
+                "yourself (Refit's docs/sources.md) and run `refit init` without --parquet"
             )
     connection.register("typed", table)
     texts: pa.Table = connection.sql(

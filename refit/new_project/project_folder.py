@@ -322,7 +322,7 @@ _DVC_HEAD = "# The six stages: `refit run` runs them inside DVC; `dvc repro` and
 _COMMENTS: Mapping[str, str] = {
     "ingest": "Where rows come from: every file that matches `path`, or the rows of `query`. New ones: run again.",
     "validate": "What a batch must fulfil, under Great Expectations' own names; rows that do not go to quarantine.",
-    "featurize": "What is learned from: the columns of `cases` as they are. Features over time: docs/features.md.",
+    "featurize": "What is learned from: the columns of `cases` as they are. Over time: Refit's docs/features.md.",
     "train": "What is tried: any scikit-learn-compatible estimator by import path. Scored on the validation window.",
     "evaluate": "What it takes for a new model to be promoted.",
     "cost": "The price of a CPU hour, to tell trainings and predictions in money.",
@@ -332,7 +332,7 @@ _COMMENTS: Mapping[str, str] = {
 
 _OF_SERIES: Mapping[str, str] = {
     **_COMMENTS,
-    "featurize": "What is learned from: each series' own past and the calendar. More: docs/forecasting.md.",
+    "featurize": "What is learned from: each series' own past and the calendar. More: Refit's docs/forecasting.md.",
     "train": "What is tried: learners of the change from a level. They must beat the season before.",
 }
 

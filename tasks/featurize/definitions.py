@@ -129,7 +129,9 @@ def _load(context: Context, definitions: str) -> FeatureSet:
     features = getattr(module, "FEATURES", None)
     if not isinstance(features, FeatureSet):
         what = "no FEATURES" if features is None else f"FEATURES as a {type(features).__name__}"
-        raise UserError(f"{definitions} has {what}; it should say FEATURES = FeatureSet(...) (docs/features.md)")
+        raise UserError(
+            f"{definitions} has {what}; it should say FEATURES = FeatureSet(...) (Refit's docs/features.md)"
+        )
     return features
 
 

@@ -166,7 +166,7 @@ def advice(warehouse: Warehouse, params: Params, candidates: str, known_at: str)
         listed = ", ".join(f"{series} ({gone:,} of {rows:,})" for series, gone, rows in incomplete[:_NAMED])
         yield (
             f"forecasts without an outcome, as {forecast.of!r} has no row of just then: {listed}{more}; nothing is "
-            f"learned of them: its rows must lie {forecast.step} apart (docs/forecasting.md)"
+            f"learned of them: its rows must lie {forecast.step} apart (Refit's docs/forecasting.md)"
         )
 
 

@@ -39,7 +39,8 @@ def advice(warehouse: Warehouse, definitions: Definitions) -> Iterator[str]:
             yield (
                 f"feature {feature.name}: {part} lies after the prediction in {share:.0%} of the rows, and counts as "
                 "known; if it is not known ahead, as a due date is, leave it out (featurize.exclude: "
-                f"[{feature.name}]), or cut an event source that says when it is known (available_at, docs/features.md)"
+                f"[{feature.name}]), or cut an event source that says when it is known (available_at, Refit's "
+                "docs/features.md)"
             )
 
 

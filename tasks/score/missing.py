@@ -36,7 +36,8 @@ def newly_missing(champion: Champion, features: pa.Table) -> Iterator[str]:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         yield (
             f"missing in every row, though most rows of training had them: {', '.join(missing[:NAMED])}{more}; their "
-            "source tells nothing of these rows yet: give it what is known ahead (docs/forecasting.md), or exclude them"
+            "source tells nothing of these rows yet: give it what is known ahead (Refit's docs/forecasting.md), or "
+            "exclude them"
         )
 
 
