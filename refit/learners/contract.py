@@ -323,6 +323,14 @@ def judged_by(learner: Learner, spec: Spec) -> Learner:
     return cast(Learner, other)
 
 
+def continuing(spec: Spec, before: Spec) -> Spec:
+    """The spec of a learner that continues another one's training: it reads features in the order of the other.
+
+    What was learned belongs to features by their place, and the project may name them in another order since.
+    """
+    return dataclasses.replace(spec, features=before.features, text=before.text, vectoriser=before.vectoriser)
+
+
 def could_not_fit(spec: Spec, said: str) -> UserError:
     """The error of a learner whose library refuses the rows or the params."""
     return UserError(

@@ -24,6 +24,7 @@ from refit.learners.contract import (
     Learner,
     Spec,
     check_labels,
+    continuing,
     describe,
 )
 from refit.learners.imports import find
@@ -110,7 +111,7 @@ class OwnLearner:
             )
         assert isinstance(before, OwnLearner)
         check_labels(label, self.spec)
-        self.spec = replace(self.spec, features=before.spec.features)  # in the order that it has learned
+        self.spec = continuing(self.spec, before.spec)
         rows, self._fitted = self._rows(train), True
         self._inner = copy.deepcopy(before._inner)
         takes_more = unlabelled is not None and "unlabelled" in inspect.signature(self._inner.update).parameters

@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from refit.learners.contract import (
     Learner,
     Spec,
     check_labels,
+    continuing,
     could_not_fit,
     describe,
 )
@@ -130,7 +130,7 @@ class SklearnEstimator:
         check_labels(label, self.spec)
         progress(f"going on with {self.spec.name}")
         self._encoding = before._encoding
-        self.spec = replace(self.spec, features=before.spec.features)  # in its order, as the encoding has them
+        self.spec = continuing(self.spec, before.spec)
         matrix = self._encoding.matrix(train)
         row_sets = [self._encoding.matrix(validation[0]), matrix] if validation else []
         curve, best = [], -np.inf

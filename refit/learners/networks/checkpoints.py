@@ -19,11 +19,12 @@ from refit.errors import RefitError, first_line
 from refit.files.artifacts import atomic
 from refit.learners.contract import CurvePoint
 from refit.learners.networks.optimisers import Plateau
+from refit.learners.networks.surroundings import say_resumed
 from refit.runtime.context import Progress, silent
 
 __all__ = ["Checkpoint", "Resumable", "State", "identity"]
 
-FORMAT = 3  # incremented when a file of older code would give another model
+FORMAT = 4  # incremented when a file of older code would give another model
 
 
 class Resumable(Protocol):
@@ -41,8 +42,8 @@ class Resumable(Protocol):
             ValueError: they are no state of such a fit, which is then as if nothing had been restored.
         """
 
-    def reached(self) -> str:
-        """How far the fit is, in words."""
+    def reached(self) -> str | None:
+        """How far the fit is, in words; None if it is finished."""
 
 
 class PlateauState(BaseModel):
@@ -77,6 +78,7 @@ class State:
     averaged: AveragedModel | None
     shuffle: torch.Generator  # draws the order of the rows
     plateau: Plateau
+    epochs: int  # to run
     epoch: int = 0  # complete ones
     finished: bool = False
     curve: list[CurvePoint] = field(default_factory=list)
@@ -143,8 +145,8 @@ class State:
         if "random" in groups:  # a finished fit of an older version has none
             _restore_generators(self, groups["random"])
 
-    def reached(self) -> str:
-        return f"epoch {self.epoch}"
+    def reached(self) -> str | None:
+        return None if self.finished else f"epoch {self.epoch} of {self.epochs}"
 
 
 @dataclass
@@ -180,7 +182,7 @@ class Checkpoint:
         except (SafetensorError, OSError, LookupError, ValueError) as error:
             self.progress(f"warning: {self.path} cannot be used ({first_line(error)}); {self.learner} starts again")
             return
-        self.progress(f"note: {self.learner} goes on from its checkpoint after {state.reached()}")
+        say_resumed(self.progress, self.learner, state.reached(), self.path)
 
     def write(self, state: Resumable, *, at_once: bool = False) -> None:
         """Write the state, unless the last file is younger than `every_seconds`. A full disk is only a warning.

@@ -33,16 +33,17 @@ def predicting_memory_errors(spec: Spec, params: ArchitectureParams, where: str)
         "predict on a machine with more memory, or train with a lower batch_rows or a higher accumulate, which bound "
         f"these rows too, or with a smaller network ({where}.params)"
     )
-    return _memory_errors(spec, torch.device("cpu"), f"to predict {rows_at_once(params)} rows at once", advice)
+    purpose = f"to predict {rows_at_once(params.batch_rows, params.accumulate)} rows at once"
+    return _memory_errors(spec, torch.device("cpu"), purpose, advice)
 
 
-def rows_at_once(params: ArchitectureParams) -> int:
+def rows_at_once(batch_rows: int, accumulate: int = 1) -> int:
     """The number of rows to predict at once: bounded, and no more than the training computed, whose memory sufficed.
 
-    >>> rows_at_once(ArchitectureParams(batch_rows=64, accumulate=4)), rows_at_once(ArchitectureParams(batch_rows=4096))
+    >>> rows_at_once(batch_rows=64, accumulate=4), rows_at_once(batch_rows=4096)
     (16, 512)
     """
-    return min(PREDICT_ROWS, max(1, params.batch_rows // params.accumulate))
+    return min(PREDICT_ROWS, max(1, batch_rows // accumulate))
 
 
 @contextmanager

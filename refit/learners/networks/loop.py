@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 
@@ -25,7 +25,7 @@ from refit.learners.networks.surroundings import EpochReport
 from refit.learners.networks.transfer import freeze
 from refit.runtime.context import Progress, silent
 
-__all__ = ["BatchLoss", "Task", "checked_loss", "loss_of_batch", "outputs_of", "rows_in_words", "train"]
+__all__ = ["BatchLoss", "Task", "backward", "loss_of_batch", "outputs_of", "rows_in_words", "train"]
 
 HALF_PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 SHOW_ROWS = 5  # of a batch whose loss is not finite
@@ -80,7 +80,8 @@ def train(
 
     One that goes on is scored before the first epoch too, as epoch 0.
 
-    With them it ends with the weights of the best epoch, and stops when `patience` epochs were no better.
+    With them it ends with the weights of the best epoch, and stops when `patience` epochs were no better; those before
+    all weights are trained do not count, for a head alone is soon as good as it can be.
 
     Raises:
         UserError: the loss or the weights are no longer finite, the memory does not suffice, or a batch norm reads one
@@ -93,7 +94,7 @@ def train(
     scaler = torch.amp.GradScaler(device.type, enabled=params.precision == "16-mixed")
     averaged = AveragedModel(network, avg_fn=_moving_average(params.ema), use_buffers=True) if params.ema else None
     shuffle = task.shuffle or torch.Generator().manual_seed(task.seed)
-    state = State(network, optimizer, scaler, averaged, shuffle, Plateau(params))
+    state = State(network, optimizer, scaler, averaged, shuffle, Plateau(params), task.epochs)
     predicting = state.predicting
     if checkpoint:
         checkpoint.restore(state)
@@ -117,10 +118,9 @@ def train(
         for step, batch in enumerate(batches):
             set_rate(optimizer, rate(params, epoch, step, len(batches), state.plateau.factor))
             optimizer.zero_grad(set_to_none=True)
-            for part in group.parts(batch, params.accumulate):
-                loss = checked_loss(network, rows.take(part), target[part], task)
-                share = task.share(part, batch)
-                scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+            for part, _, loss in backward(
+                network, rows, target, batch, group.parts(batch, params.accumulate), task, scaler
+            ):
                 watch.add(loss, part, step, len(batches))
             group.add_gradients(network)
             if params.clip_norm is not None:
@@ -137,7 +137,7 @@ def train(
             state.curve.append(task.score(predicting, state.epoch))
             if (best := task.best(state.curve)) == state.epoch:
                 state.best = _copy_of(predicting)
-            state.finished = state.epoch - best >= params.patience
+            state.finished = state.epoch - max(best, params.thaw_epoch or 0) >= params.patience
         state.finished = group.agree(state.finished or state.epoch == task.epochs)
         if checkpoint:
             checkpoint.write(state)
@@ -157,6 +157,26 @@ def train(
     return tuple(state.curve)
 
 
+def backward(
+    network: nn.Module,
+    rows: Inputs,
+    target: Tensor,
+    batch: Tensor,
+    parts: Iterable[Tensor],
+    task: Task,
+    scaler: torch.amp.GradScaler,
+) -> Iterator[tuple[Tensor, float, Tensor]]:
+    """Add up the gradient of the mean loss of a batch, part by part; yields each part, its share and its mean loss.
+
+    Raises:
+        UserError: a batch norm reads one row at a time.
+    """
+    for part in parts:
+        loss, share = _checked_loss(network, rows.take(part), target[part], task), task.share(part, batch)
+        scaler.scale(loss if share == 1 else loss * share).backward()  # type: ignore[no-untyped-call]
+        yield part, share, loss.detach()
+
+
 def loss_of_batch(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
     """The mean loss of a batch, after augmentation and mixup."""
     params = task.params
@@ -169,12 +189,8 @@ def loss_of_batch(network: nn.Module, batch: Inputs, target: Tensor, task: Task)
     return share * task.loss(outputs, target) + (1 - share) * task.loss(outputs, target[other])
 
 
-def checked_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
-    """The loss of a batch by the task.
-
-    Raises:
-        UserError: a batch norm reads one row at a time.
-    """
+def _checked_loss(network: nn.Module, batch: Inputs, target: Tensor, task: Task) -> Tensor:
+    """The loss of a batch by the task; one line if a batch norm reads one row at a time."""
     try:
         return task.batch_loss(network, batch, target, task)
     except ValueError as error:
@@ -246,7 +262,7 @@ class LossWatch:
         self.first = 0.0  # of the epoch's losses
 
     def add(self, loss: Tensor, rows: Tensor, step: int, steps: int) -> None:
-        self._pending.append((loss.detach(), rows, step))
+        self._pending.append((loss, rows, step))
         if len(self._pending) < self._every:
             return
         self._check()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from refit.learners.networks.inputs import Inputs
-from refit.learners.networks.loop import Task, checked_loss
+from refit.learners.networks.loop import Task, backward
 from refit.learners.networks.optimisers import optimizer_of, set_rate
 from refit.learners.networks.transfer import freeze
 
@@ -30,17 +30,13 @@ def range_test(
     task = replace(task, params=task.params.model_copy(update={"precision": "32"}))
     network.to(task.device).train()
     freeze(network, task.frozen)
-    optimizer = optimizer_of(task.params, network, task.head)
+    optimizer, scaler = optimizer_of(task.params, network, task.head), torch.amp.GradScaler(enabled=False)
     average, smoothed = 0.0, list[float]()
     for count, (rate, batch) in enumerate(zip(rates, _endless(target, task), strict=False), start=1):
         set_rate(optimizer, rate)
         optimizer.zero_grad(set_to_none=True)
-        loss = 0.0
-        for part in batch.chunk(task.params.accumulate):
-            share = task.share(part, batch)
-            of_part = share * checked_loss(network, rows.take(part), target[part], task)
-            of_part.backward()  # type: ignore[no-untyped-call]
-            loss += float(of_part.detach())
+        parts = backward(network, rows, target, batch, batch.chunk(task.params.accumulate), task, scaler)
+        loss = sum(share * float(of_part) for _, share, of_part in parts)
         average = SMOOTHING * average + (1 - SMOOTHING) * loss
         value = average / (1 - SMOOTHING**count)
         if not isfinite(value) or (smoothed and value > DIVERGED * min(smoothed)):

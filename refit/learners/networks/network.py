@@ -263,7 +263,7 @@ class Network(PreparedLearner):
         """Predictions as float64, in the label's units."""
         device = next(network.parameters()).device
         scaling, link = self._prepared.scaling(device), LINKS[self.spec.task]
-        size = rows_at_once(self.params)
+        size = rows_at_once(self.params.batch_rows, self.params.accumulate)
         network.eval()
         with torch.no_grad():
             parts = [

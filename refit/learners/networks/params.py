@@ -76,7 +76,9 @@ class ArchitectureParams(Closed):
         description="parts that a batch is computed in: the same step with a fraction of the memory, but that a batch "
         "norm learns from one part at a time; simclr, which compares all rows of a batch, has no parts",
     )
-    patience: int = Field(4, ge=1, description="epochs without a better validation score before it stops")
+    patience: int = Field(
+        4, ge=1, description="epochs without a better validation score before it stops, from thaw_epoch on"
+    )
 
     loss: Literal["cross_entropy", "focal", "mse", "mae", "huber", "pinball"] | None = Field(
         None, description="null: cross_entropy of classes, mse of numbers, pinball of a quantile"
@@ -93,7 +95,10 @@ class ArchitectureParams(Closed):
     momentum: Share = Field(0.9, description="of sgd")
     nesterov: bool = Field(False, description="of sgd")
     weight_decay: float = Field(
-        1e-2, ge=0, le=1000, description="decoupled from the gradient in adamw, L2 in the others"
+        1e-2,
+        ge=0,
+        le=1000,
+        description="of all weights, biases and norms included; decoupled from the gradient in adamw, L2 in the others",
     )
     clip_norm: Positive | None = Field(None, description="largest norm of a step's gradient")
     ema: Share = Field(0.0, description="decay of the moving average of the weights that predicts; 0: the last ones")

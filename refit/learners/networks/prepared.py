@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from refit.errors import RefitError
-from refit.learners.contract import FitReport, Floats, Labels, Learner, Spec, check_labels
+from refit.learners.contract import FitReport, Floats, Labels, Learner, Spec, check_labels, continuing
 from refit.learners.networks.inputs import Preparation, mean_and_deviation
 from refit.learners.texts import DenseTexts
 from refit.runtime.context import Progress, silent
@@ -85,8 +85,7 @@ class PreparedLearner(ABC):
 
     def _read_as(self, before: Self) -> None:
         """Prepare rows as another learner does, features in its order."""
-        self._preparation, there = before._preparation, before.spec
-        self.spec = replace(self.spec, features=there.features, text=there.text, vectoriser=there.vectoriser)
+        self._preparation, self.spec = before._preparation, continuing(self.spec, before.spec)
 
     def _learn_scale(self, label: Labels) -> None:
         """A number is fitted in deviations from its mean."""

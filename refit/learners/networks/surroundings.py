@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from refit.learners.contract import CurvePoint
+from refit.runtime.context import Progress
 
 __all__ = ["EpochReport", "FitAbandoned", "Surroundings", "checkpoints_in", "curves_judged_by", "reporting_to"]
-__all__ += ["from_nothing", "surroundings"]
+__all__ += ["from_nothing", "say_resumed", "surroundings"]
 
 Judge = Callable[[Sequence[CurvePoint], int], None]
 
@@ -61,6 +63,20 @@ def checkpoints_in(folder: Path, *, every_seconds: float = 1.0) -> Iterator[None
     with _set(checkpoints=folder, every_seconds=every_seconds):
         yield
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def say_resumed(progress: Progress, learner: str, reached: str | None, checkpoint: Path) -> None:
+    """Report that a fit goes on from what an earlier process left.
+
+    Args:
+        reached: how far that process had come; None if it had finished this fit, which is then not repeated.
+
+    >>> say_resumed(lambda what, *_: print(what.split(" of 20")[0]), "cnn", "epoch 3 of 8", Path())
+    note: cnn continues after epoch 3 of 8, from the checkpoint
+    """
+    written = datetime.fromtimestamp(checkpoint.stat().st_mtime, UTC)
+    what = f"{learner} was finished before" if reached is None else f"{learner} continues after {reached}"
+    progress(f"note: {what}, from the checkpoint of {written:%Y-%m-%d %H:%M} UTC")
 
 
 @contextmanager

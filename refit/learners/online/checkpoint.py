@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from refit.errors import RefitError, first_line
 from refit.files.artifacts import atomic_folder, digest, read_json
 from refit.learners.contract import Floats
-from refit.learners.networks.surroundings import surroundings
+from refit.learners.networks.surroundings import say_resumed, surroundings
 from refit.runtime.context import Progress, silent
 from refit.schemas.online_state import PendingPredictions
 
@@ -28,13 +28,16 @@ LIBRARIES = ("numpy", "river", "scikit-learn")  # other versions may learn somet
 class StreamCheckpoint:
     """What a fit has learned so far, in a folder named by everything that determines the fit."""
 
-    def __init__(self, save: Storing, load: Storing, folder: Path, every_seconds: float, progress: Progress) -> None:
-        self._save, self._load, self._folder, self._every = save, load, folder, every_seconds
+    def __init__(
+        self, learner: str, save: Storing, load: Storing, folder: Path, every_seconds: float, progress: Progress
+    ) -> None:
+        self._learner, self._save, self._load, self._folder, self._every = learner, save, load, folder, every_seconds
         self._progress, self._written, self._took = progress, time.monotonic(), 0.0
 
     @classmethod
     def of(
         cls,
+        learner: str,
         described: Mapping[str, object],
         rows: Iterable[NDArray[Any] | None],
         *,
@@ -45,6 +48,7 @@ class StreamCheckpoint:
         """The checkpoint of a fit; None where the fit has no folder for one.
 
         Args:
+            learner: its name, for messages.
             described: what determines the fit, in addition to its rows and the versions of libraries.
             rows: arrays of all that is read of the rows: features, labels, times.
             save: writes the learner's state to a folder.
@@ -59,7 +63,7 @@ class StreamCheckpoint:
             hasher.update(b"" if each is None else np.ascontiguousarray(each).tobytes())
         identity = digest({**described, "rows": hasher.hexdigest(), "libraries": _versions()})
         folder = around.checkpoints / f"online-{identity[:32]}"
-        return cls(save, load, folder, around.every_seconds, progress)
+        return cls(learner, save, load, folder, around.every_seconds, progress)
 
     def restore(self, predicted: Floats) -> int:
         """Go on from what a killed process left, if it left anything; returns how many rows are learned.
@@ -77,6 +81,8 @@ class StreamCheckpoint:
             self._progress(f"warning: {self._folder} cannot be used ({first_line(error)}); the stream starts again")
             return 0
         predicted[indices] = values
+        reached = None if pending.rows == len(predicted) else f"row {pending.rows:,} of {len(predicted):,}"
+        say_resumed(self._progress, self._learner, reached, self._folder / PENDING)
         return pending.rows
 
     def write(self, predicted: Floats, rows: int) -> None:

@@ -6,7 +6,6 @@ import copy
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,6 +25,7 @@ from refit.learners.contract import (
     Learner,
     Spec,
     check_labels,
+    continuing,
     describe,
 )
 from refit.learners.encoding import Encoding
@@ -182,7 +182,7 @@ class Online:
         for name in ("model", "record", "_detectors", "_position"):
             setattr(self, name, copy.deepcopy(getattr(before, name)))
         self._encoding, self._last_label = before._encoding, before._last_label
-        self.spec = replace(self.spec, features=before.spec.features)  # in its order, as the encoding has them
+        self.spec = continuing(self.spec, before.spec)
         self._learn(train, label, progress)
         return FitReport()
 
@@ -273,7 +273,7 @@ class Online:
         if checkpoints and rows and self.unsafe_reason() is None:
             read = matrix, values, moments.event, moments.predicted, moments.known
             checkpoint = StreamCheckpoint.of(
-                self._described(), read, save=self._save, load=self._take, progress=progress
+                self.spec.name, self._described(), read, save=self._save, load=self._take, progress=progress
             )
         first = checkpoint.restore(predicted) if checkpoint else 0
         with one_blas_thread():

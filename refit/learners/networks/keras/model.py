@@ -7,7 +7,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from refit.config import file_of
 from refit.errors import RefitError, UserError, first_line
@@ -30,13 +31,18 @@ from refit.learners.contract import (
     Labels,
     Spec,
     describe,
+    stored_spec,
 )
 from refit.learners.encoding import Encoding
+from refit.learners.networks.checkpoints import Checkpoint, identity
 from refit.learners.networks.determinism import deterministic, threads
+from refit.learners.networks.devices import rows_at_once
 from refit.learners.networks.inputs import Inputs, Preparation
 from refit.learners.networks.keras.backend import import_keras
+from refit.learners.networks.keras.config import config_of, unsafe
 from refit.learners.networks.keras.function import bound, params_of
 from refit.learners.networks.keras.inputs import NUMBERS, Feed, Shapes
+from refit.learners.networks.keras.state import KerasState, predicting
 from refit.learners.networks.loop import rows_in_words
 from refit.learners.networks.params import ArchitectureParams
 from refit.learners.networks.prepared import TWIN_ROWS, FitInput, PreparedLearner, predict_alike
@@ -51,11 +57,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 MODEL, PREPARATION = "model.keras", "preparation.safetensors"
-PREDICT_ROWS = 512  # of a batch, so that memory does not grow with the table
+PROBED_ROWS = 512  # whose outputs are looked at after a fit without validation rows
 SHOW_SECONDS = 1.0  # between two reports of progress within an epoch
 ROUNDING = 1e-3  # by which probabilities in single precision may miss the sum of 1
 LOSSES = {"binary": "binary_crossentropy", "multiclass": "sparse_categorical_crossentropy", "regression": "mse"}
-UNSAFE = {"Lambda": "it has a Lambda layer", "__lambda__": "it has a lambda"}  # names in a model's config
 Scorer = Callable[[Any, int], CurvePoint]
 
 
@@ -111,14 +116,31 @@ class KerasModel(PreparedLearner):
             if before is not None:
                 self._take_over(model, before, rows.take(slice(0, TWIN_ROWS)))
             epochs = self._params.epochs if fit.iterations is None else fit.iterations
-            curve = [score(model, 0)] if score is not None and before is not None else []  # it may be best as it is
-            best = self._train(model, rows, label, epochs, score, fit.progress, curve)
+            shuffle = torch.Generator().manual_seed(self.spec.seed)  # as in our own loop: the same batches
+            state = KerasState(model, shuffle, epochs)
+            unseen = [] if validation is None else [*parts[1][0].tensors(), torch.from_numpy(validation[1])]
+            checkpoint = self._checkpoint(state, [*rows.tensors(), torch.from_numpy(label), *unseen], fit.progress)
+            if checkpoint:
+                checkpoint.restore(state)
+            if before is not None and score is not None and not state.curve:  # it may be best as it is
+                state.curve, state.predicting = [score(model, 0)], model.get_weights()
+            best = self._train(state, rows, label, score, fit.progress, checkpoint)
             with self._failures("copying the model"):
                 self._model = self._keras.models.clone_model(model)  # without optimizer and metrics
                 self._model.set_weights(model.get_weights())
         if validation is None:
-            self._predictions(self._model, rows.take(slice(0, PREDICT_ROWS)))  # are its outputs probabilities?
-        return FitReport(best, tuple(curve))
+            self._predictions(self._model, rows.take(slice(0, PROBED_ROWS)))  # are its outputs probabilities?
+        return FitReport(best, tuple(state.curve))
+
+    def _checkpoint(self, start: KerasState, rows: list[Tensor], progress: Progress) -> Checkpoint | None:
+        """The checkpoint of a fit of these rows that starts from a state, if there is a folder for it."""
+        around = surroundings.get()
+        if around.checkpoints is None:
+            return None
+        described = {**stored_spec(self.spec), "source": self.spec.source}
+        described |= {"epochs": start.epochs, "libraries": self._libraries()}
+        name = identity(described, [*start.tensors().values(), *rows])
+        return Checkpoint(around.checkpoints, name, self.spec.name, around.every_seconds, progress)
 
     def _take_over(self, model: Any, before: KerasModel, rows: Inputs) -> None:
         """Give a model the weights of another learner's.
@@ -148,7 +170,7 @@ class KerasModel(PreparedLearner):
             raise self._error("returned a model without inputs; begin it with keras.Input(shape, name=...)")
         if model.output_shape != (None, outputs):
             raise self._error(f"returned a model whose output is {model.output_shape}, {(None, outputs)} was expected")
-        if (reason := _unsafe(model)) is not None:
+        if (reason := unsafe(model)) is not None:
             raise self._error(
                 f"returned a model that cannot be stored safely: {reason}; use a keras.Layer of your own, or "
                 "keras.ops, in place of a lambda"
@@ -159,50 +181,62 @@ class KerasModel(PreparedLearner):
 
     def _train(
         self,
-        model: Any,
+        state: KerasState,
         rows: Inputs,
         label: Labels,
-        epochs: int,
         score: Scorer | None,
         progress: Progress,
-        curve: list[CurvePoint],
+        checkpoint: Checkpoint | None,
     ) -> int:
-        """Train a model in place, and append its score after each epoch to the curve; returns the best epoch."""
-        around = surroundings.get()
+        """Train the model of a state in place, to the weights of the best epoch; returns that epoch."""
+        around, model, epochs = surroundings.get(), state.model, state.epochs
         with self._failures("training"):
-            epoch_of = self._epochs(model, rows, label, epochs, progress)
-        best, best_weights = (0, model.get_weights()) if curve else (epochs, None)
-        for epoch in range(1, epochs + 1):
+            epoch_of = self._epochs(state, rows, label, progress)
+        best = best_epoch(self.spec.stopping_metric, state.curve) if state.curve else epochs
+        if around.judge is not None and state.curve:
+            around.judge(state.curve, epochs)
+        while state.epoch < epochs and not state.finished:
             started = time.monotonic()
             with self._failures("training"):
-                loss = epoch_of(epoch)
-            if score is not None:
-                curve.append(score(model, epoch))
-                if (best := best_epoch(self.spec.stopping_metric, curve)) == epoch:
-                    best_weights = model.get_weights()
-            if around.on_epoch is not None:
-                scores = {"training": curve[-1].training, "validation": curve[-1].validation} if curve else {}
-                rate, seconds = float(model.optimizer.learning_rate), round(time.monotonic() - started, 3)
-                report = EpochReport(self.spec.name, self.spec.seed, epoch, epochs, loss, rate, seconds, **scores)
-                around.on_epoch(report)
-            if around.judge is not None and curve:
-                around.judge(curve, epochs)
-            if score is not None and epoch - best >= self._params.patience:
-                break
-        if best_weights is not None:
-            model.set_weights(best_weights)
+                loss = epoch_of(state.epoch + 1)
+            state.epoch += 1
+            with predicting(model):
+                if score is not None:
+                    state.curve.append(score(model, state.epoch))
+                    best = best_epoch(self.spec.stopping_metric, state.curve)
+                if score is None or best == state.epoch:
+                    state.predicting = model.get_weights()
+            state.finished = state.epoch == epochs or (
+                score is not None and state.epoch - best >= self._params.patience
+            )
+            if checkpoint:
+                checkpoint.write(state)
+            self._report(state, loss, time.monotonic() - started)
+            if around.judge is not None and state.curve:
+                around.judge(state.curve, epochs)
+        if state.predicting is not None:
+            model.set_weights(state.predicting)
         return best
 
-    def _epochs(
-        self, model: Any, rows: Inputs, label: Labels, epochs: int, progress: Progress
-    ) -> Callable[[int], float]:
+    def _report(self, state: KerasState, loss: float, seconds: float) -> None:
+        """Report an epoch to whoever listens."""
+        if (on_epoch := surroundings.get().on_epoch) is None:
+            return
+        point, rate = state.curve[-1] if state.curve else None, float(state.model.optimizer.learning_rate)
+        scores = {"training": point.training, "validation": point.validation} if point else {}
+        name, seed = self.spec.name, self.spec.seed
+        on_epoch(EpochReport(name, seed, state.epoch, state.epochs, loss, rate, round(seconds, 3), **scores))
+
+    def _epochs(self, state: KerasState, rows: Inputs, label: Labels, progress: Progress) -> Callable[[int], float]:
         """A function that trains one epoch and returns the mean loss of its rows."""
-        feed, target, size = Feed(self._keras, model, self._prepared), self._target(label), self._params.batch_rows
-        shuffle = torch.Generator().manual_seed(self.spec.seed)  # as in our own loop: the same batches
+        model, epochs, size = state.model, state.epochs, self._params.batch_rows
+        feed, target = Feed(self._keras, model, self._prepared), self._target(label)
 
         def epoch_of(epoch: int) -> float:
             total, shown = 0.0, -math.inf
-            batches = torch.randperm(len(rows), generator=shuffle).split(size)  # type: ignore[no-untyped-call]
+            of_epoch = np.random.SeedSequence([self.spec.seed, epoch]).generate_state(1)
+            self._keras.utils.set_random_seed(int(of_epoch[0]))  # what draws without a seed of its own keeps no state
+            batches = torch.randperm(len(rows), generator=state.shuffle).split(size)  # type: ignore[no-untyped-call]
             for step, batch in enumerate(batches):
                 if time.monotonic() - shown > SHOW_SECONDS:
                     progress(f"fitting {self.spec.name}, epochs", epoch - 1 + step / len(batches), epochs)
@@ -240,10 +274,16 @@ class KerasModel(PreparedLearner):
     def _predictions(self, model: Any, rows: Inputs) -> Floats:
         """Predictions as float64, in the label's units."""
         feed, parts = Feed(self._keras, model, self._prepared), [np.empty((0, len(self.spec.classes) or 1), np.float32)]
+        size = rows_at_once(self._params.batch_rows)
         with self._failures("predicting"):
-            for start in range(0, len(rows), PREDICT_ROWS):
-                parts.append(model.predict_on_batch(feed(rows.take(slice(start, start + PREDICT_ROWS)))))
+            for start in range(0, len(rows), size):
+                parts.append(model.predict_on_batch(feed(rows.take(slice(start, start + size)))))
         outputs = np.concatenate(parts).astype(np.float64)
+        if not np.isfinite(outputs).all():
+            raise UserError(
+                f"learner {self.spec.name!r} predicts numbers that are not finite, its training has diverged; lower "
+                "the learning rate of its optimizer, or set its clipnorm"
+            )
         if self.spec.task == "regression":
             centre, scale = self._scale
             return np.asarray(centre + scale * outputs[:, 0])
@@ -303,11 +343,14 @@ class KerasModel(PreparedLearner):
         safe.save_arrays({**self._prepared.to_arrays(), "label.scale": self._scale}, folder / PREPARATION)
         self._texts.save(folder)
         project_files.store_code(self.spec, folder)
-        used = ("keras", "torch", *(("tensorflow",) if self._params.backend == "tensorflow" else ()))
-        libraries = {name: release_of(name) for each in used for name in _distributions(each)}
-        own = EncodedLearner(categories=self._prepared.encoding.categories, weights=MODEL, libraries=libraries)
+        categories, libraries = self._prepared.encoding.categories, self._libraries()
+        own = EncodedLearner(categories=categories, weights=MODEL, libraries=libraries)
         describe(self, own).write(folder / DESCRIPTION)
         write_manifest(folder)
+
+    def _libraries(self) -> dict[str, str]:
+        used = ("keras", "torch", *(("tensorflow",) if self._params.backend == "tensorflow" else ()))
+        return {name: release_of(name) for each in used for name in _distributions(each)}
 
     @classmethod
     def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> KerasModel:
@@ -336,7 +379,7 @@ class KerasModel(PreparedLearner):
             {
                 "kind": self.spec.kind,
                 "backend": self._params.backend,
-                "model": canonical.digest([_config(self._fitted), self._fitted.get_weights(), arrays]),
+                "model": canonical.digest([config_of(self._fitted), self._fitted.get_weights(), arrays]),
                 "code": hashlib.sha256(self.spec.source.encode()).hexdigest(),
                 **self._texts.digest(),
                 "features": list(self.spec.features),
@@ -344,28 +387,6 @@ class KerasModel(PreparedLearner):
                 "threshold": self.threshold.hex(),
             }
         )
-
-
-def _config(model: Any) -> Any:
-    """The layers of a model and how they are connected, as JSON holds them."""
-    return json.loads(model.to_json())["config"]
-
-
-def _unsafe(model: Any) -> str | None:
-    """The reason why a model cannot be stored so that loading it runs no code of its own; None if it can."""
-    try:
-        return next((UNSAFE[name] for name in _class_names(_config(model)) if name in UNSAFE), None)
-    except Exception as error:  # a layer may raise anything; Keras does so for a lambda whose code it cannot read
-        return f"Keras cannot describe a layer ({type(error).__name__}: {first_line(error)[:200]})"
-
-
-def _class_names(config: Any) -> Iterator[str]:
-    """The names of all classes in a config, at any depth."""
-    if isinstance(config, Mapping):
-        yield str(config.get("class_name"))
-    if isinstance(config, Mapping | list):
-        for inner in config.values() if isinstance(config, Mapping) else config:
-            yield from _class_names(inner)
 
 
 def _distributions(module: str) -> list[str]:

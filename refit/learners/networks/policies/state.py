@@ -70,6 +70,7 @@ class PolicyState:
     make: Callable[[], Any]
     history: CheckHistory
     next_check: int
+    steps: int  # to take
     checked: int = 0
     model: Any = None
     last: PolicyNetwork | None = None  # once it is finished
@@ -164,8 +165,8 @@ class PolicyState:
         history.curve[:], history.taken, history.best = entries.curve, entries.taken, best
         self.next_check, self.checked, self.last = entries.next_check, entries.checked, last
 
-    def reached(self) -> str:
-        return "its last step" if self.last else f"{self.model.num_timesteps:,} steps"
+    def reached(self) -> str | None:
+        return None if self.last else f"{self.model.num_timesteps:,} of {self.steps:,} steps"
 
 
 def _restore_learned(model: Any, tensors: Mapping[str, Tensor]) -> None:

@@ -106,7 +106,7 @@ def trained(
     with _own_random_state(), deterministic(seed, own.threads), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # such as that steps are no multiple of a batch
         make = partial(_started, problem, episodes, settings, seed, start)
-        state, checkpoint = PolicyState(make, control.history, settings.check_every), control.checkpoint
+        state, checkpoint = PolicyState(make, control.history, settings.check_every, own.steps), control.checkpoint
         if checkpoint:
             checkpoint.restore(state)
             if state.history.curve:

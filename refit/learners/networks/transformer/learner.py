@@ -194,7 +194,7 @@ class Transformer(Network):
         self, network: PretrainedNetwork, rows: Inputs, remembered: Embeddings | None, show: Show | None = None
     ) -> Inputs:
         with torch.no_grad():
-            most = rows_at_once(self.params) * network.texts
+            most = rows_at_once(self.params.batch_rows, self.params.accumulate) * network.texts
             vectors = embed(network.encoder, network.texts_of(rows), remembered, most=most, show=show)
         return network.with_vectors(rows.to(vectors.device), vectors)
 

@@ -68,6 +68,35 @@ def test_a_killed_fit_ends_with_the_same_bits_and_repeats_no_complete_epoch(tmp_
     assert again.digest() == fitted(None)[0].digest()
 
 
+def in_half_precision(folder: Path | None, *, kill: bool = False) -> tuple[Learner, list[int], list[dict[str, float]]]:
+    """A learner, its epochs, and the scaler of its gradients after each: it grows every third step, and overflows."""
+    states: list[dict[str, float]] = []
+
+    class Scaler(torch.amp.GradScaler):
+        def __init__(self, device: str, enabled: bool) -> None:
+            super().__init__(device, growth_interval=3, enabled=enabled)
+
+        def state_dict(self) -> dict[str, float]:
+            states.append(super().state_dict())
+            return states[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.amp, "GradScaler", Scaler)
+        return *fitted(folder, kill=kill, precision="16-mixed"), states
+
+
+def test_a_killed_fit_in_half_precision_goes_on_with_the_scale_of_its_gradients(tmp_path: Path) -> None:
+    """With that of the start it would skip other steps."""
+    module = "tests.refit.learners.networks.test_checkpoints"
+    run_until_killed(module, "in_half_precision", f"in_half_precision(Path({str(tmp_path)!r}), kill=True)")
+    again, epochs, later = in_half_precision(tmp_path)
+    whole, _, states = in_half_precision(tmp_path / "whole")
+    assert epochs == [4, 5]
+    assert later == states[3:]
+    assert max(each["scale"] for each in states) > states[-1]["scale"], "an overflow has lowered it"
+    assert again.digest() == whole.digest()
+
+
 def test_a_complete_fit_is_not_repeated_when_the_block_is_run_again(tmp_path: Path) -> None:
     before, epochs = fitted(tmp_path)
     assert epochs == [1, 2, 3, 4, 5]

@@ -103,6 +103,16 @@ def test_only_the_head_is_new_if_the_classes_differ_even_if_they_are_as_many(par
     assert more.predict(images[0]).shape == (240, 4)
 
 
+def test_patience_counts_from_the_epoch_in_which_frozen_parts_are_thawed(images: Rows, unseen_images: Rows) -> None:
+    """A head that can learn no more would end the training before the body is trained at all."""
+    still: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 1e-30, "epochs": 9, "patience": 2}
+    lengths = []
+    for more in ({}, {"freeze": ["body"], "thaw_epoch": 4}, {"freeze": ["body"]}):
+        report = make(spec_of("mlp", **still, **more)).fit(*images, validation=unseen_images)
+        lengths.append((report.iterations, len(report.curve)))
+    assert lengths == [(1, 3), (1, 6), (1, 3)]
+
+
 def test_frozen_parts_keep_their_weights_until_they_are_thawed(parent: Start, images: Rows) -> None:
     for freeze, kept in ((["body"], "convolutions"), (["convolutions.0"], "convolutions.0.")):
         until = {"freeze": freeze, "thaw_epoch": 2}
