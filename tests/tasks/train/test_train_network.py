@@ -31,6 +31,7 @@ def test_a_killed_training_goes_on_and_repeats_no_fit(
     new_project: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train, "checkpoints_in", partial(checkpoints_in, every_seconds=0))
+    monkeypatch.setattr("refit.learners.networks.loop.SHOW_SECONDS", 3600.0)  # on a busy machine: whole epochs alone
     whole, killed = new_project(tmp_path / "whole"), new_project(tmp_path / "killed")
     said: list[str] = []
     expected = whole.run(said, train__learners=[NETWORK])
