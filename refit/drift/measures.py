@@ -113,7 +113,11 @@ def _saved(metric: str, value: float, labels: NDArray[Any], target: Problem) -> 
         return math.nan
     naive = target.score(metric, labels, target.guess(target.naive(labels, metric), len(labels)))
     perfect = target.metric(metric).perfect
-    return 1 - abs(perfect - value) / abs(perfect - naive) if naive != perfect else math.nan
+    if naive == perfect or not (
+        math.isfinite(value) and math.isfinite(naive)
+    ):  # mape of a label of 0 is infinite, for both
+        return math.nan
+    return 1 - abs(perfect - value) / abs(perfect - naive)
 
 
 def over_naive(metric: str, value: Any, rate: Any) -> Any:

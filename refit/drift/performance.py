@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Literal
 
@@ -50,7 +50,7 @@ class Backtest:
     others: Mapping[str, tuple[Estimate, ...]] = field(default_factory=dict)  # further measures, of each window
 
     def usual(self, measure: str) -> Usual:
-        """The usual level of a measure; more is better."""
+        """The usual level of a measure in the windows in which it is a finite number; more is better."""
         return usual(tuple(each.value for each in self.estimates(measure)))
 
     def estimates(self, measure: str) -> tuple[Estimate, ...]:
@@ -60,7 +60,13 @@ class Backtest:
     @property
     def excluded(self) -> tuple[DayWindow, ...]:
         """The windows whose skill by the gate's metric is low itself, so that it does not count as usual."""
-        return tuple(self.windows[index] for index in self.usual(SKILL).excluded)
+        defined = [window for window in self.windows if window not in self.undefined(SKILL)]
+        return tuple(defined[index] for index in self.usual(SKILL).excluded)
+
+    def undefined(self, measure: str) -> tuple[DayWindow, ...]:
+        """The windows in which a measure is no finite number, such as mape where a label is 0."""
+        estimates = zip(self.windows, self.estimates(measure), strict=True)
+        return tuple(window for window, each in estimates if not math.isfinite(each.value))
 
 
 def backtest(scored: ScoredRows, policy: DecisionPolicy) -> Backtest:
@@ -137,6 +143,8 @@ def judge_window(
     labelled = rows.labelled()
     problem = _problem(rows, labelled, policy)
     own = Estimate(math.nan, math.nan, 0.0) if problem else skill(policy.metric, labelled)
+    if not problem and not math.isfinite(own.value):
+        problem = f"skill by {policy.metric} is no finite number for its labels"
     lower, upper = own.interval(policy.confidence)
     names = watched(observed.problem, policy.metric)
     excess = _excess(reference.skills, reference.rows, len(labelled.labels))
@@ -164,7 +172,7 @@ def judge_window(
         others=others,
         unjudged=unjudged,
     )
-    reasons = _reasons(verdict, problem, reference.usual(SKILL), policy, estimable=observed.problem.estimable)
+    reasons = _reasons(verdict, problem, reference, policy, estimable=observed.problem.estimable)
     return verdict.model_copy(update={"reasons": tuple(reasons)})
 
 
@@ -201,7 +209,9 @@ def lasting_loss(
         windows: of the verdicts, oldest first.
     """
     judged = [(window, each) for window, each in zip(windows, verdicts, strict=True) if each.skill is not None]
-    if not judged or policy.false_alarm_days is None or len(reference.skills) < policy.min_reference_windows:
+    if not judged or policy.false_alarm_days is None:
+        return None
+    if len(reference.usual(SKILL).values) < policy.min_reference_windows:
         return None
     names = (SKILL, *reference.others)
     found = {name: _evidence(name, reference, [each for _, each in judged]) for name in names}
@@ -217,12 +227,16 @@ def lasting_loss(
 
 
 def _evidence(name: str, reference: Backtest, verdicts: Sequence[PerformanceVerdict]) -> LossEvidence:
-    values = [value for each in verdicts if (value := each.skill if name == SKILL else each.measured(name)) is not None]
+    """The evidence of one measure, from the windows in which it is known; `since` is an index of the verdicts."""
+    values = [each.skill if name == SKILL else each.measured(name) for each in verdicts]
+    known = [(index, value) for index, value in enumerate(values) if value is not None]
     level, estimates = reference.usual(name), reference.estimates(name)
-    if len(values) < len(verdicts) or not math.isfinite(level.mean + level.spread):
+    if not math.isfinite(level.mean + level.spread):
         return LossEvidence(0.0)
-    excess = np.array([_excess(estimates, reference.rows, each.labelled) for each in verdicts])
-    return evidence_of_loss(level, values, 1 + excess / level.spread**2 if level.spread else None)
+    excess = np.array([_excess(estimates, reference.rows, verdicts[index].labelled) for index, _ in known])
+    variances = 1 + excess / level.spread**2 if level.spread else None
+    evidence = evidence_of_loss(level, [value for _, value in known], variances)
+    return evidence if evidence.since is None else replace(evidence, since=known[evidence.since][0])
 
 
 @dataclass(frozen=True)
@@ -299,17 +313,22 @@ def _value(metric: str, labelled: ScoredRows) -> float:
 
 
 def _reasons(
-    verdict: PerformanceVerdict, problem: str, reference: Usual, policy: DecisionPolicy, *, estimable: bool
+    verdict: PerformanceVerdict, problem: str, reference: Backtest, policy: DecisionPolicy, *, estimable: bool
 ) -> Iterator[str]:
+    known = reference.usual(SKILL)
     if problem:
         yield f"not judged: {problem}"
     else:
-        yield _measured(verdict, reference.kept)
+        yield _measured(verdict, known.kept)
     if not verdict.calibrated:
         yield (
-            f"uncalibrated: the backtest holds {len(reference.values)} whole windows, "
+            f"uncalibrated: the backtest holds {len(known.values)} whole windows, "
             f"{policy.min_reference_windows} are needed to tell a loss from chance"
         )
+    for name in (SKILL, *reference.others):
+        if left_out := reference.undefined(name):
+            measure = policy.metric if name == SKILL else name
+            yield f"left out of the backtest, as {measure} is no finite number there: {', '.join(map(str, left_out))}"
     if verdict.waiting_share and verdict.labelled:
         yield f"{verdict.waiting_share:.0%} of {verdict.rows:,} rows still wait for their label"
     if verdict.estimated is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 
 from refit.config import DriftParams
 from refit.drift.multivariate import LEAST_AUC, WARNING_P
@@ -47,11 +47,12 @@ class DriftEvidence:
     performance: tuple[PerformanceVerdict, ...] = ()
     lasting: LastingLoss | None = None  # what all judged windows together show; None if not measured
     changed: date | None = None  # when the newest loss that an earlier decision answered began
-    learned_from: date | None = None  # the first day of the rows that the newest model learned from
+    learned_from: date | None = None  # the first day of the rows that the champion learned from
     multivariate: Separation | None = None  # of the newest window from the reference; None if not measured
     coverage: WatchedCoverage | None = None  # of the newest windows; None without prediction intervals
     retrained: tuple[datetime, ...] = ()  # `as_of` of earlier decisions to retrain
     watched: bool = True  # False if no window was evaluated, because the policy needs none
+    zone: tzinfo = UTC  # of the days
 
     @property
     def dated_inputs(self) -> list[tuple[DayWindow, InputVerdict]]:
@@ -161,12 +162,13 @@ def _lasting(lasting: LastingLoss, policy: DriftParams) -> _Finding:
 
 
 def _follow_up(evidence: DriftEvidence, changed: date, learned_from: date, policy: DriftParams) -> Iterator[_Finding]:
-    """Ask for another retraining each time the rows since a change have doubled, while a model learned from older ones.
+    """Ask for another retraining each time the days since a change have doubled, while the champion knows older rows.
 
     A model trained soon after a change has seen little of what holds since then, or nothing if those days are its test
-    window, and its own skill is no measure of what is possible.
+    window, and its own skill is no measure of what is possible. The gate may have refused the newest model.
     """
-    trained, now = (moment.date() - changed for moment in (evidence.trained_as_of, evidence.as_of))
+    moments = (evidence.trained_as_of, evidence.as_of)
+    trained, now = (moment.astimezone(evidence.zone).date() - changed for moment in moments)
     if (
         learned_from < changed
         and timedelta(0) <= trained < now
@@ -175,8 +177,8 @@ def _follow_up(evidence: DriftEvidence, changed: date, learned_from: date, polic
     ):
         yield _Finding(
             "retrain",
-            f"performance: the newest model was trained {trained.days} days after the loss of {changed} began, on rows "
-            f"of before it too; {now.days} days have passed since then",
+            f"performance: the newest model was trained {trained.days} days after the loss of {changed} began, and the "
+            f"champion learned from rows of before it; {now.days} days have passed since then",
             "performance",
             changed,
         )

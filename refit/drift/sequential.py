@@ -88,10 +88,11 @@ def usual(values: tuple[float, ...]) -> Usual:
     A champion that was trained across a change has bad windows in its backtest, first those of the model before its
     last fit and then its own; they must not count as usual. One stretch, or two of the three parts that two bounds
     make, get levels of their own where the weighted mean of the Bayes factors of all reaches `EXCLUDING`; and so on.
+    Values that are not finite do not count.
     """
-    x, reference = np.array(values, dtype=np.float64), Usual(values)
-    if not np.isfinite(x).all():
-        return reference
+    x = np.array(values, dtype=np.float64)
+    x = x[np.isfinite(x)]
+    reference = Usual(tuple(x.tolist()))
     while True:
         evidence, best = 0.0, 0.0
         found: Steps = ()
@@ -106,7 +107,7 @@ def usual(values: tuple[float, ...]) -> Usual:
                 best, found = float(factors.max()), alternatives[int(factors.argmax())]
         if evidence < EXCLUDING:
             return reference
-        reference = Usual(values, (*reference.steps, *(stretch for stretch, _ in found)))
+        reference = Usual(reference.values, (*reference.steps, *(stretch for stretch, _ in found)))
 
 
 def _alternatives(reference: Usual) -> list[tuple[float, list[Steps]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 from refit.config import DriftParams
 from refit.drift.retrain_decision import DriftEvidence, decide
@@ -13,7 +14,7 @@ NOW = datetime(2013, 12, 4, tzinfo=UTC)
 
 
 def following(began: int, trained: int) -> DriftEvidence:
-    """A loss that began and a newest model that was trained some days ago; it learned from older rows too."""
+    """A loss that began and a newest model that was trained some days ago; the champion learned from older rows."""
     return DriftEvidence(
         as_of=NOW,
         trained_as_of=NOW - timedelta(days=trained),
@@ -26,6 +27,17 @@ def following(began: int, trained: int) -> DriftEvidence:
 def test_a_model_from_before_a_loss_is_not_followed_up() -> None:
     assert decide(following(began=9, trained=20), DriftParams()).verdict == "ok"
     assert decide(following(began=9, trained=6), DriftParams()).since == date(2013, 11, 25)
+
+
+def test_the_days_since_a_loss_are_those_of_the_projects_zone() -> None:
+    """The loss began on 26 November in Tokyo, the training was on the 30th; a decision of the evening in UTC."""
+    evidence = replace(
+        following(began=8, trained=0),
+        as_of=datetime(2013, 12, 3, 20, tzinfo=UTC),
+        trained_as_of=datetime(2013, 11, 30, 6, tzinfo=UTC),
+    )
+    assert decide(evidence, DriftParams()).verdict == "ok"
+    assert decide(replace(evidence, zone=ZoneInfo("Asia/Tokyo")), DriftParams()).verdict == "retrain"
 
 
 def test_a_new_loss_is_the_one_that_is_followed_even_if_an_older_one_asks_too() -> None:
