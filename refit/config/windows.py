@@ -79,6 +79,12 @@ def shift(start: datetime, periods: int, period: Period) -> datetime:
     return start + timedelta(days=periods * (7 if period == "week" else 1))
 
 
+def label_wait(params: Params) -> timedelta:
+    """How long after an event all labels of its time are due: a label's delay, or a forecast's longest horizon."""
+    lead_hours = params.forecast.lead_hours if params.forecast else 0.0
+    return timedelta(hours=max(params.featurize.label.delay_hours, lead_hours))
+
+
 def windows(as_of: datetime, params: Params) -> tuple[Window, Window, Window]:
     """Training, validation and test window; the test ends with the last whole period before `as_of` minus the delay.
 

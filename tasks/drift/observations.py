@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config import DriftParams, Params
-from refit.config.windows import local_days, period_start, shift
+from refit.config.windows import label_wait, local_days, period_start, shift
 from refit.drift import inputs
 from refit.drift.measures import ScoredRows
 from refit.errors import RefitError
@@ -22,6 +22,7 @@ from refit.models.verification import BACKTEST, MODEL
 from refit.problems.contract import Problem, of_column
 from refit.runtime.context import Context
 from refit.schemas.drift_decision import DayWindow, InputVerdict
+from refit.schemas.feature_table import FeatureTable
 from refit.schemas.validated import Validated
 from refit.storage import prediction_log
 from tasks import score
@@ -67,14 +68,38 @@ class Observed:
 
 
 def windows(as_of: datetime, after: date, params: Params, most: int) -> list[DayWindow]:
-    """Return up to `most` complete windows that ended by `as_of` and began on or after `after`, the newest last."""
+    """Return up to `most` complete windows that ended by `as_of` and began on or after `after`, the newest last.
+
+    There are more where it takes more to have `drift.windows` whose labels are due.
+    """
     length, zone = params.drift.window, params.project.zone
     end = period_start(as_of, length, zone)
-    complete: list[DayWindow] = []
-    while len(complete) < most and (start := shift(end, -1, length)).date() >= after:
+    complete, due = list[DayWindow](), 0
+    while (len(complete) < most or due < params.drift.windows) and (start := shift(end, -1, length)).date() >= after:
         complete.append(DayWindow(first=start.date(), end=end.date()))
+        due += end <= as_of - label_wait(params)
         end = start
     return complete[::-1]
+
+
+def with_every_horizon(
+    labels: Floats, times: NDArray[np.datetime64], opens: Sequence[datetime], params: Params
+) -> Floats:
+    """Return the labels of a forecast's backtest, nan at times of which only shorter horizons have one.
+
+    Long horizons are harder, so a reference with fewer of them than production would be one of better skill.
+
+    Args:
+        times: (rows,) of the forecasts, in UTC.
+        opens: when the validation window and the test window opened, and as of when the model was made: a row's label
+            was known by the first of them that is later than the row.
+    """
+    if params.forecast is None:
+        return labels
+    known_by = np.array([moment.astimezone(UTC).replace(tzinfo=None) for moment in opens], dtype="datetime64[us]")
+    opened = known_by[np.searchsorted(known_by[:-1], times, side="right")]
+    whole: Floats = np.where(times + np.timedelta64(label_wait(params)) <= opened, labels, np.nan)
+    return whole
 
 
 def reference(context: Context, champion: Champion) -> Reference:
@@ -94,7 +119,9 @@ def reference(context: Context, champion: Champion) -> Reference:
                 "registered it; `refit run --force` makes one that can be watched"
             )
     backtest, target = pq.read_table(backtest_path), champion.learner.spec.problem
-    zone = context.params.project.zone
+    zone, features = context.params.project.zone, FeatureTable.read(champion.folder / artifacts.FEATURE_SET.name)
+    opens = (features.windows.validation.start, features.windows.test.start, features.as_of)
+    labels, times = target.labels_or_nan(backtest["label"]), backtest["event_time"].to_numpy()
     sample = pq.read_table(champion.folder / artifacts.REFERENCE)
     return Reference(
         learned=read_profile(champion.folder),
@@ -102,7 +129,7 @@ def reference(context: Context, champion: Champion) -> Reference:
         backtest=ScoredRows(
             days=local_days(backtest["event_time"], zone),
             predictions=of_column(backtest["prediction"]),
-            labels=target.labels_or_nan(backtest["label"]),
+            labels=with_every_horizon(labels, times, opens, context.params),
             problem=target,
         ),
         rows=sample.drop_columns(["event_time"]),
@@ -135,12 +162,11 @@ def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Problem,
 def labels(context: Context, champion: Champion, validated: Validated) -> pa.Table:
     """Return the labels that have arrived: `_key`, `label`, `event_time` and `known_at`.
 
-    A label counts only after `label.delay_hours`, the same for every row. Some outcomes arrive late, so taking those
-    that are there would be a biased selection.
+    A label counts only after `label.delay_hours`, or after a forecast's longest horizon, the same for every row. Some
+    outcomes arrive late, so taking those that are there would be a biased selection.
     """
     with open_warehouse(context.project, validated, context.params) as warehouse:
-        ripe = warehouse.as_of - timedelta(hours=context.params.featurize.label.delay_hours)
-        return known_labels(warehouse, context.params, champion.key, ripe)
+        return known_labels(warehouse, context.params, champion.key, warehouse.as_of - label_wait(context.params))
 
 
 def observe(

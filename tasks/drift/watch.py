@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from refit.config.windows import label_wait
 from refit.drift import inputs, multivariate, performance
 from refit.drift.distribution_summaries import distributions
 from refit.drift.performance import Backtest, finite_or_none
@@ -150,7 +151,7 @@ def _gather_evidence(
     if observed is None:
         judged_inputs = [inputs.empty_verdict(window) for window in windows]
     trained = _newest_training(context, champion)
-    ripe = trained - timedelta(hours=context.params.featurize.label.delay_hours)
+    ripe = trained - label_wait(context.params)
     return DriftEvidence(
         as_of=moment,
         trained_as_of=trained,
@@ -161,6 +162,7 @@ def _gather_evidence(
         lasting=performance.lasting_loss(backtest, judged_performance, policy, windows) if judged_performance else None,
         learned_from=reference.learned.days[0].astype(date) if len(reference.learned.days) else None,
         multivariate=_separation(context, reference, observed, windows[-1]) if observed else None,
+        zone=context.params.project.zone,
     )
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from refit.schemas.feature_definitions import Definitions
 
 LABEL, LABEL_KNOWN_AT, WINDOW = f"{OWN}label", f"{OWN}known_at", f"{OWN}window"  # added to the spine's columns
+IS_LEARNED = f"{OWN}learned"  # likewise, for a replay: whether the row is learned from where it is in a training window
 CANDIDATES = "candidates"  # all rows of a window, with LABEL and LABEL_KNOWN_AT if known
 CHOSEN = "chosen"  # the spine's columns, WINDOW, LABEL and LABEL_KNOWN_AT; ordered by event_time, then key
 _LABEL, _KNOWN_AT, _WINDOW, _PREDICTED = map(quote, (LABEL, LABEL_KNOWN_AT, WINDOW, f"{OWN}predicted"))
@@ -131,7 +132,7 @@ def late_rows(warehouse: Warehouse) -> dict[str, int]:
 
 
 def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, until: datetime) -> None:
-    """Create the table `chosen` of every row to predict before `until`, with LABEL and LABEL_KNOWN_AT if known.
+    """Create the table `chosen` of every row to predict before `until`, with IS_LEARNED, LABEL and LABEL_KNOWN_AT.
 
     Raises:
         UserError: labels are invalid for the task; a key is not unique; a row is known only after its prediction, or a
@@ -139,7 +140,8 @@ def rows_until(warehouse: Warehouse, definitions: Definitions, params: Params, u
     """
     rows = _with_labels(warehouse, definitions, params, sql_time(warehouse.as_of))
     warehouse.connection.execute(
-        f"create temp table {CHOSEN} as select * from {rows} where event_time < {sql_time(until)} "
+        f"create temp table {CHOSEN} as select *, {_learned(params)} as {quote(IS_LEARNED)} from {rows} "
+        f"where event_time < {sql_time(until)} "
         f"order by event_time, {quote(definitions.feature_set.spine.key)}"
     )
     _require_foresight(warehouse, definitions, params)

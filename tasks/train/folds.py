@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from refit.config import Params, nearest
 from refit.config.forecasting import KNOWN_AT
 from refit.config.shares import share_of
-from refit.config.windows import LATE, UNLABELLED
+from refit.config.windows import LATE, UNLABELLED, label_wait
 from refit.errors import UserError
 from refit.learners import Labels, Spec, make
 from refit.learners.averaged import members_of
@@ -221,8 +222,7 @@ def cut(
 
 def _cut(whole: LabelledRows, cv: CrossValidationParams, params: Params, target: Problem, where: str) -> Iterator[Fold]:
     if cv.kind in ("time", "rolling"):
-        delay, ahead = params.featurize.label.delay_hours, params.forecast.lead_hours if params.forecast else 0.0
-        gap_hours = max(delay, ahead) if cv.gap_hours is None else cv.gap_hours
+        gap_hours = label_wait(params) / timedelta(hours=1) if cv.gap_hours is None else cv.gap_hours
         yield from _by_time(whole, cv, _span(gap_hours))
         return
     from sklearn import model_selection as cuts

@@ -16,57 +16,66 @@ from refit.storage.columns import BATCH, stored_table, with_large_cells
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["read"]
+__all__ = ["drawn", "read"]
 
 
 def read(path: Path, columns: Sequence[str], *, key: str, max_rows: int | None, seed: int) -> pa.Table:
     """Read columns of the table; into a file that is mapped into memory if they are large.
 
-    Of more than `max_rows` rows of the training window, those with the smallest hashes of seed and key are read: the
-    same ones each time, and most of them again when rows are added.
+    Of more than `max_rows` rows of the training window, those that are `drawn` are read.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = stored_table(path)
-    drawn = None if max_rows is None else _drawn(file, key, max_rows, seed)
-    rows = file.metadata.num_rows if drawn is None else int(drawn.sum())
+    wanted = None if max_rows is None else _wanted(file, key, max_rows, seed)
+    rows = file.metadata.num_rows if wanted is None else int(wanted.sum())
     large = is_large(8 * rows * len(columns))
-    if drawn is None and not large:
+    if wanted is None and not large:
         return with_large_cells(pq.read_table(path, columns=columns, page_checksum_verification=True))
-    batches = _only(file.iter_batches(batch_size=BATCH, columns=columns), drawn)
+    batches = _only(file.iter_batches(batch_size=BATCH, columns=columns), wanted)
     first = next(batches)
     batches = chain([first], batches)
     table = table_in_file(batches, first.schema) if large else pa.Table.from_batches(batches)
     return with_large_cells(table.select(columns))
 
 
-def _only(batches: Iterator[pa.RecordBatch], drawn: NDArray[np.bool_] | None) -> Iterator[pa.RecordBatch]:
+def drawn(keys: pa.ChunkedArray, count: int, seed: int) -> NDArray[np.int64]:
+    """The indices of the keys with the smallest hashes: the same ones each time, and most again when rows are added.
+
+    >>> import pyarrow as pa
+    >>> drawn(pa.chunked_array([list("abcdef")]), 2, seed=0).tolist()
+    [0, 3]
+    """
+    import duckdb
+    import pyarrow as pa
+
+    with duckdb.connect() as connection:
+        connection.register("keys", pa.table({"key": keys}))
+        text = f"concat('{seed}:', key::varchar)"
+        hashed = connection.sql(f"select md5_number_lower({text}) as number from keys").to_arrow_table()
+    return np.sort(np.argsort(hashed["number"].to_numpy(), kind="stable")[:count])
+
+
+def _only(batches: Iterator[pa.RecordBatch], wanted: NDArray[np.bool_] | None) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     first = 0
     for batch in batches:
         last = first + batch.num_rows
-        yield batch if drawn is None else batch.filter(pa.array(drawn[first:last]))
+        yield batch if wanted is None else batch.filter(pa.array(wanted[first:last]))
         first = last
 
 
-def _drawn(file: Any, key: str, max_rows: int, seed: int) -> NDArray[np.bool_] | None:
+def _wanted(file: Any, key: str, max_rows: int, seed: int) -> NDArray[np.bool_] | None:
     """(rows,) whether a row is read; None if all are."""
-    import duckdb
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     rows = file.read(columns=[key, "window"])
     of_train = pc.equal(rows["window"], "train").to_numpy()
     if of_train.sum() <= max_rows:
         return None
-    with duckdb.connect() as connection:
-        connection.register("keys", pa.table({"key": rows[key]}))
-        text = f"concat('{seed}:', key::varchar)"
-        hashed = connection.sql(f"select md5_number_lower({text}) as number from keys").to_arrow_table()
-    numbers = hashed["number"].to_numpy()
-    smallest = np.flatnonzero(of_train)[np.argsort(numbers[of_train], kind="stable")[:max_rows]]
-    drawn: NDArray[np.bool_] = ~of_train
-    drawn[smallest] = True
-    return drawn
+    places = np.flatnonzero(of_train)
+    wanted: NDArray[np.bool_] = ~of_train
+    wanted[places[drawn(rows[key].take(places), max_rows, seed)]] = True
+    return wanted

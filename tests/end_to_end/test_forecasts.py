@@ -347,7 +347,7 @@ def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
     assert states(told)[0] == "executed"
     watched = running.drift(after, as_of="latest", wait_seconds=1)
     assert watched.verdict == "warn"
-    assert any("34 of 42 rows are labelled, 500 are needed" in reason for reason in watched.reasons)
+    assert any("12 of 42 rows are labelled, 500 are needed" in reason for reason in watched.reasons)
 
 
 def test_what_forecasts_are_judged_by_is_not_excluded(project: Path) -> None:

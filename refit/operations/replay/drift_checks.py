@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from feature_store.sketches import count
 from refit.config import DriftParams
+from refit.config.windows import label_wait
 from refit.drift import performance
 from refit.drift.measures import ScoredRows
 from refit.drift.performance import Backtest
@@ -89,6 +90,7 @@ class Watch:
             learned_from=self._history.days[champion.learned].min().astype(date) if len(champion.learned) else None,
             retrained=tuple(retrained),
             watched=bool({"input", "performance"} & set(causes)),
+            zone=self._zone,
         )
 
     def _spans(self, champion: Fit, as_of: datetime, drift: DriftParams) -> list[DayWindow]:
@@ -98,7 +100,7 @@ class Watch:
         return observations.windows(as_of, after, params, max(SHOWN, drift.windows))
 
     def _ripe(self, as_of: datetime) -> datetime:
-        return as_of - timedelta(hours=self._context.params.featurize.label.delay_hours)
+        return as_of - label_wait(self._context.params)
 
     @property
     def _zone(self) -> ZoneInfo:
@@ -138,6 +140,8 @@ class Watch:
             held_out = np.concatenate([fit.held_back, fit.tested])
             predicted = np.concatenate([fit.unseen, fit.p(fit.tested)])
             labels = history.labels_at(held_out, fit.as_of).astype(np.float64)
+            times, opens = history.event_time[held_out], (*fit.opened, fit.as_of)
+            labels = observations.with_every_horizon(labels, times, opens, self._context.params)
             tested = ScoredRows(history.days[held_out], predicted, labels, history.problem)
             return performance.backtest(tested, policy)
 

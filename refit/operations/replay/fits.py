@@ -29,6 +29,7 @@ from refit.schemas.warm_start import WarmStart
 from tasks.train import from_scratch, require_learnable_windows, warm
 from tasks.train.folds import LabelledRows, content, require_late
 from tasks.train.specs import make_all, specs_of
+from tasks.train.table import drawn
 from tasks.train.trial import predict
 
 MODEL, RECORD, UNSEEN = "model", "fit.json", "unseen.npy"
@@ -42,8 +43,9 @@ class Fit:
     as_of: datetime
     record: FitRecord
     test: Span
+    opened: tuple[datetime, ...]  # when the validation window and the test window opened
     seen_until: datetime
-    learned: Rows  # indices of the training and validation rows
+    learned: Rows  # indices of the training and validation rows, those beyond `train.max_rows` among them
     tested: Rows
     validation: Rows  # the newest of the learned rows
     held_back: Rows  # the learned rows that were held out from a first fit
@@ -92,7 +94,7 @@ class Fits:
         spans = {span.name: span for span in windows(as_of, self._context.params)}
         rows = {
             name: np.flatnonzero(
-                self._history.usable(span.opens or as_of) & self._history.between(span.start, span.until(self._delay))
+                self._history.usable(span.opens or as_of) & self._history.inside(span, span.until(self._delay))
             )
             for name, span in spans.items()
         }
@@ -123,13 +125,21 @@ class Fits:
 
     def _window(self, rows: Rows, span: Span, as_of: datetime) -> LabelledRows:
         """The usable rows of a window, and the others that were known when the next one opened, if they are used."""
-        labelled = LabelledRows(self._history.table.take(rows), self._history.labels_at(rows, as_of))
+        taken = self._drawn(rows) if span.name == "train" else rows
+        labelled = LabelledRows(self._history.table.take(taken), self._history.labels_at(taken, as_of))
         if not self._context.params.featurize.label.use_unlabelled or self._history.problem.optional_label:
             return labelled
         assert span.opens is not None
-        others = self._history.between(span.start, span.end) & self._history.known(span.opens)
+        others = self._history.inside(span, span.end) & self._history.known(span.opens)
         others[rows] = False
         return replace(labelled, unlabelled=self._history.table.take(np.flatnonzero(others)))
+
+    def _drawn(self, rows: Rows) -> Rows:
+        """Those of the training window that a run reads: `train.max_rows` of them at most."""
+        most, seed = self._context.params.train.max_rows, self._context.params.train.seed
+        if most is None or len(rows) <= most:
+            return rows
+        return rows[drawn(self._history.table[self._history.features.key].take(rows), most, seed)]
 
     def _with_late(self, train: LabelledRows, rows: Rows, spans: Mapping[str, Span], as_of: datetime) -> LabelledRows:
         """The training window, with the rows between it and the test window that a stream would else never learn.
@@ -139,7 +149,7 @@ class Fits:
         """
         params, history, span, opens = self._context.params, self._history, spans["train"], spans["validation"].opens
         if not params.featurize.label.keep_late:
-            missed = np.setdiff1d(np.flatnonzero(history.labelled(as_of) & history.between(span.start, span.end)), rows)
+            missed = np.setdiff1d(np.flatnonzero(history.labelled(as_of) & history.inside(span, span.end)), rows)
             validation = spans["validation"].start
             apart = validation is not None and span.end < validation
             require_late(self._specs, len(missed), params, apart=apart)
@@ -147,7 +157,7 @@ class Fits:
         assert span.opens is not None
         assert opens is not None
         due = min(span.opens, opens - self._delay)
-        late = np.setdiff1d(np.flatnonzero(history.labelled(opens) & history.between(span.start, due)), rows)
+        late = np.setdiff1d(np.flatnonzero(history.labelled(opens) & history.inside(span, due)), rows)
         return replace(train, late=LabelledRows(history.table.take(late), history.labels_at(late)))
 
     def _start(self, champion: Fit | None) -> WarmStart:
@@ -236,16 +246,18 @@ class Fits:
     ) -> Fit:
         start = self._history.first_from(spans["validation"].end)
         learned = np.concatenate([rows["train"], rows["validation"]])
+        read = np.concatenate([self._drawn(rows["train"]), rows["validation"]])
         unseen = np.load(folder / UNSEEN)
         return Fit(
             name=name,
             as_of=as_of,
             record=FitRecord.read(folder / RECORD),
             test=spans["test"],
+            opened=tuple(span.opens for span in spans.values() if span.opens),
             seen_until=spans["validation"].until(self._delay),
             learned=learned,
             validation=rows["validation"],
-            held_back=learned[unseen[:, 0].astype(np.int64)],
+            held_back=read[unseen[:, 0].astype(np.int64)],
             tested=rows["test"],
             unseen=unseen[:, 1:].reshape(self._history.problem.shape(len(unseen))),
             start=start,

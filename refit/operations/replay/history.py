@@ -22,7 +22,7 @@ from feature_store.definition import ModelView
 from feature_store.sql_text import quote
 from refit.config import Params
 from refit.config.forecasting import KNOWN_AT as COLUMN
-from refit.config.windows import local_days
+from refit.config.windows import Window, local_days
 from refit.errors import UserError
 from refit.files import artifacts
 from refit.models import feature_models
@@ -40,7 +40,7 @@ from refit.storage.snapshots import label_source, snapshot_of
 from tasks import featurize, ingest, validate
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import arrays_of, columns_of
-from tasks.featurize.labels import CHOSEN, LABEL, LABEL_KNOWN_AT, rows_until
+from tasks.featurize.labels import CHOSEN, IS_LEARNED, LABEL, LABEL_KNOWN_AT, rows_until
 from tasks.featurize.model_features import with_models
 from tasks.featurize.naive_forecasts import naive_columns
 from tasks.featurize.warehouse import open_warehouse
@@ -91,6 +91,7 @@ class History:
     problem: Problem
     digest: str
     models: FeaturesOfModels | None = None
+    learned: NDArray[np.bool_] | None = None  # whether a training window learns from a row (`learn`); None: from all
 
     def __len__(self) -> int:
         return len(self.label)
@@ -122,6 +123,11 @@ class History:
         """Mask of the rows whose event is in an interval of time."""
         inside = self.event_time < as_numpy(end)
         return inside if start is None else inside & (self.event_time >= as_numpy(start))
+
+    def inside(self, window: Window, end: datetime) -> NDArray[np.bool_]:
+        """Mask of the rows in a window whose event is before `end`; of forecasts with `learn`, training has not all."""
+        rows = self.between(window.start, end)
+        return rows if self.learned is None or window.name != "train" else rows & self.learned
 
     def seen_by(self, as_of: datetime, start: int) -> pa.Table:
         """The rows from `start` on, as a model of `as_of` sees them.
@@ -220,7 +226,8 @@ def _digest(params: Params, validated: Validated, definitions: Definitions, unti
     changing = {name: each.changes for name, each in params.ingest.sources.items() if not each.changes.is_append}
     batches += [[name, changes.model_dump(mode="json")] for name, changes in changing.items()]
     batches += [utc_text(batch.arrived) for batch in validated.batches if batch.arrived]
-    label = [params.featurize.label.model_dump(mode="json"), params.task, *params.featurize.keep]
+    label: list[object] = [params.featurize.label.model_dump(mode="json"), params.task, *params.featurize.keep]
+    label += [params.forecast.learn] if params.forecast and params.forecast.learn else []
     zone = params.project.timezone
     times = [utc_text(validated.as_of), until.isoformat()]
     return artifacts.digest([batches, definitions.to_json(), label, zone, times, code_digest("featurize")])
@@ -232,7 +239,7 @@ def _computed(own: Context, validated: Validated, definitions: Definitions, unti
         features = featurize.features_of(warehouse, definitions, CHOSEN, own, find)
         naive = naive_columns(warehouse, definitions, own.params, CHOSEN)
         key = definitions.feature_set.spine.key
-        along = [LABEL, LABEL_KNOWN_AT, *featurize.kept_columns(warehouse, definitions, own.params)]
+        along = [LABEL, LABEL_KNOWN_AT, IS_LEARNED, *featurize.kept_columns(warehouse, definitions, own.params)]
         columns = warehouse.arrow(f"select {', '.join(map(quote, [key, *along]))} from {CHOSEN}")
     if not columns[key].combine_chunks().equals(features[key].combine_chunks()):
         raise AssertionError("features are not in the order of their rows: the engine is broken")
@@ -277,7 +284,7 @@ def _of(table: pa.Table, definitions: Definitions, name: str, context: Context, 
         for each in ("event_time", "prediction_time", LABEL_KNOWN_AT)
     }
     return History(
-        table=table.drop_columns([LABEL, LABEL_KNOWN_AT]),
+        table=table.drop_columns([LABEL, LABEL_KNOWN_AT, IS_LEARNED]),
         label=target.labels_or_nan(table[LABEL]),
         known_at=moments[LABEL_KNOWN_AT],
         event_time=moments["event_time"],
@@ -287,4 +294,5 @@ def _of(table: pa.Table, definitions: Definitions, name: str, context: Context, 
         problem=target,
         digest=name,
         models=FeaturesOfModels(views, find, params.registry.trusted_types) if views else None,
+        learned=table[IS_LEARNED].to_numpy() if params.forecast and params.forecast.learn else None,
     )
