@@ -330,9 +330,10 @@ def _note(store: Store, model: str, head: str | None) -> None:
 
 
 def _move(store: Store, entry: Entry) -> None:
-    deleted = entry.action == "restore"  # its old version is gone, so `previous` cannot point to it
-    if entry.from_version is not None and entry.from_version != entry.to_version and not deleted:
-        versions.set_alias(store, entry.model, PREVIOUS, entry.from_version)
+    last = Ledger.of(store).last_move(entry.model)  # an alias that was set outside of Refit makes no former champion
+    before = last.to_version if last else entry.from_version
+    if before not in (None, entry.to_version) and versions.version(store, entry.model, str(before)):
+        versions.set_alias(store, entry.model, PREVIOUS, str(before))
     require_lock(store)
     versions.set_alias(store, entry.model, CHAMPION, entry.to_version)
     require_lock(store, f"version {entry.to_version} of {entry.model} may be champion now (`refit show`)")

@@ -80,14 +80,13 @@ class Ledger:
         return _entry(rows[0]) if rows else None
 
     def was_champion(self, model: str, version: str) -> bool:
-        """Whether a version was ever promoted, or was the champion when another version was promoted."""
-        return bool(
-            self.database.select(
-                f"select id from ledger where model = :model and {_MOVED}"
-                " and :version in (to_version, from_version) limit 1",
-                model=model,
-                version=version,
-            )
+        """Whether a version was ever made champion by a line, or was the champion when the ledger began.
+
+        That its alias was set outside of Refit, and another version replaced it, makes no former champion of it.
+        """
+        entries = self.entries(model)
+        return any(each.action in MOVES and each.to_version == version for each in entries) or any(
+            each.from_version == version for each in entries[:1]
         )
 
     def newest_number(self, model: str) -> int:
@@ -114,6 +113,12 @@ class Ledger:
             if each.action in MOVES and each.to_version in same - {version}:
                 line = None
         return line
+
+    def rolled_back(self, model: str, version: str) -> Entry | None:
+        """The rollback that replaced a version; None if there was none, or it was made champion again since."""
+        about = (each for each in reversed(self.entries(model)) if version in (each.from_version, each.to_version))
+        last = next((each for each in about if each.action in MOVES), None)
+        return last if last and last.action == "rollback" and last.to_version != version else None
 
     def restored(self, model: str, version: str) -> Entry | None:
         """The line with which a version deleted in MLflow was registered again under another number."""

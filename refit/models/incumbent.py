@@ -255,8 +255,10 @@ def from_tag(of: Version, key: str, kind: type[A]) -> A:
         raise versions.changed(of, f"the tag {key}", str(error)) from None
 
 
-def finish(context: Context, store: Store) -> None:
-    """Finish the promotion that a killed process left half-done, and report it; chain a ledger of an older Refit.
+def finish(context: Context, store: Store) -> Entry | None:
+    """Finish the move that a killed process left half-done, and report it; chain a ledger of an older Refit.
+
+    Returns the line of that move; None if none was left half-done.
 
     Raises:
         RegistryError: the ledger was changed.
@@ -264,7 +266,8 @@ def finish(context: Context, store: Store) -> None:
     now = utc_text(context.now(), "seconds")
     if entry := finish_pending(store, context.params.project.name, at=now):
         done = "finished" if entry.action in MOVES else "gave up"
-        context.progress(f"{done} the promotion of version {entry.to_version} that was cut off")
+        move = "rollback to" if entry.action == "rollback" else "promotion of"
+        context.progress(f"{done} the {move} version {entry.to_version} that was cut off")
     for warning in warnings(store, context.params.project.name):
         context.progress(f"warning: {warning}")
     if older := examine_ledger(store, context.params.project.name).unchained:
@@ -273,6 +276,7 @@ def finish(context: Context, store: Store) -> None:
         )
         accept_ledger(context, store, why)
         context.progress(f"the ledger is {why}")
+    return entry
 
 
 def require_ledgers_champion(context: Context, store: Store) -> None:

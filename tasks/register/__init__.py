@@ -32,9 +32,11 @@ from tasks.register.promoting import (
     carry_out,
     check_again,
     decision_key,
+    previous_champion,
     promote_by_hand,
     prospects,
     roll_back,
+    rollback_message,
 )
 from tasks.register.restoring import restore
 
@@ -184,19 +186,19 @@ def rollback(context: Context, to: str | None = None, why: str | None = None) ->
     """Make the previous champion, or version `to`, the champion again. Returns a message.
 
     The stored model must load and give its golden predictions; then the aliases move, and the ledger records it. The
-    replaced version becomes champion again only by `refit promote`.
+    replaced version becomes champion again only if a person names it, to `promote` or here. So a rollback that was cut
+    off is only finished by the next one, and one that was made already is refused.
 
     Raises:
-        UserError: there is no such version, or no previous one.
+        UserError: there is no such version, no previous one, or the previous one was itself rolled back.
         RefitError: the stored model does not pass its check; the champion is unchanged.
     """
     model = context.params.project.name
-    with _settled(context) as store:
-        number = versions.registered(store, model).aliases.get(champions.PREVIOUS) if to is None else to
-        if number is None:
-            raise UserError(
-                f"{model} has no previous version to go back to; --to names one, `refit history` shows them"
-            )
+    with registry_store.opened(context) as store, registry_lock(store):
+        finished = incumbent.finish(context, store)
+        if finished and finished.action == "rollback" and to in (None, finished.to_version):
+            return rollback_message(finished)
+        number = previous_champion(store, model) if to is None else to
         if (target := versions.version(store, model, number)) is None:
             raise UserError(f"{gone(store, model, number)}; `refit history` names those that were champions")
         return roll_back(context, store, target, why)

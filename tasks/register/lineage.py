@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import Literal
 
 from refit.errors import RefitError, UserError
 from refit.models.incumbent import PARENT, PARENT_DIGEST, USES
@@ -218,7 +218,8 @@ def explain(context: Context, number: str) -> list[str]:
         version = _version(context, store, number)
         aliases = versions.registered(store, version.model).aliases
         origin = list(_origin(version))
-    return [*origin, *map(_format_line, lines), _current_state(version, aliases, lines)]
+        rolled_back = Ledger.of(store).rolled_back(model, number) is not None
+    return [*origin, *map(_format_line, lines), _current_state(version, aliases, lines, rolled_back)]
 
 
 def gone(store: Store, model: str, number: str) -> str:
@@ -286,16 +287,17 @@ def _format_line(line: Entry) -> str:
     return f"{line.at}: version {line.to_version} {verb[line.action]}{instead} {why}."
 
 
-def _current_state(version: Version, aliases: dict[str, str] | Any, lines: list[Entry]) -> str:
+def _current_state(version: Version, aliases: Mapping[str, str], lines: list[Entry], rolled_back: bool) -> str:
     champion = aliases.get(CHAMPION)
     if champion == version.version:
         return "It is the champion now."
     if wait := wait_of(lines, version.version):
         return f"It {wait.state}."
-    state = (
-        "It was the champion before, and can be restored: refit rollback."
-        if (aliases.get(PREVIOUS) == version.version)
-        else "It is not the champion."
-    )
+    if rolled_back:
+        state = f"It was the champion and was rolled back; refit promote {version.version} makes it champion again."
+    elif aliases.get(PREVIOUS) == version.version:
+        state = "It was the champion before, and can be restored: refit rollback."
+    else:
+        state = "It is not the champion."
     ever = any(line.action in MOVES and line.to_version == version.version for line in lines)
     return f"{state} Version {champion} is." if ever or champion else f"{state} No version is."

@@ -199,7 +199,32 @@ def roll_back(context: Context, store: Store, target: Version, why: str | None) 
     verify(context, store, target, entry)
     anchor = registered.tags.get(versions.ANCHOR, before)
     champions.set_champion(store, replace(entry, anchor=target.version if anchor == before else anchor))
-    return f"{model} version {target.version} is champion again in place of version {before}"
+    return rollback_message(entry)
+
+
+def rollback_message(line: Entry) -> str:
+    """Return the message about a rollback, from its line in the ledger."""
+    return f"{line.model} version {line.to_version} is champion again in place of version {line.from_version}"
+
+
+def previous_champion(store: Store, model: str) -> str:
+    """Return the number of the version that a rollback goes back to if none is named.
+
+    Raises:
+        UserError: there is none; it was rolled back itself, so that going back to it would undo that rollback; or the
+            champion is not the ledger's, so that it is not the one before the champion.
+    """
+    if problem := champions.alias_mismatch(store, model):
+        raise UserError(f"{problem}; `refit rollback --to VERSION` names the version to go back to")
+    if (number := versions.registered(store, model).aliases.get(champions.PREVIOUS)) is None:
+        raise UserError(f"{model} has no previous version to go back to; --to names one, `refit history` shows them")
+    if line := Ledger.of(store).rolled_back(model, number):
+        raise UserError(
+            f"{model} was rolled back already, from version {number} to version {line.to_version} at {line.at} by "
+            f"{line.who} ({'; '.join(line.reasons)}); --to names the version to go back to, `refit promote {number}` "
+            f"makes version {number} champion again"
+        )
+    return number
 
 
 def decision_on(version: Version) -> Decision:

@@ -52,6 +52,32 @@ def test_a_move_sets_the_aliases_and_the_anchor_and_writes_one_line(store: Store
     assert champion.finish_pending(store, "toy", at=NOW) is None
 
 
+def test_the_previous_version_is_the_ledgers_last_champion_and_not_the_one_whose_alias_was_set_outside(
+    store: Store,
+) -> None:
+    champion.set_champion(store, FIRST)
+    champion.set_champion(store, SECOND)
+    versions.set_alias(store, "toy", champion.CHAMPION, "4")
+    champion.set_champion(store, replace(SECOND, key="c", action="overrule", from_version="4", to_version="2"))
+    assert standing(store)[:2] == ("2", "1")
+    versions.set_alias(store, "toy", champion.CHAMPION, "4")
+    champion.set_champion(store, replace(SECOND, key="d", action="overrule", from_version="4", to_version="3"))
+    assert standing(store)[:2] == ("3", "2")
+    assert [number for number in "1234" if Ledger.of(store).was_champion("toy", number)] == ["1", "2", "3"]
+    client(store).delete_model_version("toy", "3")
+    versions.set_alias(store, "toy", champion.CHAMPION, "1")
+    champion.set_champion(store, replace(SECOND, key="e", action="overrule", from_version="1", to_version="4"))
+    assert standing(store)[:2] == ("4", "2"), "the ledger's last champion is deleted, so previous stays"
+
+
+def test_a_champion_that_the_ledger_began_with_was_champion(store: Store) -> None:
+    versions.set_alias(store, "toy", champion.CHAMPION, "1")
+    champion.record(store, replace(FIRST, action="accept", from_version="1"))
+    champion.set_champion(store, SECOND)
+    assert standing(store)[:2] == ("2", "1")
+    assert Ledger.of(store).was_champion("toy", "1")
+
+
 def test_a_move_away_from_a_version_that_is_no_longer_champion_is_refused(store: Store) -> None:
     champion.set_champion(store, FIRST)
     champion.set_champion(store, SECOND)

@@ -43,7 +43,7 @@ def test_why_a_version_is_or_is_not_champion_is_said_in_words(project: Any) -> N
     assert first.endswith("It is the champion now.")
     assert "was promoted" in first
     assert "was put back in place of version 2 (version 2 fails on Mondays" in first
-    assert "It was the champion before, and can be restored: refit rollback. Version 1 is." in second
+    assert "It was the champion and was rolled back; refit promote 2 makes it champion again. Version 1 is." in second
     assert "version 3 was refused" in third
     assert third.endswith("It is not the champion. Version 1 is.")
 

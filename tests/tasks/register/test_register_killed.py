@@ -207,6 +207,40 @@ def rerun(project: Any) -> None:
     register.run(project.context)
 
 
+@pytest.mark.parametrize(
+    ("name", "count", "when", "done"),
+    [
+        ("begin", 1, "before", "version 1 is champion again"),
+        ("begin", 1, "after", "version 1 is champion again"),
+        ("set_registered_model_alias", 1, "after", "version 1 is champion again"),  # previous
+        ("set_registered_model_alias", 2, "after", "version 1 is champion again"),  # champion
+        ("finish", 1, "before", "version 1 is champion again"),
+        ("finish", 1, "after", "rolled back already, from version 2 to version 1"),
+    ],
+)
+def test_a_rollback_killed_at_a_step_and_typed_again_rolls_back_once(
+    project: Any, name: str, count: int, when: str, done: str
+) -> None:
+    def killed() -> None:
+        register.run(project.context)
+        killing(owner_of(name), name, count, when)
+        register.rollback(project.context, why="it fails on Mondays")
+
+    def again() -> None:
+        for said in (done, "rolled back already, from version 2 to version 1"):
+            try:
+                answer = register.rollback(project.context, why="it fails on Mondays")
+            except RefitError as error:
+                answer = str(error)
+            assert said in answer
+
+    assert in_child(killed) == -signal.SIGKILL
+    assert in_child(again) == 0
+    assert (project.aliases["champion"], project.aliases["previous"]) == ("1", "2")
+    assert project.told == [("promote", None, "1"), ("promote", "1", "2"), ("rollback", "2", "1")]
+    assert state_of(project)[-2:] == (True, None)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("name", [*CLIENT_WRITES, "begin", "finish", "write"])

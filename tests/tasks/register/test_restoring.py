@@ -98,7 +98,7 @@ def test_a_rollback_and_the_next_run_go_on_from_it(bereft: Any) -> None:
     assert len(client(bereft.store).search_model_versions("name = 'toy'")) == 2, "no second one for the candidate"
     register.rollback(bereft.context)
     assert (bereft.aliases["champion"], bereft.aliases["previous"]) == ("1", "3")
-    register.rollback(bereft.context)
+    register.rollback(bereft.context, "3")
     assert bereft.aliases["champion"] == "3"
 
 

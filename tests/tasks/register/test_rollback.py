@@ -35,6 +35,22 @@ def test_the_version_before_comes_back_and_the_ledger_tells_it(project: Any) -> 
     assert project.aliases["champion"] == "1", "the next run must not undo it"
 
 
+def test_a_rollback_that_is_typed_twice_does_not_undo_itself(project: Any) -> None:
+    for seed in range(3):
+        project.registered(seed)
+    register.rollback(project.context, why="it fails on Mondays")
+    told = project.told
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"rolled back already, from version 3 to version 2 at .*it fails on Mon"):
+            register.rollback(project.context, why="it fails on Mondays")
+    assert (project.aliases["champion"], project.told) == ("2", told)
+    register.rollback(project.context, "1")
+    with pytest.raises(UserError, match="rolled back already, from version 2 to version 1 at "):
+        register.rollback(project.context)
+    assert "version 2 is champion" in register.promote(project.context, "2", why="Mondays are over")
+    assert "version 1 is champion again" in register.rollback(project.context), "it was replaced by a promotion"
+
+
 def test_any_version_may_be_named_and_going_back_twice_is_refused(project: Any) -> None:
     for seed in range(3):
         project.registered(seed)
@@ -56,6 +72,23 @@ def test_a_version_that_the_gate_refused_is_no_earlier_one_to_go_back_to(project
         register.rollback(project.context, "")
     assert project.aliases["champion"] == "1"
     assert register.history(project.context) == told
+
+
+def test_a_refused_version_whose_alias_was_set_in_mlflow_is_no_earlier_one_to_go_back_to(project: Any) -> None:
+    project.registered(0)
+    project.registered(1, promote=False)
+    set_alias = client(project.store).set_registered_model_alias
+    set_alias("toy", "champion", "2")
+    with pytest.raises(UserError, match=r"version 2 of toy has the alias champion, but by the ledger version 1 is"):
+        register.rollback(project.context)
+    register.promote(project.context, "1", why="nobody judged 2")
+    with pytest.raises(UserError, match="toy has no previous version to go back to"):
+        register.rollback(project.context)
+    set_alias("toy", "previous", "2")  # as an older Refit left it
+    for to in (None, "2"):
+        with pytest.raises(UserError, match="version 2 of toy was never champion"):
+            register.rollback(project.context, to)
+    assert project.aliases["champion"] == "1"
 
 
 def test_a_version_that_someone_registered_and_made_champion_by_hand_can_be_shown_and_left(
