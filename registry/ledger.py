@@ -99,7 +99,8 @@ class Ledger:
     def demotion(self, model: str, version: str, digest: str | None = None) -> Entry | None:
         """The line with which a person replaced this version, or the same model under another number, by another one.
 
-        None if the model was made champion again since under another number: a person may do so.
+        None if the model was made champion again since, under any number: a person may do so. Accepting a version whose
+        alias was set outside of Refit replaces none.
 
         Args:
             digest: of the version's model; None if it has none.
@@ -110,7 +111,7 @@ class Ledger:
                 same.add(each.to_version)
             if each.action in ("overrule", "rollback") and each.from_version in same:
                 line = each
-            if each.action in MOVES and each.to_version in same - {version}:
+            if each.action in MOVES and each.to_version in same:
                 line = None
         return line
 

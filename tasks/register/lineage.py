@@ -283,7 +283,7 @@ def _format_line(line: Entry) -> str:
         "rollback": "was put back",
         "restore": "was registered again",
     }
-    instead = f" in place of version {line.from_version}" if line.from_version else ""
+    instead = f" in place of version {line.from_version}" if line.from_version not in (None, line.to_version) else ""
     return f"{line.at}: version {line.to_version} {verb[line.action]}{instead} {why}."
 
 

@@ -126,13 +126,16 @@ def needs_approval(context: Context, ledger: Ledger) -> bool:
 def promote_by_hand(context: Context, store: Store, version: Version, why: str | None) -> str:
     """Promote a version on request, if the checks allow it, or against them for the reason `why`.
 
-    Where a person has to approve promotions, `why` is needed in any case.
+    Where a person has to approve promotions, `why` is needed in any case. The ledger's champion, whose alias was set to
+    another version outside of Refit, needs neither: nothing is decided.
     """
     model, ledger = version.model, Ledger.of(store)
     before = versions.registered(store, model).aliases.get(CHAMPION)
     outside = champions.alias_mismatch(store, model)
     if before == version.version and not outside:
         return f"{model} version {before} is the champion already"
+    if outside and (last := ledger.last_move(model)) and last.to_version == version.version:
+        return _put_back(context, store, version, before, why)
     champion = versions.version(store, model, before) if before else None
     decision = decision_on(version)
     if outside and before == version.version:
@@ -166,6 +169,18 @@ def promote_by_hand(context: Context, store: Store, version: Version, why: str |
     champions.set_champion(store, replace(entry, anchor=anchor))
     instead = f" in place of version {before}" if before not in (None, version.version) else ""
     return f"{model} version {version.version} is champion{instead}"
+
+
+def _put_back(context: Context, store: Store, version: Version, before: str | None, why: str | None) -> str:
+    """Make the ledger's champion champion again, in place of a version whose alias was set outside of Refit."""
+    model = version.model
+    reasons = [*([why] if why else []), f"the alias of version {before} was set outside of Refit"]
+    key = f"{model}:{version.version}{approval.BY_HAND}{secrets.token_hex(8)}"
+    entry = entry_of(context, version, decision_on(version), "promote", key, reasons, before)
+    verify(context, store, version, entry)
+    anchor = versions.registered(store, model).tags.get(versions.ANCHOR)
+    champions.set_champion(store, replace(entry, anchor=anchor))
+    return f"{model} version {version.version} is champion again in place of version {before}"
 
 
 def roll_back(context: Context, store: Store, target: Version, why: str | None) -> str:

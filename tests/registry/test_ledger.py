@@ -60,6 +60,11 @@ def test_the_last_move_is_who_took_charge_last_and_refusals_are_none(ledger: Led
     assert ledger.last_move("toy") == second
     assert ledger.demotion("toy", "1") == second
     assert ledger.demotion("toy", "2") is None
+    ledger.append(replace(LINE, key="4", action="overrule", from_version="2", to_version="2"))  # accepts an alias
+    ledger.append(replace(LINE, key="5", from_version="2", to_version="3"))
+    assert ledger.demotion("toy", "2") is None, "no person replaced it"
+    ledger.append(replace(LINE, key="6", action="overrule", from_version="3", to_version="1"))
+    assert ledger.demotion("toy", "1") is None, "a person put it back"
 
 
 def test_a_move_is_pending_from_its_begin_to_its_finish(ledger: Ledger) -> None:

@@ -172,6 +172,12 @@ def test_promote_without_a_reason_is_no_way_round(waiting: Any) -> None:
         register.approve(waiting.context, "2", "again")
 
 
+def test_the_ledgers_champion_needs_no_approval_to_have_its_alias_back(waiting: Any) -> None:
+    client(waiting.store).set_registered_model_alias("toy", "champion", "2")
+    assert "version 1 is champion again in place of version 2" in register.promote(waiting.context, "1")
+    assert "version 2 is champion" in register.approve(waiting.context, "2", "yes"), "it still waits"
+
+
 def test_promoting_what_a_person_refused_overrules_that_person(waiting: Any) -> None:
     register.reject(waiting.context, "2", "no")
     with pytest.raises(UserError, match=r"it was refused at .*: rejected: no"):

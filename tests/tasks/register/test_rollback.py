@@ -14,7 +14,9 @@ from refit.cli.inspection import print_champion
 from refit.errors import RefitError, UserError
 from refit.models import incumbent, verification
 from registry.client import client
+from registry.ledger import Ledger
 from tasks import register
+from tasks.register import lineage
 
 pytestmark = pytest.mark.usefixtures("same_process")  # that a fresh process is asked is tested separately
 
@@ -237,9 +239,23 @@ def test_no_run_replaces_a_champion_whose_alias_was_set_outside_of_refit(project
     register.run(project.context)
     assert project.told[-1] == ("promote", "2", "3")
 
+    accepted = next(each for each in lineage.explain(project.context, "2") if "it is the new one" in each)
+    assert "version 2 was promoted against the gate (it is" in accepted, "and not in place of itself"
+    assert Ledger.of(project.store).demotion("toy", "2") is None, "the gate replaced it, and no person"
+
+
+def test_an_alias_set_outside_of_refit_is_undone_by_the_command_that_the_warning_names(project: Any) -> None:
+    project.registered(0)
+    project.registered(1, mode="superiority")
     client(project.store).set_registered_model_alias("toy", "champion", "1")
-    assert "version 3 is champion in place of version 1" in register.promote(project.context, "3", why="undone")
-    assert register.promote(project.context, "3") == "toy version 3 is the champion already"
+    (warning,) = register.ledger_warnings(project.context)
+    assert "`refit promote 2` undoes that" in warning
+    assert register.promote(project.context, "2") == "toy version 2 is champion again in place of version 1"
+    assert project.told[-2:] == [("promote", "1", "2"), ("promote", "1", "2")], "nothing was refused, or overruled"
+    assert project.ledger[-1].reasons == ("the alias of version 1 was set outside of Refit",)
+    assert (project.aliases["previous"], register.champion_summary(project.context).anchor) == ("1", "2")
+    assert register.promote(project.context, "2") == "toy version 2 is the champion already"
+    assert "version 1 is champion again" in register.rollback(project.context), "the undone alias was no rollback"
 
 
 def test_a_model_that_a_person_replaced_does_not_come_back_under_another_number(project: Any) -> None:
