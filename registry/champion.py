@@ -286,9 +286,12 @@ def warnings(store: Store, model: str) -> list[str]:
 
 
 def alias_mismatch(store: Store, model: str) -> str | None:
-    """Why the champion is not the one of the ledger's last move: its alias was set by something else. None if it is."""
+    """Why the champion is not the one of the ledger's last move: its alias was set by something else.
+
+    None if it is, and where the model's ledger is another one, whose last move is not known here.
+    """
     last, now = Ledger.of(store).last_move(model), versions.registered(store, model).aliases.get(CHAMPION)
-    if last is None or now in (None, last.to_version):
+    if last is None or now in (None, last.to_version) or other_ledger(store, model):
         return None
     return (
         f"version {now} of {model} has the alias champion, but by the ledger version {last.to_version} is champion "

@@ -40,6 +40,8 @@ class Exported:
 def export(context: Context, number: str | None, to: Path) -> Exported:
     """Write the stored folder of a version to the new folder `to`, after checking that it is what was registered.
 
+    A champion whose alias was set outside of Refit is exported with a warning.
+
     Args:
         number: the version; None means the champion.
 
@@ -51,6 +53,8 @@ def export(context: Context, number: str | None, to: Path) -> Exported:
         raise UserError(f"{to} is there already; name a new folder")
     with registry_store.opened(context) as store:
         of = _version(context, store, number)
+        if number is None and (mismatch := champion.alias_mismatch(store, of.model)):
+            context.progress(f"warning: {mismatch}")
         with downloaded(context, store, of) as folder:
             check_trusted(context, store, of, folder)
             with artifacts.atomic_folder(to) as scratch:
@@ -92,6 +96,9 @@ def loaded(
         context = Context(project=path.resolve(), params=run_file.params_outside(path.resolve()))
         with registry_store.opened(context) as store:
             of = _version(context, store, version)
+            mismatch = champion.alias_mismatch(store, of.model) if version is None else None
+        if mismatch:
+            warnings.warn(mismatch, stacklevel=3)
         return TableModel(load(fetch_model(context, of.version), trusted_types=context.params.registry.trusted_types))
     if not (path / "manifest.json").is_file():
         raise UserError(f"{path} is neither a project nor what `refit export` wrote")

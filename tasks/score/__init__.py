@@ -116,6 +116,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         out=str(target),
         quarantine=str(refused) if refused else None,
         notes=(
+            *champion.warnings,
             *requested.notes,
             *newly_missing(champion, features),
             *lost_zeros(champion, features),

@@ -19,7 +19,7 @@ from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.schemas.feature_definitions import Definitions
 from refit.schemas.feature_table import FeatureTable
-from registry.champion import current_champion
+from registry.champion import alias_mismatch, current_champion
 from registry.versions import Version
 
 
@@ -32,6 +32,7 @@ class Champion:
     learner: Learner
     definitions: Definitions
     arrays: Mapping[str, ArrayColumn] = field(default_factory=dict)  # features, whether or not its learner sees them
+    warnings: tuple[str, ...] = ()  # what people should know who use its predictions
 
     @property
     def key(self) -> str:
@@ -59,7 +60,7 @@ class Champion:
 
 
 def load_champion(context: Context) -> Champion:
-    """Load the champion.
+    """Load the champion, with a warning where its alias was set outside of Refit.
 
     Raises:
         UserError: there is no champion yet.
@@ -69,12 +70,16 @@ def load_champion(context: Context) -> Champion:
     model = context.params.project.name
     with registry_store.opened(context) as store:
         version = current_champion(store, model)
+        mismatch = alias_mismatch(store, model)
+    if mismatch:
+        context.progress(f"warning: {mismatch}")
     if version is None:
         raise UserError(f"no version of {model} is champion yet; `refit run` trains and judges one")
     folder = incumbent.fetch_model(context, version.version)
     learner = learners.load(folder, trusted_types=context.params.registry.trusted_types)
     features = FeatureTable.read(folder / artifacts.FEATURE_SET.name)
-    champion = Champion(version, folder, learner, features.definitions, features.arrays)
+    warnings = (mismatch,) if mismatch else ()
+    champion = Champion(version, folder, learner, features.definitions, features.arrays, warnings)
     if champion.table not in context.params.ingest.sources:
         raise RefitError(
             f"version {version.version} of {model} predicts rows of source {champion.table!r}, which params.yaml no "

@@ -12,12 +12,15 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
+import refit
 from refit.config import ResourcesParams, parse
 from refit.errors import RefitError, UserError
-from refit.runtime import dvc_runner, run_file
+from refit.models import export
+from refit.runtime import dvc_runner, registry_store, run_file
 from refit.runtime.context import Context
 from refit.schemas.score_report import LoggedRows, RowTotals
 from refit.storage import prediction_log, quarantine
+from registry.client import client
 from tasks import score
 from tasks.featurize import parts
 from tasks.score.input_rows import read_rows
@@ -214,6 +217,27 @@ def test_a_missing_champion_is_said(project: Path) -> None:
         (project / ".refit" / name).unlink()
     with pytest.raises(UserError, match="no version of demo is champion yet; `refit run`"):
         score.run(context(project), "2024-05")
+
+
+def test_a_champion_whose_alias_was_set_outside_of_refit_is_used_with_a_warning(project: Path, tmp_path: Path) -> None:
+    told: list[str] = []
+    asking = replace(context(project), progress=told.append)
+    mlflow = client(registry_store.store_of(project, asking.params))
+    first = mlflow.get_model_version("demo", "1")
+    mlflow.create_model_version("demo", first.source, first.run_id, tags=first.tags)
+    mlflow.set_registered_model_alias("demo", "champion", "2")
+    warning = "version 2 of demo has the alias champion, but by the ledger version 1 is champion"
+    report = score.run(asking, "2024-05")
+    assert report.version == "2"
+    assert warning in report.notes[0]
+    assert any(f"warning: {warning}" in line for line in told)
+    told.clear()
+    export.export(asking, None, tmp_path / "exported")
+    assert any(warning in line for line in told)
+    with pytest.warns(UserWarning, match=warning):
+        refit.load(project)
+    mlflow.set_registered_model_alias("demo", "champion", "1")
+    assert not any(warning in note for note in score.run(asking, "2024-05").notes)
 
 
 def test_a_log_file_with_any_bit_flipped_is_noticed_by_who_scores_and_by_who_watches(project: Path) -> None:
