@@ -290,13 +290,20 @@ def alias_mismatch(store: Store, model: str) -> str | None:
 
     None if it is, and where the model's ledger is another one, whose last move is not known here.
     """
-    last, now = Ledger.of(store).last_move(model), versions.registered(store, model).aliases.get(CHAMPION)
-    if last is None or now in (None, last.to_version) or other_ledger(store, model):
+    ledger, now = Ledger.of(store), versions.registered(store, model).aliases.get(CHAMPION)
+    last = ledger.last_move(model)
+    if now is None or (last and now == last.to_version) or other_ledger(store, model):
         return None
+    if last is None:
+        lines = ledger.entries(model)
+        if not lines or lines[0].from_version == now or _accepted(ledger, model):  # the ledger began with this champion
+            return None
+        instead, undo = "none was promoted", "removing it in MLflow"
+    else:
+        instead, undo = f"version {last.to_version} is champion (since {last.at})", f"`refit promote {last.to_version}`"
     return (
-        f"version {now} of {model} has the alias champion, but by the ledger version {last.to_version} is champion "
-        f"(since {last.at}): the alias was set outside of Refit, or by a run that lost its lock; `refit promote "
-        f'{last.to_version}` undoes that, `refit promote {now} --why "..."` accepts it'
+        f"version {now} of {model} has the alias champion, but by the ledger {instead}: the alias was set outside of "
+        f'Refit, or by a run that lost its lock; {undo} undoes that, `refit promote {now} --why "..."` accepts it'
     )
 
 

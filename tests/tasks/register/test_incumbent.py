@@ -40,6 +40,20 @@ def test_without_a_champion_the_comparand_says_so(project: Any) -> None:
     }
 
 
+def test_a_champion_that_was_registered_without_refit_is_left_by_the_way_that_the_error_names(project: Any) -> None:
+    mlflow = client(project.store)
+    mlflow.create_registered_model("toy")
+    mlflow.create_model_version("toy", "file:///elsewhere")
+    mlflow.set_registered_model_alias("toy", "champion", "1")
+    project.trained(0)
+    with pytest.raises(RefitError, match=r"Refit did not register it.*where there is none yet, remove the alias in ML"):
+        incumbent.refresh(project.context)
+    mlflow.delete_registered_model_alias("toy", "champion")
+    project.registered(0)
+    assert project.aliases["champion"] == "2"
+    assert project.told == [("promote", None, "2")]
+
+
 def test_a_new_candidate_is_judged_against_the_champion(project: Any) -> None:
     project.registered(0)
     digest = read_json(project.folder / artifacts.TRAINING)["model_digest"]

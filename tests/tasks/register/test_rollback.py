@@ -244,6 +244,19 @@ def test_no_run_replaces_a_champion_whose_alias_was_set_outside_of_refit(project
     assert Ledger.of(project.store).demotion("toy", "2") is None, "the gate replaced it, and no person"
 
 
+def test_no_run_replaces_a_refused_version_that_has_the_alias_of_a_model_without_a_champion(project: Any) -> None:
+    project.registered(0, promote=False)
+    client(project.store).set_registered_model_alias("toy", "champion", "1")
+    (warning,) = register.ledger_warnings(project.context)
+    assert "version 1 of toy has the alias champion, but by the ledger none was promoted" in warning
+    project.judged(1)
+    with pytest.raises(RefitError, match="but by the ledger none was promoted.* until then no run promotes"):
+        register.run(project.context)
+    register.promote(project.context, "1", why="it is the old model")
+    register.run(project.context)
+    assert project.told == [("refuse", None, "1"), ("overrule", "1", "1"), ("promote", "1", "2")]
+
+
 def test_an_alias_set_outside_of_refit_is_undone_by_the_command_that_the_warning_names(project: Any) -> None:
     project.registered(0)
     project.registered(1, mode="superiority")
