@@ -34,7 +34,8 @@ from tasks.register.lineage import gone
 
 STAGES = ("validate", "featurize", "train")  # the batches are the original ones, so nothing is ingested
 _COMMIT = re.compile("[0-9a-f]{40}([0-9a-f]{24})?")
-_LEFT_OUT = ("data", "models", "reports", ".refit", ".git", ".dvc", "*.venv*", "dvc_plots")
+_RESULTS = {"data", "models", "reports", "dvc_plots"}  # folders of a project; deeper ones of these names may be code
+_NO_CODE = shutil.ignore_patterns(".refit", ".git", ".dvc", "*.venv*")
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def _folder(context: Context) -> Iterator[Path]:
 def _code(context: Context, commit: str | None, provenance_folder: Path, tree: Path) -> Path:
     """Write the code of the version to `tree`, and return the project's folder in it."""
     if commit is None:
-        shutil.copytree(context.project, tree, ignore=shutil.ignore_patterns(*_LEFT_OUT))
+        copy_code(context.project, tree)
         return tree
     top = Path(_git(context.project, "rev-parse", "--show-toplevel").decode().strip())
     with tarfile.open(fileobj=io.BytesIO(_git(top, "archive", "--format=tar", commit))) as archive:
@@ -142,6 +143,15 @@ def _code(context: Context, commit: str | None, provenance_folder: Path, tree: P
     if (patch := provenance_folder / "uncommitted.patch").is_file():
         _git(tree, "apply", "--binary", "--whitespace=nowarn", str(patch.resolve()))
     return tree / context.project.resolve().relative_to(top.resolve())
+
+
+def copy_code(project: Path, tree: Path) -> None:
+    """Copy a project to the new folder `tree`, without its data and results."""
+    shutil.copytree(
+        project,
+        tree,
+        ignore=lambda folder, names: _NO_CODE(folder, names) | (_RESULTS if Path(folder) == project else set()),
+    )
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
@@ -156,6 +166,8 @@ def _git(folder: Path, *arguments: str) -> bytes:
 
 def _settings(context: Context, as_of: str, provenance_folder: Path, project: Path) -> None:
     shutil.copyfile(provenance_folder / "params.yaml", project / "params.yaml")
+    if (released := provenance_folder / artifacts.RELEASED.name).is_file():  # versions of older Refits have none
+        shutil.copyfile(released, project / artifacts.RELEASED)
     (project / artifacts.RUN).write_text(yaml.safe_dump({"as_of": as_of}), encoding="utf-8")
 
 

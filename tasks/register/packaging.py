@@ -22,6 +22,7 @@ from refit.files.artifacts import (
     JUDGED,
     JUDGED_ROWS,
     METRICS,
+    RELEASED,
     SNAPSHOT,
     TABLE,
     TRAINING,
@@ -229,6 +230,10 @@ def _write_provenance(context: Context, started_from: WarmStart, folder: Path) -
     if context.path("dvc.lock").is_file():  # not dvc.yaml: DVC would take the copy for a pipeline of the project
         shutil.copyfile(context.path("dvc.lock"), folder / "dvc.lock")
     shutil.copyfile(context.path(SNAPSHOT), folder / SNAPSHOT.name)
+    if context.path(RELEASED).is_file():
+        shutil.copyfile(context.path(RELEASED), folder / RELEASED.name)
+    else:  # where a version has no such file, an older Refit registered it
+        write_json(folder / RELEASED.name, {"released": []})
     started_from.write(folder / WARM_START.name)
     shutil.copyfile(context.path(TRAINING), folder / TRAINING.name)  # by which it is judged in another environment
     if own := project_requirements.installed(context.project):

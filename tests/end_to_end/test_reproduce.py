@@ -11,12 +11,14 @@ from driving import drive
 
 from refit.cli.running import reproduce
 from refit.errors import RefitError, UserError
+from refit.operations.reproduce import copy_code
 
 
 def test_a_version_is_made_again_to_the_digest_whatever_the_project_asks_for_now(project: Path) -> None:
     before = {path: path.read_bytes() for path in (project / "models").rglob("*") if path.is_file()}
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params.replace("seed: 0", "seed: 99"))
+    (project / "released.json").write_text("not the releases of then")
     found = reproduce(project, "1", wait_seconds=0)
     assert [each.what for each in found if not each.same] == []
     assert found[-1].what == "model"
@@ -31,6 +33,16 @@ def test_data_that_was_touched_and_a_version_that_is_not_there_are_named(project
     batch.write_bytes(batch.read_bytes() + b"x")
     with pytest.raises(RefitError, match=f"{batch.name} is gone or changed; `dvc checkout`"):
         reproduce(project, "1", wait_seconds=0)
+
+
+def test_only_a_projects_own_data_and_results_are_no_code(tmp_path: Path) -> None:
+    files = {"features.py", "shop/data/units.py", "shop/models/names.py", "raw/rows.csv"}
+    results = {"data/batches/rows.parquet", "models/receipt.json", "reports/decision.json", ".refit/ledger.db"}
+    for name in files | results | {"shop/.venv/lib/code.py"}:
+        (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / name).touch()
+    copy_code(tmp_path / "project", tree := tmp_path / "tree")
+    assert {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()} == files
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "uncommitted.patch"])
