@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 Action = Literal["promote", "refuse", "overrule", "rollback", "restore", "accept", "await", "lift"]
+NO_VERSION = "0"  # `to_version` of a line about a model without a champion
 MOVES: tuple[Action, ...] = ("promote", "overrule", "rollback", "restore")
 _MOVED = f"action in {MOVES}"
 _LINES = "select * from ledger order by id"

@@ -27,15 +27,16 @@ from refit.schemas.replay_result import ReplayResult
 from refit.schemas.validated import Validated
 from refit.storage import drift_decisions
 from registry import tracking
+from registry.approval import AWAIT
 from registry.ledger import MOVES, Entry
 from tasks import register
 from tasks.register import ChampionSummary
 
-__all__ = ["mlflow_page", "overview"]
+__all__ = ["last_run", "mlflow_page", "overview"]
 
 T = TypeVar("T")
 
-_JUDGEMENTS = (*MOVES, "refuse", "await")
+_JUDGEMENTS = (*MOVES, "refuse", AWAIT)
 _DRIFT: dict[str, Kind] = {"ok": "good", "warn": "warn", "retrain": "bad"}
 
 
@@ -52,7 +53,7 @@ def overview(project: Path) -> Overview:
         kind=kind,
         sentences=sentences,
         tiles=tuple(gatherer.tiles(champion, entries)),
-        cards=tuple(gatherer.cards(champion)),
+        cards=tuple(gatherer.cards(champion, entries)),
         entries=tuple(entries),
         warnings=tuple(gatherer.warnings),
     )
@@ -71,6 +72,23 @@ def _headline(champion: ChampionSummary | None, problem: str, zone: tzinfo) -> t
     why = "; ".join(champion.why)
     waits = [each.sentence for each in champion.waiting]
     return f"Version {champion.version}{learner} is champion{since}", "warn" if waits else "good", (why, *waits)
+
+
+def last_run(receipt: Receipt, entries: list[Entry], *, is_champion: bool) -> str:
+    """Say which version the last run in a folder made, and what became of it by the ledger."""
+    it = f"The last run here made version {receipt.version}, which"
+    if is_champion:
+        return f"{it} is champion."
+    if not receipt.decision.promote:
+        return f"{it} the gate refused: {one_line('; '.join(receipt.decision.reasons))}"
+    judged = [each for each in entries if each.to_version == receipt.version and each.action in _JUDGEMENTS]
+    if receipt.outcome.action is None or not judged:
+        return f"{it} the gate would promote; it was not promoted: {one_line('; '.join(receipt.outcome.reasons))}"
+    if judged[-1].action == AWAIT:
+        return f"{it} waits for a person's approval."
+    if judged[-1].action in MOVES:
+        return f"{it} was champion and was replaced since."
+    return f"{it} the gate would promote; it was refused: {one_line('; '.join(judged[-1].reasons))}"
 
 
 def _batches(count: int) -> str:
@@ -128,26 +146,24 @@ class _Gatherer:
         if champion is not None and champion.seen_until:
             yield Tile("learned from data before", templates.moment(champion.seen_until, zone), str(zone))
 
-    def cards(self, champion: ChampionSummary | None) -> Iterator[Card]:
+    def cards(self, champion: ChampionSummary | None, entries: list[Entry]) -> Iterator[Card]:
         """Yield a card for each page that there is, or that a command would write."""
-        yield self._model_card(champion)
+        yield self._model_card(champion, entries)
         yield self._drift_report()
         yield self._replay()
         yield self._data_docs()
         yield self._mlflow(champion)
         yield self._prefect()
 
-    def _model_card(self, champion: ChampionSummary | None) -> Card:
+    def _model_card(self, champion: ChampionSummary | None, entries: list[Entry]) -> Card:
         links = [Link("champion", f"versions/{quote(champion.version)}/card")] if champion else []
         if not self.context.path(MODEL_CARD).is_file():
             return Card("Model card", "What the champion can do, and how the gate judged it.", tuple(links))
         receipt = self._read(lambda: Receipt.read(self.context.path(RECEIPT)))
         sentence = "Of the last evaluation in this folder."
         if receipt is not None:
-            sentence = f"The last run here made version {receipt.version}, which the gate would promote."
-            if not receipt.decision.promote:
-                reasons = one_line("; ".join(receipt.decision.reasons))
-                sentence = f"The last run here made version {receipt.version}, which the gate refused: {reasons}"
+            is_champion = champion is not None and champion.version == receipt.version
+            sentence = last_run(receipt, entries, is_champion=is_champion)
         return Card("Model card", sentence, (Link("last run", "card"), *links))
 
     def _drift_report(self) -> Card:

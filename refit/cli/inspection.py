@@ -17,6 +17,7 @@ from refit.runtime import dvc_runner, run_file
 from refit.runtime.terminal import Terminal, line, say
 from refit.schemas.snapshot import stand_in_notice
 from registry.approval import AWAIT, Wait, waits
+from registry.ledger import NO_VERSION
 from tasks.stages import unseen_by_dvc
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def print_history(entries: list[Entry]) -> None:
         console.print("Nothing was promoted or refused yet; `refit run` trains and judges a model.")
         return
     for entry in entries:
-        versions = f"version {entry.to_version}"
+        versions = "no version" if entry.to_version == NO_VERSION else f"version {entry.to_version}"
         if entry.from_version not in (None, entry.to_version):
             versions += f" {'against' if entry.action == 'refuse' else 'for'} version {entry.from_version}"
         style = "yellow" if entry.action in ("refuse", "await") else "green"

@@ -24,7 +24,7 @@ from refit.schemas.training import Training
 from registry import signing, versions
 from registry.champion import CHAMPION as CHAMPION_ALIAS
 from registry.champion import alias_mismatch, current_champion, examine_ledger, finish_pending, record, warnings
-from registry.ledger import MOVES, Entry, Ledger
+from registry.ledger import MOVES, NO_VERSION, Entry, Ledger
 from registry.store import RegistryError, Store
 from registry.versions import Version
 
@@ -309,7 +309,7 @@ def record_by_person(context: Context, store: Store, action: Literal["accept", "
             action=action,
             model=model,
             from_version=champion,
-            to_version=champion or "0",
+            to_version=champion or NO_VERSION,
             reasons=(why,),
         ),
     )

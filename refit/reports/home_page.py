@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from refit.problems import metric_words
 from refit.reports import templates
-from registry.ledger import MOVES
+from registry.ledger import MOVES, NO_VERSION
 
 if TYPE_CHECKING:
     from registry.ledger import Entry
@@ -76,7 +76,7 @@ class Overview:
     def numbers(self) -> list[str]:
         """The versions that can be compared, newest first."""
         named = {number for each in self.entries for number in (each.to_version, each.from_version) if number}
-        return sorted((each for each in named if each.isdecimal()), key=int, reverse=True)
+        return sorted((each for each in named - {NO_VERSION} if each.isdecimal()), key=int, reverse=True)
 
     @property
     def champion(self) -> str | None:
@@ -91,7 +91,7 @@ class Line:
     at: str
     kind: str
     done: str
-    version: str
+    version: str | None  # None if it is about no version
     against: str | None
     who: str
     trigger: str
@@ -134,4 +134,5 @@ def score(metrics: Mapping[str, float], metric: str) -> Tile:
 def _line(entry: Entry) -> Line:
     done, kind = _DONE.get(entry.action, (entry.action, "plain"))
     against = entry.from_version if entry.from_version not in (None, entry.to_version) else None
-    return Line(entry.at, kind, done, entry.to_version, against, entry.who, entry.trigger, entry.reasons)
+    version = None if entry.to_version == NO_VERSION else entry.to_version
+    return Line(entry.at, kind, done, version, against, entry.who, entry.trigger, entry.reasons)

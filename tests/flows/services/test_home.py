@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,13 @@ from starlette.testclient import TestClient
 
 from flows.services import server_process
 from flows.services.home import with_home
-from flows.services.overview import overview
+from flows.services.overview import last_run, overview
 from flows.session import context_of
+from refit.cli.inspection import print_history
+from refit.files.artifacts import RECEIPT
 from refit.reports import home_page, templates
 from refit.reports.home_page import Card, Link, Overview, Tile
+from refit.schemas.receipt import Outcome, Receipt
 from registry.ledger import Entry
 from tasks import register
 
@@ -126,6 +130,35 @@ def test_a_report_that_cannot_be_read_is_a_warning_and_hides_nothing_else(projec
     shown = overview(project)
     assert any("validated.json is damaged" in each for each in shown.warnings)
     assert "is champion" in shown.headline
+
+
+def test_the_last_run_is_said_to_be_what_became_of_it(project: Path) -> None:
+    receipt = Receipt.read(project / RECEIPT)
+    (promotion,) = register.history(context_of(project))
+    assert "The last run here made version 1, which is champion." in browser(project).get("/refit/").text
+    later = receipt.model_copy(update={"version": "2"})
+    awaited = replace(promotion, action="await", from_version="1", to_version="2")
+    refused = replace(awaited, action="refuse", reasons=("rejected: no",))
+    for lines, said in (
+        ([promotion, awaited], "which waits for a person's approval."),
+        ([promotion, awaited, refused], "which the gate would promote; it was refused: rejected: no"),
+        ([promotion, replace(awaited, action="promote")], "which was champion and was replaced since."),
+    ):
+        assert last_run(later, lines, is_champion=False) == f"The last run here made version 2, {said}"
+    elsewhere = later.model_copy(update={"outcome": Outcome(action=None, reasons=("aliases move only there",))})
+    assert last_run(elsewhere, [promotion], is_champion=False).endswith(
+        "which the gate would promote; it was not promoted: aliases move only there"
+    )
+
+
+def test_a_line_of_the_ledger_about_no_version_leads_to_none(capsys: pytest.CaptureFixture[str]) -> None:
+    line = Entry("k", "2024-03-04T00:00:00Z", "ann", "repair", "accept", "toy", None, "0", ("it was lost",))
+    page = home_page.render_history("toy", [line])
+    assert "it was lost" in page
+    assert "versions/" not in page
+    assert Overview("toy", None, "", "plain", (), (), (), (line,)).numbers == []
+    print_history([line])
+    assert "accept    no version" in capsys.readouterr().out
 
 
 def test_texts_of_data_people_and_files_are_printed_as_themselves() -> None:
