@@ -92,6 +92,8 @@ def explain(
             f"{version!r} is no version, which is a number (`refit history` lists them); which features pushed a "
             f"prediction up and down, `refit explain --row {shlex.quote(version)}` says"
         )
+    if row is None and out is not None:
+        raise UserError(f"--out {out}: a picture is drawn of a row (--row KEY); why a version is champion is text")
     if row is None:
         from refit.cli import inspection
 

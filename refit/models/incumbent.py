@@ -236,8 +236,8 @@ def required_tag(of: Version, key: str) -> str:
     if key not in of.tags:
         raise RefitError(
             f"version {of.version} of {of.model} has no tag {key}: Refit did not register it, so that nothing can be "
-            'compared with it; promote one of its own with `refit promote VERSION --why "..."`, or, where there is none '
-            "yet, remove the alias in MLflow: the next `refit run` then compares with the naive baseline"
+            'compared with it; promote one of its own with `refit promote VERSION --why "..."`, or, where there is '
+            "none yet, remove the alias in MLflow: the next `refit run` then compares with the naive baseline"
         )
     return of.tags[key]
 

@@ -35,7 +35,7 @@ class Context:
     project: Path
     params: Params
     progress: Progress = silent
-    may_promote: bool = False  # aliases move only under `refit run`, a deployment, or `refit promote`
+    may_promote: bool = False  # aliases move only under `refit run`, a deployment, or a person's command
     trigger: str = "manual"
     flow_run: str | None = None
     now: Callable[[], datetime] = field(default=utc_now)

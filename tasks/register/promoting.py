@@ -33,7 +33,7 @@ from registry.store import RegistryError, Store
 from registry.versions import Version
 
 RESTORED = "refit.restored_from"  # tag: the version number before the deletion in MLflow
-NOT_HERE = "aliases move only under `refit run`, a deployment or `refit promote`"
+NOT_HERE = "aliases move only under `refit run`, a deployment, or a person's `refit promote`, `approve` or `rollback`"
 
 
 def carry_out(context: Context, store: Store, version: Version, decision: Decision) -> Outcome:

@@ -184,3 +184,10 @@ def test_the_tutorial_goes_from_a_csv_to_a_retraining_by_drift(root: Path, tmp_p
     assert "version 2 is champion" in second
     assert history.count("  promote ") == 2
     assert "shop version 1" in back
+
+
+def test_the_glossary_is_in_alphabetical_order(root: Path) -> None:
+    terms = re.findall(r"^\*\*`?([^*`]+)", (root / "docs/glossary.md").read_text(encoding="utf-8"), re.M)
+    letters = [re.sub("[^a-z]", "", term.lower()) for term in terms]
+    assert len(letters) > 50
+    assert letters == sorted(letters)

@@ -66,6 +66,12 @@ def test_explain_alone_says_what_it_explains(tmp_path: Path) -> None:
     assert "refit explain --row KEY" in done.stderr
 
 
+def test_explain_of_a_version_draws_no_picture_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = refit(capsys, "explain", "3", "--out", str(tmp_path / "why.png"), "--project", str(tmp_path))
+    assert status == 2
+    assert "a picture is drawn of a row (--row KEY)" in text
+
+
 def test_explain_with_a_file_in_place_of_a_version_says_how_rows_are_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

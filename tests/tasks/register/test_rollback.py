@@ -250,7 +250,7 @@ def test_no_run_replaces_a_refused_version_that_has_the_alias_of_a_model_without
     (warning,) = register.ledger_warnings(project.context)
     assert "version 1 of toy has the alias champion, but by the ledger none was promoted" in warning
     project.judged(1)
-    with pytest.raises(RefitError, match="but by the ledger none was promoted.* until then no run promotes"):
+    with pytest.raises(RefitError, match=r"but by the ledger none was promoted.* until then no run promotes"):
         register.run(project.context)
     register.promote(project.context, "1", why="it is the old model")
     register.run(project.context)
