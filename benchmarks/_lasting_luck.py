@@ -46,12 +46,29 @@ def short_windows(runs: int, seed: int) -> None:
         line(count, *cells, share(naive, runs), lost, *(f"{each:.2f}" for each in np.quantile(wider, (0.5, 0.9))))
 
 
+def far_apart(runs: int, seed: int) -> None:
+    """Wrong promotions by luck that lasts from step to step, where a step is a day, a week or a month."""
+    rhos = (0.0, 0.5, 0.7)
+    table("mode", "task", "metric", "30 steps of", *(f"ρ {rho:g}" for rho in rhos), "as if independent, .7")
+    for step in (1, 7, 30):
+        cells = [_normal(runs, seed, Window(serial=rho, step=step), 0.0)[:2] for rho in rhos]
+        wrong = [share(ours, runs) for ours, _ in cells]
+        line("the whole 5 %", "", "one normal value", f"{step} days", *wrong, share(cells[-1][1], runs))
+        for task, metric in (("regression", "mae"), ("binary", "log_loss")):
+            policy = OPEN.model_copy(update={"mode": "superiority", "metric": metric})
+            windows = [Window(serial=rho, step=step, task=task) for rho in rhos]
+            cells = [_promotions(runs, seed, window, policy, (NOISE, NOISE)) for window in windows]
+            wrong = [share(ours, runs) for ours, _ in cells]
+            words = metric_named(metric).words
+            line("superiority", task, words, f"{step} days", *wrong, share(cells[-1][1], runs))
+
+
 def _normal(runs: int, seed: int, window: Window, mean: float) -> tuple[int, int, list[float]]:
     """How often the mean of the days is above its bound, as it is and for independent days, and their ratios."""
     random, ours, naive, wider = np.random.default_rng(seed), 0, 0, []
     for _ in range(runs):
         values = mean + day_effects(random, window)
-        reach = _error(values).reach(ALPHA)
+        reach = _error(values, window.step).reach(ALPHA)
         independent = float(stdtrit(window.days - 1, 1 - ALPHA)) * values.std(ddof=1) / math.sqrt(window.days)
         ours += values.mean() > reach
         naive += values.mean() > independent
@@ -59,8 +76,8 @@ def _normal(runs: int, seed: int, window: Window, mean: float) -> tuple[int, int
     return ours, naive, wider
 
 
-def _error(values: Floats) -> DaysError:
-    error = error_of_mean(values, np.arange(len(values)), float(len(values)))
+def _error(values: Floats, step: int) -> DaysError:
+    error = error_of_mean(values, step * np.arange(len(values)), float(len(values)))
     assert error is not None
     return error
 

@@ -34,6 +34,7 @@ class Window:
     task: str = "binary"
     serial: float = 0.0  # correlation of a day's own misjudgement with that of the day before
     season: float = 0.0  # share of its variance that repeats every week
+    step: int = 1  # days from one day with rows to the next: 7 in weekly data
 
     def __str__(self) -> str:
         return f"{self.days} x {self.rows}{' (uneven)' if self.uneven else ''}"
@@ -60,7 +61,11 @@ def draw(random: np.random.Generator, window: Window, *spreads: float | Floats, 
     labels, predicted = TASKS[window.task](random, truth)
     seen = truth + misjudged(common) if common else truth
     scores = tuple(predicted(seen + misjudged(spread)) for spread in spreads)
-    clusters = Clusters.rows(len(day)) if window.cluster == "row" else Clusters.by_day(day.astype("datetime64[D]"))
+    clusters = (
+        Clusters.rows(len(day))
+        if window.cluster == "row"
+        else Clusters.by_day((window.step * day).astype("datetime64[D]"))
+    )
     return Drawn(Sample(labels, clusters, problem_of(window.task)), day, scores)
 
 

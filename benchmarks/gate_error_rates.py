@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from _gate_runs import ALPHA, MARGIN, NOISE, NOW, OPEN, OWN, STEPS, WORSE, line, promoted, share, table
-from _lasting_luck import lasting_luck, looks, short_windows
+from _lasting_luck import far_apart, lasting_luck, looks, short_windows
 from _simulated_pairs import COMMON, Drawn, Window, draw, quality_of, spread_of, true_loss
 from numpy.typing import NDArray
 
@@ -259,6 +259,8 @@ def _parts(runs: int, seed: int, picture: Path | None) -> Iterator[tuple[str, fl
     yield "short windows", time.perf_counter() - began
     lasting_luck(max(runs // 2, 2), seed)
     yield "lasting luck", time.perf_counter() - began
+    far_apart(max(runs // 2, 2), seed)
+    yield "steps of a day, a week, a month", time.perf_counter() - began
     looks(max(runs // 10, 2), seed)
     yield "looks", time.perf_counter() - began
     points = power(max(runs // 8, 1), seed)

@@ -96,6 +96,7 @@ def skill(metric: str, scored: ScoredRows) -> Estimate:
     target, clusters = scored.problem, Clusters.of(scored.days)
     labels = scored.labels.astype(target.dtype)
     ours = leave_out(metric, Sample(labels, clusters, target), scored.predictions)
+    clusters = clusters.pooled(len(ours.without))  # as a metric of ranks has merged them
     if target.estimable:  # known from the base rate alone
         rate = leave_out_mean(scored.labels, clusters)
         value = float(over_naive(metric, ours.value, rate.value))

@@ -221,6 +221,7 @@ def _dependence(gain: Estimate, alpha: float) -> DaysDependence | None:
         correlation=round(gain.days.correlation, 4),
         independent=round(gain.days.independence, 4),
         widening=round(gain.widening(alpha), 4),
+        step=gain.days.step,
     )
 
 
@@ -294,8 +295,7 @@ def _slices(evidence: Evidence, policy: GateParams) -> Iterator[GainComparison]:
     if champion := evidence.champion:
         for part in evidence.slices:
             if part.key in policy.slices and not part.problem:
-                needed = -policy.slices[part.key]
-                yield _compare(part.name, champion.version, part.gain, needed, evidence, policy)
+                yield _compare(part.name, champion.version, part.gain, -policy.slices[part.key], evidence, policy)
 
 
 def _slice_verdicts(evidence: Evidence, policy: GateParams, slices: tuple[GainComparison, ...]) -> Iterator[GateCheck]:
@@ -363,7 +363,7 @@ def _doubts(evidence: Evidence, policy: GateParams, difference: GainComparison |
         return
     if days := difference.days:
         yield (
-            f"the gain over the {difference.against} correlates by {days.correlation:.2f} from one day to the next "
+            f"the gain over the {difference.against} correlates by {days.correlation:.2f} {days.apart} "
             f"({days.independent:.0%} likely that days are independent): its bounds lie {days.widening:.2f} times as "
             "far from it as those of independent days"
         )

@@ -77,7 +77,8 @@ class Clusters:
 
     codes: NDArray[np.int64]
     count: int
-    days: NDArray[np.int64] | None = None  # (count,) number of each cluster's day, ascending; None if they are not days
+    days: NDArray[np.int64] | Floats | None = None  # (count,) number of each one's day, ascending; None if not by day
+    merged: bool = False  # whether a cluster holds several days, of which `days` has the mean
 
     @classmethod
     def of(cls, keys: ArrayLike) -> Clusters:
@@ -122,7 +123,8 @@ class Clusters:
     def only(self, rows: NDArray[Any]) -> Clusters:
         """The clusters of some of the rows."""
         present, codes = np.unique(self.codes[rows], return_inverse=True)
-        return Clusters(codes.astype(np.int64), len(present), None if self.days is None else self.days[present])
+        days = None if self.days is None else self.days[present]
+        return Clusters(codes.astype(np.int64), len(present), days, self.merged)
 
     def pooled(self, most: int) -> Clusters:
         """The same rows with clusters merged into at most `most`; days stay in order, as stretches of equal length."""
@@ -130,7 +132,9 @@ class Clusters:
             return self
         if self.days is None:
             return Clusters(self.codes % most, most)
-        return Clusters(self.codes * most // self.count, most, np.arange(most))
+        stretch = np.arange(self.count) * most // self.count
+        days = np.bincount(stretch, self.days) / np.bincount(stretch)
+        return Clusters(self.codes * most // self.count, most, days, merged=True)
 
 
 def _array(keys: ArrayLike) -> NDArray[Any]:
@@ -176,10 +180,12 @@ def jackknife(left: LeftOut, clusters: Clusters | None = None) -> Estimate:
         clusters: those of the rows; if they are days, the bounds allow for luck that lasts from one to the next.
     """
     error, count = _spread(left.without, left.value), len(left.without)
-    order = None if clusters is None or count < 2 else clusters.pooled(count).days
+    ordered = None if clusters is None or count < 2 else clusters.pooled(count)
     with np.errstate(invalid="ignore"):
         values = (1 - count) * (left.without - left.value)
-    days = None if order is None else error_of_mean(values, order, left.clusters)
+    days = None
+    if ordered is not None and ordered.days is not None:
+        days = error_of_mean(values, ordered.days, left.clusters, weekly=not ordered.merged)
     if left.redrawn is None:
         return Estimate(left.value, error, left.clusters, days=days)
     by_points = _spread(left.redrawn, left.value)

@@ -1,10 +1,11 @@
 """The error of a mean over days whose luck may last: weather and campaigns carry over from one day to the next.
 
 The days' values follow y = weekday + u + e: each weekday has a level, u is an AR(1) process with correlation rho of
-one day with the next, e is new on every day. The restricted likelihood (Patterson and Thompson 1971, Biometrika 58(3))
-is free of the levels; with the usual flat priors of the mean and of log sigma, the mean is a mixture of Student's t
-over rho and the share of e, weighted by what the days say about the two (Zellner and Tiao 1964, JASA 59(307)). Even
-odds that days are independent keep the price low where they are. docs/gate.md has the error rates at fixed rho.
+one day with the next (of days as far apart as most are: a week in weekly data), e is new on every day. The restricted
+likelihood (Patterson and Thompson 1971, Biometrika 58(3)) is free of the levels; with the usual flat priors of the mean
+and of log sigma, the mean is a mixture of Student's t over rho and the share of e, weighted by what the days say about
+the two (Zellner and Tiao 1964, JASA 59(307)). Even odds that days are independent keep the price low where they are.
+docs/gate.md has the error rates at fixed rho.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = ["DaysError", "error_of_mean"]
 _LASTING = list(product(np.linspace(0.1, 0.9, 9), (0.0, 0.25, 0.5)))  # rho, and the share of the variance that is new
 RHO, NEW = np.array([(0.0, 0.0), *_LASTING]).T
 PRIOR = np.where(RHO == 0, 0.5, 0.5 / len(_LASTING))  # the days are as likely independent as not
+WEEK = 7  # days
 WEEKS, EFFECTIVE_WEEKS = 4, 3  # from so many of each weekday on, the weekdays have levels of their own
 
 
@@ -33,10 +35,11 @@ class DaysError:
     odds: Floats  # (dependences,)
     errors: Floats  # (dependences,) standard errors of the mean
     freedom: float  # degrees of freedom
+    step: float = 1.0  # days from one to the next, as most lie apart: 7 in weekly data
 
     @property
     def correlation(self) -> float:
-        """The expected correlation of a day with the next, weekdays removed."""
+        """The expected correlation of a day with the one a step later, weekdays removed."""
         return float(self.odds @ (RHO * (1 - NEW)))
 
     @property
@@ -61,17 +64,20 @@ class DaysError:
         return float(brentq(excess, *(ends * (1 - 1e-9, 1 + 1e-9)), xtol=1e-15 * ends[1], rtol=1e-12))
 
 
-def error_of_mean(values: Floats, days: NDArray[np.int64], effective: float) -> DaysError | None:
+def error_of_mean(
+    values: Floats, days: NDArray[np.int64] | Floats, effective: float, *, weekly: bool = True
+) -> DaysError | None:
     """The error of the mean of one value a day; None if the values do not vary beyond their weekdays.
 
     Args:
         values: of the days, in order of time.
-        days: number of each day, ascending; a missing day is a longer step, over which less luck carries over.
+        days: number of each day, ascending; over a longer step than is usual among them, less luck carries over.
         effective: number of equally large days with the same information (Kish), for the degrees of freedom.
+        weekly: whether each weekday may have a level; not if the values are of stretches of days.
     """
     if not np.isfinite(values).all():
         return None
-    model, centred = _model(days.astype(np.int64).tobytes(), effective), values - values.mean()
+    model, centred = _model(days.astype(np.float64).tobytes(), effective, weekly), values - values.mean()
     news = model.news(centred[:, None])[:, :, 0]
     news = news - np.einsum("dnp,dp->dn", model.levels, np.einsum("dnp,dn->dp", model.levels, news))
     squares = np.einsum("dn,dn->d", news, news)
@@ -81,7 +87,7 @@ def error_of_mean(values: Floats, days: NDArray[np.int64], effective: float) -> 
     likelihood = np.log(PRIOR) - model.log_determinant / 2 - (count - columns) / 2 * np.log(squares)
     odds = np.exp(likelihood - likelihood.max())
     errors = np.sqrt(squares / (count - columns) * model.variance_of_mean)
-    return DaysError(odds / odds.sum(), errors, max(1.0, effective - columns))
+    return DaysError(odds / odds.sum(), errors, max(1.0, effective - columns), model.step)
 
 
 @dataclass(frozen=True)
@@ -111,12 +117,15 @@ class _Model(_Filter):
     levels: Floats  # (dependences, n, p) orthonormal basis of the news of the weekdays' levels, or of one level
     log_determinant: Floats  # (dependences,) of the days' correlations and of the levels' precision
     variance_of_mean: Floats  # (dependences,) where a day has unit variance
+    step: float  # days from one to the next, as most lie apart
 
 
 @lru_cache(maxsize=64)
-def _model(packed: bytes, effective: float) -> _Model:
-    days = np.frombuffer(packed, dtype=np.int64)
-    carried = np.concatenate([np.zeros((len(RHO), 1)), RHO[:, None] ** np.diff(days)], axis=1)
+def _model(packed: bytes, effective: float, weekly: bool) -> _Model:
+    days = np.frombuffer(packed)
+    apart = np.diff(days)
+    usual = max(1.0, float(np.median(apart)))
+    carried = np.concatenate([np.zeros((len(RHO), 1)), RHO[:, None] ** (apart / usual)], axis=1)
     weight, spread = np.empty_like(carried), np.empty_like(carried)
     uncertain, luck, total = np.zeros(len(RHO)), np.zeros(len(RHO)), np.full(len(RHO), float(len(days)))
     for day, step in enumerate(carried.T):
@@ -128,15 +137,16 @@ def _model(packed: bytes, effective: float) -> _Model:
         total += 2 * luck
         luck += 1 - NEW
     kalman = _Filter(carried, weight, 1 / np.sqrt(spread))
-    levels, triangles = np.linalg.qr(kalman.news(_weekdays(days, effective)))
+    weekdays = _weekdays(days % WEEK, effective) if weekly and usual < WEEK else np.ones((len(days), 1))
+    levels, triangles = np.linalg.qr(kalman.news(weekdays))
     diagonals = np.abs(np.diagonal(triangles, axis1=1, axis2=2))
     log_determinant = np.log(spread).sum(axis=1) + 2 * np.log(diagonals).sum(axis=1)
-    return _Model(carried, weight, kalman.scale, levels, log_determinant, total / len(days) ** 2)
+    return _Model(carried, weight, kalman.scale, levels, log_determinant, total / len(days) ** 2, usual)
 
 
-def _weekdays(days: NDArray[np.int64], effective: float) -> Floats:
+def _weekdays(of_days: Floats, effective: float) -> Floats:
     """(n, p) one column for each weekday if there are enough days of each, else one for all."""
-    weekdays = np.unique(days % 7)
-    if len(days) < WEEKS * len(weekdays) or effective < EFFECTIVE_WEEKS * len(weekdays):
-        return np.ones((len(days), 1))
-    return np.asarray(days[:, None] % 7 == weekdays, dtype=np.float64)
+    weekdays = np.unique(of_days)
+    if len(of_days) < WEEKS * len(weekdays) or effective < EFFECTIVE_WEEKS * len(weekdays):
+        return np.ones((len(of_days), 1))
+    return np.asarray(of_days[:, None] == weekdays, dtype=np.float64)

@@ -28,9 +28,15 @@ class GateCheck(Part):
 class DaysDependence(Part):
     """What the days of the test window say about luck that lasts, and what allowing for it costs."""
 
-    correlation: float  # expected correlation of a day's gain with that of the next day, weekdays removed
+    correlation: float  # expected correlation of a day's gain with that of the next (a step later), weekdays removed
     independent: float  # probability that the days are independent
     widening: float  # how many times as far from the estimate the bounds lie as they would for independent days
+    step: float = omitted(1.0)  # days from one to the next, as most lie apart: 7 in weekly data
+
+    @property
+    def apart(self) -> str:
+        """Over what the correlation is measured, as part of a sentence."""
+        return "from one day to the next" if self.step == 1 else f"over {self.step:.3g} days"
 
 
 class GainComparison(Part):

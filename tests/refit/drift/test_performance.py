@@ -312,6 +312,13 @@ def test_the_skill_of_numbers_and_classes_is_the_share_of_a_refitted_guess_and_i
     assert 0.3 < found.value < 1
 
 
+def test_average_precision_over_more_days_than_it_leaves_out_one_by_one_has_an_error_too() -> None:
+    random = np.random.default_rng(3)
+    days = np.repeat(np.datetime64("2023-01-01") + np.arange(250), 4)
+    found = skill("average_precision", ScoredRows(days, random.random(1000), np.arange(1000.0) % 2))
+    assert abs(found.value) < 4 * found.standard_error < 0.2
+
+
 def test_numbers_have_no_estimate_without_labels_and_it_is_said() -> None:
     random = np.random.default_rng(4)
     days = np.repeat(np.arange("2024-01-01", "2024-03-25", dtype="datetime64[D]"), 30)

@@ -301,6 +301,9 @@ def test_the_correlation_of_the_days_and_what_it_costs_are_in_the_decision() -> 
         f"independent): its bounds lie {widening:.2f} times as far from it as those of independent days",
     )
     assert [each.days for each in decision.compared[1:]] == [None, None]
+    weekly = replace(gain, days=replace(days, step=7.0))
+    (note,) = decide(replace(EVIDENCE, champion=replace(CHAMPION, gain=weekly), looks=0, remarks=()), POLICY).notes
+    assert "correlates by 0.34 over 7 days (25% likely" in note
 
 
 def test_labels_still_to_come_are_counted_with_the_gain_that_they_may_have_at_least() -> None:

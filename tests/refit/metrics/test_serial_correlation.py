@@ -86,9 +86,33 @@ def test_weekdays_have_no_levels_where_there_are_too_few_of_each_or_one_day_has_
 
 def test_days_after_a_gap_count_as_further_apart() -> None:
     values = luck(np.random.default_rng(6), 24, 0.9)
-    far = known(values, np.arange(24) * 400)
-    assert far.errors == pytest.approx(far.errors[0])  # over 400 days nothing lasts
-    assert known(values).reach(0.05) > 1.5 * far.reach(0.05)
+    near, far = known(values), known(values, np.arange(24) + 400 * (np.arange(24) >= 12))
+    assert (near.step, far.step) == (1, 1)
+    assert far.errors[0] == near.errors[0]
+    assert (far.errors[1:] < near.errors[1:]).all()  # over 400 days nothing lasts
+    assert far.reach(0.05) < near.reach(0.05)
+
+
+def test_luck_lasts_from_step_to_step_however_many_days_that_is() -> None:
+    values = luck(np.random.default_rng(6), 24, 0.7)
+    daily = known(values)
+    weekly = known(values, np.arange(24) * 7)
+    assert (weekly.step, weekly.correlation, weekly.reach(0.05)) == (7, daily.correlation, daily.reach(0.05))
+    months = np.arange("2015-01", "2017-01", dtype="datetime64[M]").astype("datetime64[D]").astype(np.int64)
+    monthly = known(values, months)
+    assert monthly.step in (30, 30.5, 31)
+    assert monthly.reach(0.05) == pytest.approx(daily.reach(0.05), rel=0.03)
+    every_month = known(np.tile(values, 2), np.r_[months, months + 731])
+    assert every_month.freedom == 47, "the weekday on which a month begins has no level"
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_the_numbers_of_days_without_gaps_are_those_of_the_days_themselves(step: int) -> None:
+    values = luck(np.random.default_rng(9), 30, 0.5)
+    days = np.arange(30) * step
+    odds, errors = in_full(values, days // step, np.eye(7)[days % 7] if step == 1 else np.ones((30, 1)))
+    assert known(values, days).odds == pytest.approx(odds, abs=1e-12)
+    assert known(values, days).errors == pytest.approx(errors, rel=1e-9)
 
 
 def test_days_that_do_not_vary_or_are_not_finite_have_no_error_of_this_kind() -> None:
@@ -183,11 +207,14 @@ def test_days_that_a_metric_merges_are_stretches_in_order() -> None:
     merged = clusters.pooled(200)
     assert merged.count == 200
     assert np.array_equal(np.unique(merged.codes), np.arange(200))
+    assert merged.days is not None
+    assert merged.days[:3].tolist() == [1.0, 3.5, 6.0]  # the mean day of 0 to 2, of 3 and 4, of 5 to 7
     assert (np.diff(merged.codes) >= 0).all()
     sample, ours, theirs = pair(clusters)
     measured = gain("average_precision", sample, ours, theirs)
     assert measured.days is not None
     assert measured.widening(0.05) > 1
+    assert measured.days.freedom == measured.clusters - 1, "a stretch of days is no weekday"
     assert Clusters.rows(500).pooled(200).codes[:202].tolist() == [*range(200), 0, 1]
 
 
