@@ -85,8 +85,6 @@ def explain(
             "say what to explain: `refit explain VERSION` says why a version is, or is not, champion (`refit history` "
             "lists them); `refit explain --row KEY`, or --row FILE.csv, which features pushed a prediction up and down"
         )
-    if row is None and out is not None:
-        raise UserError("--out is a picture of a row's reasons: give --row KEY or --row FILE.csv, or leave --out out")
     if version is not None and not version.isdecimal():
         raise UserError(
             f"{version!r} is no version, which is a number (`refit history` lists them); which features pushed a "

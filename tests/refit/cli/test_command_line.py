@@ -80,14 +80,6 @@ def test_explain_with_a_file_in_place_of_a_version_says_how_rows_are_explained(
     assert "`refit explain --row 'new rows.csv'` says" in text
 
 
-def test_explain_writes_a_picture_of_a_row_alone_and_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    status, text = refit(capsys, "explain", "3", "--out", "why.png", "--project", str(tmp_path))
-    assert status == 2
-    assert "--out is a picture of a row's reasons: give --row KEY" in text
-
-
 def test_quiet_leaves_results_as_json_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refit_in(tmp_path, "init", "demo").returncode == 0
     project = str(tmp_path / "demo")
