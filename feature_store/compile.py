@@ -252,6 +252,7 @@ def latest_sql(view: FeatureView, joined: str, source: str, as_of: str) -> str:
         f"{fresh(view, feature, KNOWN_AT, f'known.{own(alias)}')} as {quote(feature.name)}"
         for alias, feature in ((f"y{index}", feature) for index, feature in enumerate(wanted))
     ]
+    columns += [f"known.{own(f'y{index}')}" for index, feature in enumerate(wanted) if feature.max_age or view.ttl]
     return (
         f"select joined.{N}, known.event_time, {commas(columns)} from {joined} as joined "
         f"join ({visible}) as known on {on} and joined.{KNOWN_AT} = known.available_at"
@@ -260,8 +261,11 @@ def latest_sql(view: FeatureView, joined: str, source: str, as_of: str) -> str:
 
 def one_of_peers_sql(view: FeatureView, latest: str) -> str:
     """Select one of several peers: the one with the newest event; of those, the one with the largest values."""
-    names = [quote(feature.name) for feature in view.features if isinstance(feature, Latest)]
-    order = commas(f"{column} desc nulls last" for column in ["event_time", *names])
+    wanted = [feature for feature in view.features if isinstance(feature, Latest)]
+    values = [  # also of a feature that is too old, so that its age does not choose the row of the others
+        own(f"y{index}") if feature.max_age or view.ttl else quote(feature.name) for index, feature in enumerate(wanted)
+    ]
+    order = commas(f"{column} desc nulls last" for column in ["event_time", *values])
     return f"select * from {latest} qualify row_number() over (partition by {N} order by {order}) = 1"
 
 

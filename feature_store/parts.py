@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from feature_store.compile import commas, own
 from feature_store.definition import FeatureSet
@@ -24,12 +25,13 @@ from feature_store.sql_text import literal, quote
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 INPUTS = "inputs.duckdb"
 _POSITION, _PART = own("position"), own("part")
 _POSITION_NAME = _POSITION[1:-1]
 _BATCH = 16_384  # rows that are read of each part at once
+_OF_TABLE = 131_072  # rows of a table, which is read alone
 _BUFFER = 1 << 16  # bytes of a column that are read at once; by default, all that was read of a part stays in memory
 
 
@@ -105,8 +107,6 @@ def compute_part(part: Part) -> int:
     Raises:
         DefinitionError: as of `feature_store.offline.compute`.
     """
-    import pyarrow.parquet as pq
-
     scratch = part.folder / f".{part.output.name}.{uuid.uuid4().hex}.partial"
     try:
         with _opened(part) as connection:
@@ -114,19 +114,26 @@ def compute_part(part: Part) -> int:
             spine = f"(select * exclude ({_POSITION}, {_PART}) {mine})"
             features = compute(connection, part.feature_set, spine, part.sources, part.as_of)
             positions = connection.sql(f"select {_POSITION} {mine}").to_arrow_table()[0].combine_chunks()
-            reader, first = features.to_arrow_reader(_BATCH), 0
-            schema = reader.schema.insert(0, _position_field())
-            with pq.ParquetWriter(scratch, schema, compression="zstd", compression_level=1) as writer:
-                for batch in reader:
-                    numbers = positions.slice(first, batch.num_rows)
-                    writer.write_batch(batch.add_column(0, _position_field(), numbers))
-                    first += batch.num_rows
-        if first != len(positions):
-            raise AssertionError(f"{first} features of {len(positions)} rows: the engine is broken")
+            write_some(scratch, features, positions)
         scratch.replace(part.output)
     finally:
         scratch.unlink(missing_ok=True)
-    return first
+    return len(positions)
+
+
+def write_some(path: Path, features: DuckDBPyRelation, positions: pa.Array) -> None:
+    """Write the features of some rows, with the positions of these among all rows, from 1 and ascending."""
+    import pyarrow.parquet as pq
+
+    reader, first = features.to_arrow_reader(_BATCH), 0
+    schema = reader.schema.insert(0, _position_field())
+    with pq.ParquetWriter(path, schema, compression="zstd", compression_level=1) as writer:
+        for batch in reader:
+            numbers = positions.slice(first, batch.num_rows)
+            writer.write_batch(batch.add_column(0, _position_field(), numbers))
+            first += batch.num_rows
+    if first != len(positions):
+        raise AssertionError(f"{first} features of {len(positions)} rows: the engine is broken")
 
 
 @contextmanager
@@ -146,11 +153,10 @@ def _opened(part: Part) -> Iterator[DuckDBPyConnection]:
         yield connection
 
 
-def in_order(parts: Sequence[Part], rows: int) -> Iterator[pa.Table]:
+def in_order(streams: Sequence[Stream], rows: int) -> Iterator[pa.Table]:
     """The features of all parts in the order of the rows, some at a time; as from `feature_store.offline.compute`."""
     import pyarrow as pa
 
-    streams = [_Stream(part.output) for part in parts]
     for first in range(1, max(rows, 1) + 1, TOGETHER):
         table = pa.concat_tables([stream.before(first + TOGETHER) for stream in streams])
         positions = table[_POSITION_NAME].to_numpy()
@@ -161,15 +167,44 @@ def in_order(parts: Sequence[Part], rows: int) -> Iterator[pa.Table]:
         yield table.drop_columns([_POSITION_NAME])
 
 
-class _Stream:
+class Stream:
     """Reads the rows of one part, whose positions ascend."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> None:
+        """Args: batches: the features after a first column, the position of each row."""
+        self._batches = batches
+        self._rest: pa.Table = schema.empty_table()
+
+    @classmethod
+    def of_file(cls, file: Path) -> Stream:
+        """Of what `compute_part` or `write_some` wrote."""
         import pyarrow.parquet as pq
 
         opened = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER)
-        self._batches: Iterator[pa.RecordBatch] = opened.iter_batches(_BATCH)
-        self._rest: pa.Table = opened.schema_arrow.empty_table()
+        return cls(opened.iter_batches(_BATCH), opened.schema_arrow)
+
+    @classmethod
+    def of_table(cls, file: Path, schema: pa.Schema, positions: NDArray[np.int64]) -> Stream:
+        """Of the rows of a table that are used again.
+
+        Args:
+            schema: of a stream's rows; the table has its columns.
+            positions: of each row of the table its position among all rows, or 0 if it is not used.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        opened, names = pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER), schema.names[1:]
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            first = 0
+            for batch in opened.iter_batches(_OF_TABLE, columns=names):
+                numbers = positions[first : first + batch.num_rows]
+                first += batch.num_rows
+                cells = [pa.array(numbers), *(batch[name] for name in names)]
+                yield pa.record_batch(cells, schema=schema).filter(pa.array(numbers > 0))
+
+        return cls(batches(), schema)
 
     def before(self, position: int) -> pa.Table:
         """The rows before a position that were not read yet."""

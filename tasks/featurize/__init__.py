@@ -36,7 +36,7 @@ from refit.schemas.feature_table import (
 )
 from refit.schemas.validated import Validated
 from refit.storage.columns import BATCH, rows_of_window, with_large_cells
-from tasks.featurize import forecasts, foresight
+from tasks.featurize import forecasts, foresight, recomputed_rows, table_cache
 from tasks.featurize.definitions import resolve
 from tasks.featurize.kinds import advice, arrays_of, columns_of
 from tasks.featurize.labels import CANDIDATES, CHOSEN, LABEL, LABEL_KNOWN_AT, WINDOW, label_rows, late_rows
@@ -65,10 +65,12 @@ def run(context: Context) -> None:
     definitions = resolve(context)
     used: dict[str, Path] = {}
     find = _noting(used, partial(feature_models.folder_of, context))
+    cached = table_cache.read(context, validated, definitions)
+    added = cached.added if cached else ()
     with artifacts.atomic(context.path(artifacts.TABLE)) as scratch:
-        with open_warehouse(context.project, validated, context.params) as warehouse:
+        with open_warehouse(context.project, validated, context.params, added) as warehouse:
             labels, late = _labels(context, warehouse, definitions)
-            written = _write_table(scratch, context, warehouse, definitions, find)
+            written = _write_table(scratch, context, warehouse, definitions, find, cached)
             table = _labelled(written)  # rows without a label, and late ones, are learned from at most
             forecasts.require_season(warehouse, context.params, table)
             forecasts.require_known(warehouse, definitions.feature_set, table, definitions.sources)
@@ -99,6 +101,7 @@ def run(context: Context) -> None:
         find(view.name, view.versions[-1])
     _keep_models(context, used)
     description.write(context.path(artifacts.FEATURE_SET))
+    table_cache.write(context, validated, definitions, description.table.sha256)
 
 
 def _labels(context: Context, warehouse: Warehouse, definitions: Definitions) -> tuple[LabelCounts, dict[str, int]]:
@@ -215,17 +218,27 @@ def _rows_named(warehouse: Warehouse, definitions: Definitions, keys: pa.Chunked
 
 
 def _write_table(
-    scratch: Path, context: Context, warehouse: Warehouse, definitions: Definitions, find: Find
+    scratch: Path,
+    context: Context,
+    warehouse: Warehouse,
+    definitions: Definitions,
+    find: Find,
+    cached: table_cache.CachedTable | None,
 ) -> StoredTable:
     context.progress("features")
     [rows] = warehouse.one(f"select count(*) from {CHOSEN}")
-    reader = _training_rows(warehouse, definitions, CHOSEN, context, find)
+    reader = _training_rows(warehouse, definitions, CHOSEN, context, find, cached)
     write(scratch, reader, reader.schema, lambda done: context.progress("writing features", done, rows))
     return StoredTable(scratch)
 
 
 def _training_rows(
-    warehouse: Warehouse, definitions: Definitions, rows: str, context: Context, find: Find
+    warehouse: Warehouse,
+    definitions: Definitions,
+    rows: str,
+    context: Context,
+    find: Find,
+    cached: table_cache.CachedTable | None = None,
 ) -> pa.RecordBatchReader:
     """Compute the training table of some chosen rows, and read it in batches."""
     import pyarrow as pa
@@ -234,7 +247,9 @@ def _training_rows(
     extra_columns = kept_columns(warehouse, definitions, params)
     key, same_key = feature_set.spine.key, f"{OWN}key"
     naive = naive_columns(warehouse, definitions, params, rows)  # before anything is read in batches
-    features = _computed(warehouse, definitions, rows, context)
+    compute = partial(_computed, warehouse, definitions, context=context)
+    copied = recomputed_rows.features(context, warehouse, definitions, rows, cached, compute) if cached else None
+    features = compute(rows) if copied is None else copied
     spine_columns, names = [key, "event_time", "prediction_time"], feature_set.model_copy(update={"models": ()}).names()
     of_label = {WINDOW: "window", LABEL: "label", **{name: name for name in extra_columns}, LABEL_KNOWN_AT: KNOWN_AT}
     cells = [f"features.{quote(name)}" for name in spine_columns]

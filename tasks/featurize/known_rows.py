@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ARRIVED, ID = own("arrived"), own("id")  # of each row: when it arrived, null if in the course of time; its key
 DELETES = own("deletes")  # of a snapshot: whether the row was missing in a delivery
 _AVAILABLE, _DELETED, _VERSION, _KEPT, _PLACE = map(own, ("available", "deleted", "version", "kept", "place"))
+SEEN = own("seen")  # of rows that are new or have new versions: the earliest time at which a difference can be seen
 _THERE = own("there")  # since when a version replaces the one before, whether or not it is available itself
 
 
@@ -71,18 +72,7 @@ def create_known(
     for what, expression in (("changes.arrived_at", changing.arrived_at), ("changes.deleted", changing.deleted)):
         require_row_level(connection, what, expression, raw)
     columns = [name for name in expressions if name != "available_at"]
-    cells = [f"({expressions[name]}) as {quote(name)}" for name in columns]
-    cells += [
-        f"({expressions['available_at']}) as {_AVAILABLE}",
-        f"({changing.arrived_at})::timestamp as {ARRIVED}",
-        f"row({commas(changing.key)}) as {ID}",
-        f"({source.where or 'true'}) as {_KEPT}",
-        f"coalesce(({changing.deleted})::boolean, false) as {_DELETED}",
-        f"({changing.version or 'null'}) as {_VERSION}",
-        f"row_number() over () as {_PLACE}",
-    ]
-    there = f"coalesce({ARRIVED}, {_AVAILABLE}, event_time) as {_THERE}"
-    rows = f"select *, {there} from (select {commas(cells)} from {quote(source.table)})"
+    rows = _versions_sql(source.table, source.where, expressions, changing)
     # `greatest` passes over what is null.
     since = f"case when {_AVAILABLE} is not null then greatest({_AVAILABLE}, {ARRIVED}) end as {SINCE}"
     known = f"select *, {since} from ({rows}) where {_THERE} <= {as_of}"
@@ -109,6 +99,55 @@ def create_known(
     if connection.execute(plain).fetchall() == [(True,)]:
         for column in (SINCE, UNTIL):
             connection.execute(f"alter table {table} drop column {column}")
+
+
+def _versions_sql(table: str, where: str | None, expressions: Mapping[str, str], changing: Changing) -> str:
+    """Select every version of each row of a raw table, known or not, with the columns of this module."""
+    cells = [f"({sql}) as {quote(name)}" for name, sql in expressions.items() if name != "available_at"]
+    cells += [
+        f"({expressions['available_at']}) as {_AVAILABLE}",
+        f"({changing.arrived_at})::timestamp as {ARRIVED}",
+        f"row({commas(changing.key)}) as {ID}",
+        f"({where or 'true'}) as {_KEPT}",
+        f"coalesce(({changing.deleted})::boolean, false) as {_DELETED}",
+        f"({changing.version or 'null'}) as {_VERSION}",
+        f"row_number() over () as {_PLACE}",
+    ]
+    there = f"coalesce({ARRIVED}, {_AVAILABLE}, event_time) as {_THERE}"
+    return f"select *, {there} from (select {commas(cells)} from {quote(table)})"
+
+
+def touched_sql(
+    source: Source,
+    expressions: Mapping[str, str],
+    changing: Changing | None,
+    added: str | None,
+    after: str | None,
+) -> str:
+    """Select what is known otherwise than before: the columns of rows, and `SEEN`, the earliest time of a difference.
+
+    Nothing that was known before a version arrived depends on it, so that this is the earliest time for all versions of
+    its row. The old ones are selected too: they may have been known of another entity.
+
+    Args:
+        added: a table of new rows, with the columns of the source's raw table; may be None only with `after`.
+        after: SQL of a time; rows with a version that arrived, or was available, after it count as new.
+    """
+    if changing is None:
+        cells = commas(f"({sql}) as {quote(name)}" for name, sql in expressions.items())
+        rows = f"select {cells} from {quote(added or source.table)} where ({source.where or 'true'})"
+        return f"select *, coalesce(available_at, event_time) as {SEEN} from ({rows})"
+    new = []
+    if added is not None:
+        new.append(f"select *, {_THERE} as {SEEN} from ({_versions_sql(added, source.where, expressions, changing)})")
+    if changing.version is None:
+        return new[0]
+    every = _versions_sql(source.table, source.where, expressions, changing)
+    if after is not None:
+        later = f"greatest({_THERE}, {_AVAILABLE}, {ARRIVED}) > {after}"
+        new.append(f"select *, {_THERE} as {SEEN} from ({every}) where {later}")
+    changed = f"select {ID}, min({SEEN}) as {SEEN} from ({' union all '.join(new)}) group by {ID}"
+    return f"select * from ({every}) join ({changed}) using ({ID})"
 
 
 def has_versions(connection: DuckDBPyConnection, relation: str) -> bool:

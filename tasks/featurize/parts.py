@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_store import parts as store
 from feature_store.definition import FeatureSet
 from feature_store.offline import TOGETHER
+from feature_store.sql_text import quote
 from refit.runtime import memory
 from refit.runtime.context import Context
 from tasks.featurize.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from duckdb import DuckDBPyRelation
 
 FEWEST = 50_000  # rows of a part: fewer are computed before a process has started
@@ -34,7 +34,7 @@ def computed_in_parts(
     if (count := min(workers, rows // FEWEST)) < 2:
         return None
     parts = count * -(-rows // (count * TOGETHER))  # as many for each worker, of at most TOGETHER rows
-    folder = _folder(context)
+    folder = scratch_folder(context)
     try:
         tables = store.write_inputs(warehouse.connection, feature_set, spine, sources, folder, rows=rows, parts=parts)
         limit = memory.sql_limit(context.params, among=count)
@@ -45,28 +45,30 @@ def computed_in_parts(
             ]
             context.progress(f"features, {parts} parts")
             pool.map(store.compute_part, numbered)
-        reader = _reader(folder, numbered, rows)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    name = f"features#{folder.name}"
-    warehouse.connection.register(name, reader)
-    return warehouse.connection.table(f'"{name}"')
+    streams = [store.Stream.of_file(part.output) for part in numbered]
+    return read_once(warehouse, folder, streams, rows)
 
 
-def _folder(context: Context) -> Path:
-    """A folder for the parts that every worker sees; the next run removes that of a killed one."""
+def scratch_folder(context: Context) -> Path:
+    """A folder for parts that every worker sees; the next run removes that of a killed one."""
     data = context.path("data").resolve()
     data.mkdir(parents=True, exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=".parts.", suffix=".partial", dir=data))
 
 
-def _reader(folder: Path, parts: list[store.Part], rows: int) -> pa.RecordBatchReader:
-    """The features in the order of the rows; the folder is removed when all are read."""
+def read_once(warehouse: Warehouse, folder: Path, streams: Sequence[store.Stream], rows: int) -> DuckDBPyRelation:
+    """The features of all streams in the order of the rows; the relation can be read once, then the folder is gone."""
     import pyarrow as pa
 
-    tables = store.in_order(parts, rows)
-    first = next(tables)
+    tables = store.in_order(streams, rows)
+    try:
+        first = next(tables)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
@@ -76,4 +78,6 @@ def _reader(folder: Path, parts: list[store.Part], rows: int) -> pa.RecordBatchR
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    return pa.RecordBatchReader.from_batches(first.schema, batches())
+    name = f"features#{folder.name}"
+    warehouse.connection.register(name, pa.RecordBatchReader.from_batches(first.schema, batches()))
+    return warehouse.connection.table(quote(name))

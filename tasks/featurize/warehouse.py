@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from feature_store.compile import OWN
 from feature_store.definition import RESERVED, Source, Spine
 from feature_store.errors import DefinitionError
 from feature_store.offline import configure
@@ -22,7 +23,7 @@ from refit.errors import RefitError, UserError
 from refit.files import artifacts
 from refit.runtime import memory
 from refit.schemas.validated import Validated
-from tasks.featurize.known_rows import ARRIVED, DELETES, Changing, create_known, predicted_sql
+from tasks.featurize.known_rows import ARRIVED, DELETES, Changing, create_known, predicted_sql, touched_sql
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,10 +116,15 @@ class Warehouse:
         as_of: datetime,
         tables: Sequence[str],
         changing: Mapping[str, Changing] | None = None,
+        added: Mapping[str, str] | None = None,
     ) -> None:
-        """Args: changing: raw tables whose rows come late or in versions."""
+        """Args:
+        changing: raw tables whose rows come late or in versions.
+        added: raw table -> the table of those of its rows that an earlier run had not.
+        """
         self.connection = connection
         self._changing = changing or {}
+        self._added = added or {}
         self.as_of = as_of
         self._tables = tuple(tables)
         self._made: dict[str, tuple[Source, str]] = {}
@@ -158,6 +164,25 @@ class Warehouse:
             self._predicted[relation] = table
         return self._predicted[relation]
 
+    def touched(self, name: str, declared: Mapping[str, Source], after: datetime | None) -> str | None:
+        """Create the table of what is known of a source otherwise than in an earlier run, see `touched_sql`.
+
+        Args:
+            after: until when the earlier run knew the rows, if it was as of another time.
+
+        Returns: None if there is nothing.
+        """
+        source = declared[name]
+        changing, added = self._changing.get(source.table), self._added.get(source.table)
+        moved = after is not None and changing is not None and changing.version is not None
+        if added is None and not moved:
+            return None
+        table = quote(f"{name}#touched")
+        until = sql_time(after) if after is not None and moved else None
+        query = touched_sql(source, _expressions(source), changing, added, until)
+        self.connection.execute(f"create or replace temp table {table} as {query}")
+        return table
+
     def given(self, source: Source, rows: pa.Table) -> str:
         """Return the table that a source would have if its raw table held just these rows, all of them known.
 
@@ -188,12 +213,7 @@ class Warehouse:
         where = f"source {name!r} (params.yaml: ingest.sources.{source.table})"
         if cut and source.table not in self._tables:
             raise UserError(f"{where}: no row of it was accepted; see `refit quarantine list`")
-        expressions = dict(source.columns)
-        if source.event_time is not None:
-            expressions |= {
-                "event_time": "event_time",
-                "available_at": f"({source.available_at or 'event_time'})::timestamp",
-            }
+        expressions = _expressions(source)
         try:
             raw = self.connection.sql(f"select * from {quote(source.table)}").columns
             for column, expression in expressions.items():
@@ -213,9 +233,22 @@ class Warehouse:
             raise UserError(f"{where}: {' '.join(str(error).split(chr(10) + chr(10))[0].split())}") from None
 
 
+def _expressions(source: Source) -> dict[str, str]:
+    """The SQL of each column of a source, its times included."""
+    if source.event_time is None:
+        return dict(source.columns)
+    times = {"event_time": "event_time", "available_at": f"({source.available_at or 'event_time'})::timestamp"}
+    return source.columns | times
+
+
 @contextmanager
-def open_warehouse(project: Path, validated: Validated, params: Params) -> Iterator[Warehouse]:
+def open_warehouse(
+    project: Path, validated: Validated, params: Params, added: Collection[str] = ()
+) -> Iterator[Warehouse]:
     """Open the accepted rows of validated batches, after checking each file against its digest.
+
+    Args:
+        added: titles of the batches that an earlier run had not; see `Warehouse.touched`.
 
     Raises:
         RefitError: a batch is gone or changed.
@@ -224,6 +257,7 @@ def open_warehouse(project: Path, validated: Validated, params: Params) -> Itera
 
     by_source: dict[str, list[str]] = {}
     late = {batch.source for batch in validated.batches if batch.arrived}  # queries over sources whose rows change too
+    of_added: dict[str, list[str]] = {}
     changing = {
         name: Changing.of(source, params.project.timezone)
         for name, source in params.ingest.sources.items()
@@ -240,10 +274,14 @@ def open_warehouse(project: Path, validated: Validated, params: Params) -> Itera
             number = quote(row_column(params.ingest.sources[batch.source].columns))
             rows += f" where {number} not in (select unnest([{', '.join(map(str, batch.excluded))}]))"
         by_source.setdefault(batch.source, []).append(rows)
+        if batch.title in added:
+            of_added.setdefault(batch.source, []).append(rows)
     with duckdb.connect() as connection:
         configure(connection)
         for source, parts in by_source.items():
-            _create_raw(connection, source, parts, params)
+            _create_raw(connection, source, parts, params, source)
+        for source, parts in of_added.items():
+            _create_raw(connection, source, parts, params, f"{OWN}added {source}")
         spill = project / artifacts.STATE / "spill"  # for data that does not fit in memory; DuckDB empties it
         with suppress(OSError):  # a read-only folder is reported when the table is created
             spill.mkdir(parents=True, exist_ok=True)
@@ -253,11 +291,12 @@ def open_warehouse(project: Path, validated: Validated, params: Params) -> Itera
         connection.execute(f"set allowed_directories = [{literal(f'{project.resolve()}/')}]")
         connection.execute("set enable_external_access = false")
         connection.execute("set lock_configuration = true")
-        yield Warehouse(connection, validated.as_of, list(by_source), changing)
+        new = {source: f"{OWN}added {source}" for source in of_added}
+        yield Warehouse(connection, validated.as_of, list(by_source), changing, new)
 
 
-def _create_raw(connection: DuckDBPyConnection, source: str, parts: Sequence[str], params: Params) -> None:
-    """Create the raw table from its batches, with the column names that SQL over the source uses."""
+def _create_raw(connection: DuckDBPyConnection, source: str, parts: Sequence[str], params: Params, view: str) -> None:
+    """Create a raw table from batches of a source, with the column names that SQL over the source uses."""
     if source not in params.ingest.sources:
         raise RefitError(
             f"data/validated.json lists a source {source!r} that params.yaml has not; run `refit run` again"
@@ -270,4 +309,4 @@ def _create_raw(connection: DuckDBPyConnection, source: str, parts: Sequence[str
             cells += [f"{quote(name)} as event_time"] if declared.event_time is not None else []
         elif name != number and (inside := declared.inside(name)) is not None:
             cells.append(f"{quote(name)} as {quote(inside)}")
-    connection.execute(f"create view {quote(source)} as select {', '.join(cells)} from ({rows})")
+    connection.execute(f"create view {quote(view)} as select {', '.join(cells)} from ({rows})")

@@ -12,7 +12,7 @@ import pytest
 
 from feature_store import Age, Aggregate, DefinitionError, Expression, FeatureSet, FeatureView, Latest, Sequence, Spine
 from feature_store import parts as store_parts
-from feature_store.parts import Part, compute_part, in_order, write_inputs
+from feature_store.parts import Part, Stream, compute_part, in_order, write_inputs
 from tests.feature_store.conftest import Store
 
 ROWS = 400
@@ -83,7 +83,7 @@ def test_parts_in_any_order_give_the_same_table(
     assert min(counts) > 0
     for together in (ROWS, 7):
         monkeypatch.setattr(store_parts, "TOGETHER", together)
-        assert pa.concat_tables(in_order(parts, ROWS)).equals(at_once)
+        assert pa.concat_tables(in_order([Stream.of_file(part.output) for part in parts], ROWS)).equals(at_once)
     assert not [*tmp_path.glob(".*")]
 
 

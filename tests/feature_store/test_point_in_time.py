@@ -14,6 +14,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from feature_store import Age, Aggregate, Expression, FeatureSet, FeatureView, Latest, Spine
+from feature_store.compile import SINCE, UNTIL
+from tests.feature_store.conftest import Store
 
 WINDOWS = ("30m", "2h", "1d")
 FUNCTIONS = ("count", "sum", "mean", "std", "rate")
@@ -340,3 +342,16 @@ def test_rows_known_later_change_nothing(
     last = min(as_of, max(row["event_time"] for row in spine) - timedelta(minutes=10))
     shared_store.events([e for e in events if e["available_at"] is not None and e["available_at"] <= last])
     assert with_later.equals(shared_store.features(FEATURES, FOREVER))
+
+
+def test_of_rows_of_one_instant_the_same_one_counts_however_old_it_is_and_with_versions(store: Store) -> None:
+    row = {"who": "a", "event_time": store.at(0), "available_at": store.at(0)}
+    store.events([{**row, "value": 1.0, "place": 5}, {**row, "value": 2.0, "place": 3}])
+    store.spine([{"key": 1, "who": "a", "event_time": store.at(60), "available_at": store.at(60)}])
+    values = (Latest(name="old", column="value", max_age="30m"), Latest(name="place", column="place"))
+    view = FeatureView(name="v", source="events", entity=("who",), features=values)
+    features = FeatureSet(spine=Spine(source="spine", key="key"), views=(view,))
+    versions = f"(select *, available_at as {SINCE}, null::timestamp as {UNTIL} from events)"
+    for source in ("events", versions):
+        table = store.features(features, events=source)
+        assert (table["old"].to_pylist(), table["place"].to_pylist()) == ([None], [3.0])
