@@ -22,6 +22,7 @@ from feature_store.definition import ModelView
 from feature_store.sql_text import quote
 from refit.config import Params
 from refit.config.forecasting import KNOWN_AT as COLUMN
+from refit.config.forecasting import ZONE
 from refit.config.windows import Window, local_days
 from refit.errors import UserError
 from refit.files import artifacts
@@ -196,11 +197,12 @@ def _taken_in(context: Context, own: Context) -> dict[str, list[Manifest]]:
 
 
 def _keep_arrivals(context: Context, own: Context) -> None:
-    """Copy the project's batches of sources whose rows change and of queries, since only they record when a row arrived
-    and by which calendar steps begin, and those of tables elsewhere, which are large."""
-    for name, source in own.params.ingest.sources.items():
+    """Copy the project's batches of sources whose rows change, since only they record when a row arrived, of forecasts,
+    which record by which calendar their steps begin, and of tables elsewhere, which are large."""
+    ingested = own.params.ingest
+    for name, source in ingested.sources.items():
         stored = context.path(artifacts.BATCHES / name)
-        if (not source.changes.is_append or source.is_table or source.kind == "query") and stored.is_dir():
+        if (ingested.may_be_late(name) or source.is_table or ZONE in source.columns) and stored.is_dir():
             shutil.rmtree(own.path(artifacts.BATCHES / name), ignore_errors=True)
             shutil.copytree(stored, own.path(artifacts.BATCHES / name))
 
