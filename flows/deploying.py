@@ -82,6 +82,8 @@ def deploy(
         file = Path(scratch) / PREFECT_YAML.name
         file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         deployments.deploy(project, environment, log=project / STATE / "deploy.log", file=file)
+    if remark := deployments.trains_by_clock(project):
+        say(remark, stderr=True)
     notifications.provide(params, [entry["name"] for entry in content["deployments"]], environment)
     return [f"{_flow(entry)}/{entry['name']}" for entry in content["deployments"]]
 

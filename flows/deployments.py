@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from flows.services.processes import python
 from refit.errors import RefitError, UserError
-from refit.files.yaml_files import YamlTree
+from refit.files.yaml_files import YamlTree, read_yaml
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 PREFECT_YAML = Path("prefect.yaml")
 POOL = "refit"
+TRAINING = "flows.continuous_training:"  # the module of the flow that trains
 SILENT_SECONDS = 90  # three heartbeats, after which a run counts as crashed
 FLOW_NAMES = ("continuous-training", "drift-watch", "batch-scoring")  # a server may run other flows too
 RESOURCES = ("cpu", "memory", "gpu", "deadline_seconds")  # what a deployment may ask for in a pool that has machines
@@ -115,6 +116,22 @@ def require(project: Path) -> None:
     """
     if not (project / PREFECT_YAML).is_file():
         raise UserError(f"{project} has no {PREFECT_YAML}; `refit init DIR` writes one into a new project: copy that")
+
+
+def trains_by_clock(project: Path) -> str:
+    """Return a line about deployments that train by the clock, whatever the drift policy is; empty if there is none."""
+    declared = read_yaml(project / PREFECT_YAML).get("deployments") if (project / PREFECT_YAML).is_file() else None
+    names = [
+        f"{FLOW_NAMES[0]}/{each.get('name')}"
+        for each in (declared if isinstance(declared, list) else [])
+        if isinstance(each, Mapping) and each.get("schedules") and str(each.get("entrypoint")).startswith(TRAINING)
+    ]
+    if not names:
+        return ""
+    return (
+        f"{', '.join(names)} trains whenever a new period of data is complete, whatever drift.retrain_on says; take "
+        f"its schedules out of {PREFECT_YAML} to retrain by drift decisions alone (once there is a champion)"
+    )
 
 
 def prefect(*arguments: str) -> list[str]:

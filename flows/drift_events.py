@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -11,6 +12,7 @@ from refit.schemas.artifact import utc_text
 from refit.schemas.drift_decision import DayWindow, DriftDecision
 
 DETECTED = "drift.detected"
+_DAY_ZERO, _ONE_DAY = datetime(1970, 1, 1, tzinfo=UTC), timedelta(days=1)
 _NAMESPACE = uuid.UUID("6f1f2f57-6c0b-4d0a-9a3c-0d6c8b1d5e11")
 
 
@@ -35,8 +37,16 @@ def announce(decision: DriftDecision, project: Path) -> DriftDecision:
 
 
 def payload_of(decision: DriftDecision, project: Path) -> dict[str, JsonValue]:
-    """Return the event's payload: project, model, reason, the window that drifted, its drifted columns, and `as_of`."""
+    """Return the event's payload: project, model, reason, the window that drifted, its drifted columns, and `as_of`.
+
+    The window goes on to the end of the decision's day, if it is the newest one: a further decision about the same week
+    asks for a retraining of its own, as often as cool-down and budget let it.
+    """
     window = _newest_window(decision)
+    if window and decision.window and window == decision.window.span:
+        day, rest = divmod(decision.as_of - _DAY_ZERO, _ONE_DAY)
+        seen = (_DAY_ZERO + (day + bool(rest)) * _ONE_DAY).date()
+        window = DayWindow(first=window.first, end=max(window.end, seen))
     return {
         "project": str(project),
         "model": decision.model,

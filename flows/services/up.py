@@ -182,6 +182,8 @@ def _print_state(project: Path, services: Mapping[str, Started], before: Mapping
     worker = services[WORKER]
     say(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in before else ''}")
     say(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s")
+    if remark := deployments.trains_by_clock(project):
+        say(remark)
     say()
     secret = shlex.quote(str(project / credentials.AUTH))
     say("For `prefect ...` in another shell (`refit ...` finds all of it by itself):")

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
 
+from flows.deployments import trains_by_clock
 from flows.progress_display import screen, show_progress
 from refit.config import Params, nearest
 from refit.config.windows import Period, period_start, shift
@@ -106,6 +107,8 @@ def replay(
         result = result.model_copy(update={"report": str(report)})
     if not quiet:
         show(result, Terminal())
+        if result.recommended is not None and (remark := trains_by_clock(project)):
+            Terminal().print(line(("Note:", "bold"), f" {remark}"))
     return result
 
 

@@ -70,3 +70,13 @@ def test_an_automation_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: 
     deployments.provide(tmp_path, environment)
     with get_client(sync_client=True) as client:
         assert len(client.read_automations_by_name("refit: a run without a heartbeat has crashed")) == 1
+
+
+def test_deployments_that_train_by_the_clock_are_named_as_what_the_drift_policy_does_not_decide(tmp_path: Path) -> None:
+    assert deployments.trains_by_clock(tmp_path) == ""
+    (tmp_path / "prefect.yaml").write_text(text := deployments.prefect_yaml("demo", "UTC"))
+    assert deployments.trains_by_clock(tmp_path).startswith("continuous-training/scheduled trains whenever")
+    without = text.replace('    schedules: [{cron: "0 6 * * *", timezone: UTC}]\n', "")
+    assert without != text
+    (tmp_path / "prefect.yaml").write_text(without)
+    assert deployments.trains_by_clock(tmp_path) == ""
