@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal, Protocol
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from refit.config.section import Rows, Section, Unit, nearest
+from refit.config.section import Rows, Section, Unit, first_complaint, nearest
 from refit.config.section import Share as AnyShare
 from refit.errors import UserError
 from refit.problems import kind_of
@@ -21,6 +23,7 @@ Prediction = Annotated[float, Unit("probability, or the label's units")]
 TASKS = ("binary", "multiclass", "regression")  # kinds of predictions that can be tested
 RATES = ("positive_rate", "true_positive_rate", "false_positive_rate")  # of a binary problem, at its threshold
 MEAN_ERROR = "mean_error"  # of numbers: prediction minus label
+ANSWERS = ("expected", "at_least", "at_most")  # of an example; in a file, the columns that are no features
 
 
 class Features(Protocol):
@@ -67,7 +70,7 @@ class ExampleRow(Section):
     """A row written by hand, and the answer."""
 
     given: dict[str, Value] = Field(min_length=1, description="feature -> value; other features have no value")
-    expected: Value = Field(None, description="the predicted class: 0 or 1, or a name")
+    expected: Value = Field(None, description="the predicted class: 0 or 1 (or true, false), or a name; not of numbers")
     at_least: Prediction | None = Field(
         None, description="lower end of the prediction, or of the expected class's probability"
     )
@@ -139,6 +142,9 @@ def behaviour_problems(tests: Sequence[BehaviourTest], task: str) -> Iterator[st
         if isinstance(each, DirectionTest) and (each.class_name is None) == (kind.task == "multiclass"):
             missing = "several classes: name the one whose probability is meant"
             yield f"{where}.class: task {task!r} has {missing if each.class_name is None else 'none: leave it out'}"
+        if isinstance(each, ExamplesTest):
+            faults = ((number, answer_fault(row, task)) for number, row in enumerate(each.rows))
+            yield from (f"{where}.rows[{number}].expected: {fault}" for number, fault in faults if fault)
         if isinstance(each, FairnessTest) and each.metric not in (known := gap_metrics(task)):
             yield f"{where}.metric: {each.metric!r} is none of {', '.join(known)}{nearest(each.metric, known)}"
 
@@ -150,14 +156,88 @@ def gap_metrics(task: str) -> tuple[str, ...]:
     return (*kind.metric_names(), *more)
 
 
-def check_behaviour(tests: Sequence[BehaviourTest], features: Features, columns: Sequence[str]) -> None:
-    """Check that the columns of all tests exist and are of a kind that can be changed so.
+def zero_or_one(value: Value) -> int | None:
+    """A class of a binary task, or a truth value, as it is written; None if it is neither.
+
+    >>> zero_or_one(True), zero_or_one("0"), zero_or_one("False"), zero_or_one(0.9), zero_or_one("yes")
+    (1, 0, 0, None, None)
+    """
+    text = str(value).strip().lower()
+    try:
+        number = float({"true": "1", "false": "0"}.get(text, text))
+    except ValueError:
+        return None
+    return int(number) if number in (0, 1) else None
+
+
+def answer_fault(row: ExampleRow, task: str) -> str:
+    """Why `expected` cannot be the answer of a task; empty if it can, or if there is none."""
+    kind = kind_of(task)
+    if (
+        row.expected is None
+        or kind.task == "multiclass"
+        or (kind.task == "binary" and zero_or_one(row.expected) is not None)
+    ):
+        return ""
+    if kind.task == "binary":
+        return f"a class is 0 or 1 (or true, false), found {row.expected!r}; at_least and at_most bound a probability"
+    return f"task {task!r} predicts a number, found {row.expected!r}; at_least and at_most bound it"
+
+
+def example_rows(test: ExamplesTest, project: Path, features: Sequence[str], task: str) -> tuple[ExampleRow, ...]:
+    """The rows of a test: its own, or those of its file.
+
+    Raises:
+        UserError: the file is missing, is no CSV of the features in UTF-8, or an answer does not fit the task.
+    """
+    if test.file is None:
+        return test.rows
+    where = f"params.yaml: evaluate.behaviour: file {test.file}"
+    path = project / test.file
+    if not path.resolve().is_relative_to(project.resolve()) or not path.is_file():
+        raise UserError(f"{where}: no such file in the project")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as text:
+            rows = tuple(_parsed(csv.DictReader(text), where, features, task))
+    except UnicodeDecodeError:
+        raise UserError(f"{where}: it is not encoded in UTF-8; save it as CSV UTF-8") from None
+    except csv.Error as error:
+        raise UserError(f"{where}: it is no CSV file: {error}") from None
+    if not rows:
+        raise UserError(f"{where}: it has no row; the first line names features, and expected, at_least or at_most")
+    return rows
+
+
+def _parsed(reader: csv.DictReader[str], where: str, features: Sequence[str], task: str) -> Iterator[ExampleRow]:
+    """The rows of a file; an empty cell is a missing value."""
+    if unknown := [name for name in reader.fieldnames or () if name not in (*features, *ANSWERS)]:
+        raise UserError(f"{where}: the features have no column {unknown[0]!r}{nearest(unknown[0], features)}")
+    for count, cells in enumerate(reader, start=1):
+        there = {name: cell for name, cell in cells.items() if cell not in (None, "")}
+        answers: dict[str, Any] = {name: there.pop(name) for name in ANSWERS if name in there}
+        try:
+            numbers = {name: float(answers[name]) for name in ANSWERS[1:] if name in answers}
+            row = ExampleRow(given=there, **{**answers, **numbers})
+        except ValidationError as error:
+            raise UserError(f"{where}, row {count}: {first_complaint(error)}") from None
+        except ValueError as error:
+            raise UserError(f"{where}, row {count}: {error}") from None
+        if fault := answer_fault(row, task):
+            raise UserError(f"{where}, row {count}: expected: {fault}")
+        yield row
+
+
+def check_behaviour(
+    tests: Sequence[BehaviourTest], features: Features, columns: Sequence[str], project: Path, task: str
+) -> None:
+    """Check that the columns of all tests exist and are of a kind that can be changed so, and read files of examples.
 
     Args:
         columns: of the training table.
+        project: the folder in which files of examples are.
 
     Raises:
-        UserError: a column does not exist, or is of another kind.
+        UserError: a column does not exist, or is of another kind, or a file of examples is wrong.
     """
     for index, each in enumerate(tests):
         where = f"params.yaml: evaluate.behaviour[{index}]"
@@ -167,6 +247,7 @@ def check_behaviour(tests: Sequence[BehaviourTest], features: Features, columns:
             for number, row in enumerate(each.rows):
                 for name in row.given:
                     _require(f"{where}.rows[{number}].given", name, features.features)
+            example_rows(each, project, features.features, task)
         else:
             _require(f"{where}.column", each.column, features.features)
             wanted, kind = (features.numeric, "a number")

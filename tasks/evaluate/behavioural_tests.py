@@ -23,7 +23,7 @@ def judged(
     """
     if not (tests := context.params.evaluate.behaviour):
         return ()
-    check_behaviour(tests, features, test.table.column_names)
+    check_behaviour(tests, features, test.table.column_names, context.project, test.problem.name)
     subject = Subject(
         predict=learner.predict,
         problem=learner.spec.problem,

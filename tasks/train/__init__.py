@@ -99,7 +99,7 @@ def _train(context: Context) -> None:
     cells = [name for name in train.rows.column_names if name not in (*features.arrays, PREDICTED_AT)]
     check_columns(params.evaluate, cells)
     check_baselines(params, features.features)
-    check_behaviour(params.evaluate.behaviour, features, cells)
+    check_behaviour(params.evaluate.behaviour, features, cells, context.project, params.train.task)
     inputs = inputs_digest(context, start)
     with epochs_logged(context, inputs):
         if start.version is None or params.train.warm_start is None:

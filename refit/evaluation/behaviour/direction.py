@@ -34,7 +34,7 @@ def judged(wanted: DirectionTest, sample: SampledRows, problem: Problem) -> Beha
     moved = np.where(there, sign * (after - before), 0.0)
     against, mean = moved < -EXACT, float(moved[there].mean())
     share = float(1 - against[there].mean())
-    passed = share >= wanted.share and mean >= -EXACT
+    passed = share >= wanted.share - EXACT and mean >= -EXACT
     way = "upwards" if sign > 0 else "downwards"
     sentence = (
         f"with {wanted.column} raised by {wanted.add:g}, {share:.1%} of {int(there.sum()):,} predictions move {way} or "

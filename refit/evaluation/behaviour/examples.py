@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from refit.config import nearest
-from refit.config.behaviour import ExampleRow, ExamplesTest
-from refit.config.section import first_complaint
+from refit.config.behaviour import ExampleRow, ExamplesTest, example_rows, zero_or_one
 from refit.errors import UserError
 from refit.evaluation.behaviour.sampled_rows import EXACT, SHOWN_ROWS
 from refit.evaluation.holdout import Holdout
@@ -22,8 +17,6 @@ if TYPE_CHECKING:
 
     from refit.learners import Floats
     from refit.problems.contract import Problem
-
-ANSWERS = ("expected", "at_least", "at_most")
 
 
 def judged(
@@ -37,9 +30,9 @@ def judged(
     """Predict the rows, and compare each with its answer.
 
     Raises:
-        UserError: the file is missing, or a value is not of its feature's type.
+        UserError: the file or an answer is wrong, or a value is not of its feature's type.
     """
-    rows = wanted.rows or tuple(_read(project, wanted.file or "", features))
+    rows = example_rows(wanted, project, features, test.problem.name)
     predicted = predict(_table(rows, features, test.table, wanted.name))
     failures = [
         f"row {number} ({why})"
@@ -51,7 +44,7 @@ def judged(
     return BehaviourResult(
         name=wanted.name,
         kind="examples",
-        passed=share >= wanted.share,
+        passed=share >= wanted.share - EXACT,
         sentence=f"{share:.1%} of {len(rows):,} rows are predicted as they say; {wanted.share:.1%} have to be{more}",
         rows=len(rows),
         share=share,
@@ -70,23 +63,13 @@ def _failure_text(row: ExampleRow, predicted: Any, threshold: float, problem: Pr
             value = predicted[problem.classes.index(best)]
         else:
             value = predicted.max()
-    elif row.expected is not None and problem.has_threshold:
-        if int(predicted >= threshold) != _whole(row.expected):
-            return f"{int(predicted >= threshold)} at {predicted:.4g}, not {row.expected}"
-    elif row.expected is not None and row.at_least is None and row.at_most is None:
-        return f"{predicted:.4g}: a number needs at_least or at_most, not expected"
+    elif row.expected is not None and int(predicted >= threshold) != zero_or_one(row.expected):
+        return f"{int(predicted >= threshold)} at {predicted:.4g}, not {row.expected}"
     if row.at_least is not None and value < row.at_least - EXACT:
         return f"{value:.4g}, at least {row.at_least:g} is expected"
     if row.at_most is not None and value > row.at_most + EXACT:
         return f"{value:.4g}, at most {row.at_most:g} is expected"
     return ""
-
-
-def _whole(value: object) -> int | None:
-    try:
-        return int(float(str(value)))
-    except ValueError:
-        return {"true": 1, "false": 0}.get(str(value).lower())
 
 
 def _table(rows: Sequence[ExampleRow], features: Sequence[str], like: pa.Table, name: str) -> pa.Table:
@@ -115,30 +98,9 @@ def _cell(value: Any, kind: pa.DataType) -> Any:
     if pa.types.is_string(kind):
         return str(value)
     if pa.types.is_boolean(kind):
-        return bool(_whole(value))
-    return int(value) if pa.types.is_integer(kind) else float(value)
-
-
-def _read(project: Path, file: str, features: Sequence[str]) -> Iterator[ExampleRow]:
-    """The rows of a CSV file; an empty cell is a missing value."""
-    where, path = f"params.yaml: evaluate.behaviour: file {file}", project / file
-    if not path.resolve().is_relative_to(project.resolve()) or not path.is_file():
-        raise UserError(f"{where}: no such file in the project")
-    with path.open(newline="", encoding="utf-8") as text:
-        reader = csv.DictReader(text)
-        heads = reader.fieldnames or ()
-        if unknown := [name for name in heads if name not in (*features, *ANSWERS)]:
-            raise UserError(f"{where}: the features have no column {unknown[0]!r}{nearest(unknown[0], features)}")
-        count = 0
-        for count, cells in enumerate(reader, start=1):
-            there = {name: cell for name, cell in cells.items() if cell not in (None, "")}
-            answers: dict[str, Any] = {name: there.pop(name) for name in ANSWERS if name in there}
-            try:
-                numbers = {name: float(answers[name]) for name in ANSWERS[1:] if name in answers}
-                yield ExampleRow(given=there, **{**answers, **numbers})
-            except ValidationError as error:
-                raise UserError(f"{where}, row {count}: {first_complaint(error)}") from None
-            except ValueError as error:
-                raise UserError(f"{where}, row {count}: {error}") from None
-        if not count:
-            raise UserError(f"{where}: it has no row; the first line names features, and expected, at_least or at_most")
+        if (answer := zero_or_one(value)) is None:
+            raise ValueError("neither true nor false")
+        return bool(answer)
+    if pa.types.is_integer(kind):
+        return value if isinstance(value, float) else int(value)  # pyarrow refuses a number with decimals
+    return float(value)

@@ -35,7 +35,7 @@ def judged(wanted: InvarianceTest, sample: SampledRows) -> BehaviourResult:
     moved = np.where(differs, moved if moved.ndim == 1 else moved.max(axis=1), 0.0)
     far = ~(moved <= wanted.within + EXACT)
     share = float(1 - far[differs].mean())
-    passed = share >= wanted.share
+    passed = share >= wanted.share - EXACT
     sentence = (
         f"with {wanted.column} {WORDS[wanted.change]}, {share:.1%} of {count:,} predictions stay within "
         f"{wanted.within:g} (the farthest moves by {moved.max():.4g}); {wanted.share:.1%} have to"

@@ -22,6 +22,7 @@ from refit.metrics.clusters import Clusters
 from refit.problems import problem_of
 from refit.problems.contract import Problem
 from refit.schemas.behaviour import BehaviourResult
+from tasks import train
 
 Evaluate = Callable[..., dict[str, Any]]
 RISES = {"kind": "direction", "name": "stronger is likelier", "column": "strength", "add": 0.5, "prediction": "rises"}
@@ -166,6 +167,29 @@ def test_a_share_of_the_rows_and_the_mean_have_to_move_the_right_way() -> None:
     assert not result_of(few_but_far, data, far).passed, "the mean falls, whatever the share"
 
 
+@pytest.mark.parametrize("kept", [93, 68])  # 1 - 7 / 100 is less than .93 in floating point
+def test_a_model_that_keeps_a_share_exactly_passes_its_test(kept: int) -> None:
+    assert 1 - (100 - kept) / 100 < kept / 100
+    data = holdout({"size": np.arange(100.0), "name": ["a"] * 100}, [0, 1] * 50, problem_of("binary"))
+
+    def predict(table: pa.Table) -> Any:
+        late = np.arange(100) >= kept
+        named = np.where(np.array(table["name"].to_pylist()) == "A", np.where(late, 0.1, 0.5), 0.5)
+        return np.where(table["size"].to_numpy() % 1 > 0, np.where(late, 0.6, 0.2), named)
+
+    share = kept / 100
+    same = InvarianceTest(kind="invariance", name="n", column="name", change="upper", within=0.1, share=share)
+    falls = DirectionTest(kind="direction", name="n", column="size", add=0.5, prediction="falls", share=share)
+    rows = tuple(ExampleRow(given={"size": row}, expected=int(row < kept)) for row in range(100))
+    known = ExamplesTest(kind="examples", name="n", rows=rows, share=share)
+    assert result_of(same, data, predict).passed
+    assert result_of(falls, data, predict).passed
+    assert result_of(known, data, lambda table: np.ones(table.num_rows)).passed
+    stricter = share + 0.01
+    assert not result_of(same.model_copy(update={"share": stricter}), data, predict).passed
+    assert not result_of(falls.model_copy(update={"share": stricter}), data, predict).passed
+
+
 def test_the_probability_of_a_named_class_is_watched() -> None:
     problem = problem_of("multiclass", ("ant", "bee"))
     table = pa.table({"id": ["1", "2"], "size": [0.2, 0.4]})
@@ -215,6 +239,12 @@ def test_rows_may_be_in_a_file_of_the_project(tmp_path: Path) -> None:
     assert (found.passed, found.rows) == (True, 3)
 
 
+def test_a_file_of_examples_may_be_saved_by_a_spreadsheet(tmp_path: Path) -> None:
+    (tmp_path / "known.csv").write_text("size,name,expected\r\n0.9,größe,TRUE\r\n0.1,,1.0\r\n", encoding="utf-8-sig")
+    found = result_of(ExamplesTest(kind="examples", name="known", file="known.csv"), two_groups(), folder=tmp_path)
+    assert (found.passed, found.rows, found.worst) == (False, 2, ("row 2 (0 at 0.1, not 1.0)",))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -223,12 +253,17 @@ def test_rows_may_be_in_a_file_of_the_project(tmp_path: Path) -> None:
         ("size,name\n1,a\n", "row 1: .*has no answer"),
         ("size,at_least\n1,much\n", "row 1: could not convert string to float: 'much'"),
         ("size,expected\n", "it has no row"),
+        ("size,name,expected\n1,größe,1\n", "it is not encoded in UTF-8; save it as CSV UTF-8"),
+        (f"size,expected\n{'1' * 200_000},1\n", "it is no CSV file: field larger than field limit"),
+        ("size,expected\n1,inf\n", "row 1: expected: a class is 0 or 1 .or true, false., found 'inf'"),
+        ("size,expected\n1,0.9\n", "row 1: expected: a class is 0 or 1 .*found '0.9'; at_least and at_most bound"),
+        ("size,expected\n1,2\n", "row 1: expected: a class is 0 or 1 .*found '2'"),
         (None, "no such file"),
     ],
 )
 def test_a_wrong_file_is_an_error_in_one_line(text: str | None, message: str, tmp_path: Path) -> None:
     if text is not None:
-        (tmp_path / "known.csv").write_text(text)
+        (tmp_path / "known.csv").write_text(text, encoding="latin-1")
     with pytest.raises(UserError, match=message) as told:
         result_of(ExamplesTest(kind="examples", name="known", file="known.csv"), two_groups(), folder=tmp_path)
     assert "\n" not in str(told.value)
@@ -287,6 +322,10 @@ def test_a_column_that_cannot_be_tested_so_is_an_error(evaluated: Evaluate, test
         evaluated(evaluate__behaviour=[test])
 
 
+def examples(expected: Any, **more: Any) -> dict[str, Any]:
+    return {"kind": "examples", "name": "n", "rows": [{"given": {"x": 1}, "expected": expected, **more}]}
+
+
 def raw(task: str, tests: list[Any]) -> dict[str, Any]:
     source = {"kind": "files", "path": "*.csv", "columns": {"id": "text", "x": "number"}, "key": ["id"]}
     label = {} if task == "clustering" else {"column": "x"}
@@ -312,6 +351,13 @@ def raw(task: str, tests: list[Any]) -> dict[str, Any]:
         ),
         ("binary", {"kind": "examples", "name": "n"}, "needs either rows or a file"),
         ("binary", {"kind": "examples", "name": "n", "rows": [{"given": {"x": 1}}]}, "has no answer"),
+        ("binary", examples(0.9), r"rows\[0\]\.expected: a class is 0 or 1 .or true, false., found 0.9; at_least"),
+        ("binary", examples("yes"), r"expected: a class is 0 or 1 .*, found 'yes'"),
+        (
+            "regression",
+            examples(5, at_least=3.0),
+            r"\.expected: task 'regression' predicts a number, found 5; at_least",
+        ),
         ("binary", {**CASE, "change": "case"}, "change"),
         ("binary", {**CASE, "kind": "sameness"}, "sameness"),
     ],
@@ -319,6 +365,13 @@ def raw(task: str, tests: list[Any]) -> dict[str, Any]:
 def test_params_of_tests_are_checked(task: str, test: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         parse(raw(task, [test]))
+
+
+def test_a_wrong_file_of_examples_stops_before_anything_is_fitted(small_project: Any) -> None:
+    small_project.path("known.csv").write_text("strength,expected\n1,0.9\n")
+    context = small_project.with_params(evaluate__behaviour=[{"kind": "examples", "name": "n", "file": "known.csv"}])
+    with pytest.raises(UserError, match=r"file known.csv, row 1: expected: a class is 0 or 1"):
+        train.run(context)
 
 
 def test_two_tests_of_one_name_are_an_error() -> None:
