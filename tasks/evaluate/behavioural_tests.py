@@ -10,11 +10,11 @@ from refit.evaluation.scored import Scored
 from refit.learners import Learner
 from refit.runtime.context import Context
 from refit.schemas.behaviour import BehaviourResult
-from refit.schemas.feature_table import FeatureTable
+from refit.schemas.feature_table import FeatureColumns
 
 
 def judged(
-    context: Context, learner: Learner, features: FeatureTable, test: Holdout, scored: Scored
+    context: Context, learner: Learner, features: FeatureColumns, test: Holdout, scored: Scored
 ) -> tuple[BehaviourResult, ...]:
     """The result of each test.
 

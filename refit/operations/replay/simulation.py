@@ -20,14 +20,17 @@ from refit.evaluation.opponents import Opponents
 from refit.evaluation.prediction_cost import in_money
 from refit.evaluation.scored import Scored
 from refit.gate.promotion import decide
+from refit.learners import Learner
 from refit.operations.replay import policies
 from refit.operations.replay.drift_checks import Watch
 from refit.operations.replay.fits import MODEL, Fit, Fits
 from refit.operations.replay.history import Floats, History
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
+from refit.schemas.behaviour import BehaviourResult
 from refit.schemas.gate_decision import GateVerdict
 from refit.schemas.incumbent import Incumbent, RegisteredModel, TrainedModel
+from tasks.evaluate import behavioural_tests
 
 
 @dataclass(frozen=True)
@@ -179,32 +182,38 @@ class Simulator:
         )
         p |= {role: self._predicted(models[role], fit, test) for role in incumbent.opponents}
         values = test.problem.scores(test.labels, p["candidate"], fit.record.threshold)
+        thresholds = {role: each.record.threshold for role, each in models.items() if each}
+        scored = Scored(p, thresholds, {}, opponents=self._opponents(fit))
         collected = evidence(
             test,
-            Scored(
-                p,
-                {role: each.record.threshold for role, each in models.items() if each},
-                {},
-                opponents=self._opponents(fit),
-            ),
+            scored,
             {**values, **self._budgets(fit)},
             candidate=TrainedModel(model_digest=fit.record.model_digest, seen_until=fit.seen_until),
             test_start=fit.test.start or fit.seen_until,
             incumbent=incumbent,
             gate=gate,
+            behaviour=self._behaviour(fit, test, scored),
         )
         return decide(collected, gate)
+
+    def _behaviour(self, fit: Fit, test: Holdout, scored: Scored) -> tuple[BehaviourResult, ...]:
+        """The results of the candidate's behavioural tests, as the stage `evaluate` would have had them."""
+        if not self.context.params.evaluate.behaviour:
+            return ()
+        return behavioural_tests.judged(self.context, self._learner(fit), self.history.features, test, scored)
 
     def _opponents(self, fit: Fit) -> Opponents:
         """The naive opponents as the stage `evaluate` would have fitted them."""
         if fit.name not in self._naive:
             history, params = self.history, self.context.params.evaluate
-            held_out = np.isin(fit.learned, fit.validation)
+            masks = (~(validation := np.isin(fit.learned, fit.validation)), validation)
+            drawn = np.sort(np.concatenate([opponents.sample(mask) for mask in masks]))
+            learned, held_out = fit.learned[drawn], validation[drawn]
             self._naive[fit.name] = opponents.opponents(
                 history.problem,
-                history.table.take(fit.learned),
-                history.labels_at(fit.learned, fit.as_of),
-                held_out if held_out.any() else opponents.held_back(len(fit.learned), in_time=True),
+                history.table.take(learned),
+                history.labels_at(learned, fit.as_of),
+                held_out if held_out.any() else opponents.held_back(len(learned), in_time=True),
                 features=[*history.features.numeric, *history.features.categorical],
                 metric=params.gate.metric,
                 baseline_metric=self.context.params.train.metric,
@@ -220,8 +229,10 @@ class Simulator:
         assert model is not None
         if (reference := self._reference(test)) is None:
             return model.p(fit.tested)
-        learner = learners.load(model.folder / MODEL, trusted_types=self.context.params.registry.trusted_types)
-        return test.problem.judged(learner.predict, test.table, reference)
+        return test.problem.judged(self._learner(model).predict, test.table, reference)
+
+    def _learner(self, model: Fit) -> Learner:
+        return learners.load(model.folder / MODEL, trusted_types=self.context.params.registry.trusted_types)
 
     def _budgets(self, fit: Fit) -> dict[str, float]:
         """Values for the gate's ceilings other than errors."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -12,11 +13,15 @@ import pytest
 import yaml
 
 from flows.session import context_of, prepare
+from refit.config import DriftParams
+from refit.config.evaluate import EvaluateParams
 from refit.files import artifacts
 from refit.new_project.project_folder import IGNORED, pipeline
 from refit.operations.replay.drift_checks import Watch
 from refit.operations.replay.fits import Fit, Fits
 from refit.operations.replay.history import History, history
+from refit.operations.replay.policies import RetrainingPolicy
+from refit.operations.replay.simulation import Parts, Simulator
 from refit.runtime import dvc_runner
 from refit.runtime.context import Context
 from refit.runtime.run_file import RunFile
@@ -135,3 +140,16 @@ def test_there_are_as_many_windows_as_the_decision_needs_with_every_label(past: 
     changed = params.model_copy(update={"ingest": ingest_params})
     windows = observations.windows(datetime(2024, 7, 1, tzinfo=UTC), date(2023, 1, 1), changed, 8)
     assert len(windows) == count
+
+
+def test_the_gate_of_a_replay_refuses_a_candidate_that_fails_a_behavioural_test(past: Past) -> None:
+    tests = [
+        {"kind": "direction", "name": f"it {way}", "column": "horizon", "add": 1, "prediction": way, "share": 1}
+        for way in ("rises", "falls")
+    ]
+    evaluate = EvaluateParams.model_validate({**past.context.params.evaluate.model_dump(), "behaviour": tests})
+    context = replace(past.context, params=past.context.params.model_copy(update={"evaluate": evaluate}))
+    simulation = Simulator(context, past.rows, [AS_OF], Parts()).run(RetrainingPolicy("never", "never", DriftParams()))
+    [step] = simulation.steps
+    assert not step.promoted
+    assert any("horizon" in reason for reason in step.gate), step.gate
