@@ -147,7 +147,7 @@ def test_the_gate_of_a_replay_refuses_a_candidate_that_fails_a_behavioural_test(
         {"kind": "direction", "name": f"it {way}", "column": "horizon", "add": 1, "prediction": way, "share": 1}
         for way in ("rises", "falls")
     ]
-    evaluate = EvaluateParams.model_validate({**past.context.params.evaluate.model_dump(), "behaviour": tests})
+    evaluate = EvaluateParams.model_validate({**past.context.params.evaluate.model_dump(), "behaviour": tuple(tests)})
     context = replace(past.context, params=past.context.params.model_copy(update={"evaluate": evaluate}))
     simulation = Simulator(context, past.rows, [AS_OF], Parts()).run(RetrainingPolicy("never", "never", DriftParams()))
     [step] = simulation.steps
