@@ -55,7 +55,7 @@ def ordinary_user() -> Iterator[None]:
         (".refit", ("show", "history", "status", "doctor"), "Permission denied; give this user the right"),
         (".refit/mlflow.db", ("show", "doctor"), "mlflow.db failed: mlflow.db cannot be read (Permission denied)"),
         ("released.json", ("status", "quarantine list"), "released.json cannot be read; give this user the right to"),
-        ("data", ("quarantine list",), "data/snapshot.json cannot be read (Permission denied)"),
+        ("data", ("quarantine list",), "data/snapshot.json: Permission denied; give this user the right"),
         (".dvcignore", ("status",), ".dvcignore cannot be read (Permission denied)"),
     ],
     ids=lambda value: value if isinstance(value, str) and len(value) < 20 else "",

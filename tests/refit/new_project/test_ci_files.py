@@ -65,7 +65,7 @@ def test_a_project_in_a_folder_of_a_repository_gets_no_workflow_of_its_own(tmp_p
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     create(tmp_path / "churn", csv=None, time=None, label=None, key=())
     assert not (tmp_path / "churn/.github").exists()
-    assert not (tmp_path / "churn/infra").exists()
+    assert (tmp_path / "churn/infra/ci/judge.sh").exists(), "what a workflow at the top calls"
 
 
 def test_commands_run_refits_modules_in_a_project_that_has_others_of_their_names(root: Path, tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def test_an_example_that_takes_features_from_another_is_made_and_names_it(tmp_pa
     assert done.returncode == 0, done.stderr
     assert "features come from customer_kinds: run its project first" in done.stdout
     assert "- data/feature_models.json" in (tmp_path / "mine/dvc.yaml").read_text()
-    assert "examples/" not in (tmp_path / "mine/README.md").read_text()
+    readme = (tmp_path / "mine/README.md").read_text()
+    assert "--project examples/" not in readme
+    assert "](../" not in readme, "a link to what was not copied"
     first = refit_in(tmp_path / "mine", "run")
     assert first.returncode == 2
     assert "there is no model 'customer_kinds'" in first.stderr

@@ -221,7 +221,7 @@ def test_a_missing_champion_is_said(project: Path) -> None:
 
 def test_a_champion_whose_alias_was_set_outside_of_refit_is_used_with_a_warning(project: Path, tmp_path: Path) -> None:
     told: list[str] = []
-    asking = replace(context(project), progress=told.append)
+    asking = replace(context(project), progress=lambda what, *_: told.append(what))
     mlflow = client(registry_store.store_of(project, asking.params))
     first = mlflow.get_model_version("demo", "1")
     mlflow.create_model_version("demo", first.source, first.run_id, tags=first.tags)
