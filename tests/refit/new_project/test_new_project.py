@@ -110,11 +110,7 @@ def test_roles_are_guessed_where_only_one_column_fits(tmp_path: Path) -> None:
             {},
             "has no column with just two values to predict; name the one to predict with --label COLUMN",
         ),
-        (
-            "x,kind\n" + "1,red\n2,blue\n3,red\n" * 40,
-            {},
-            "with --label (a table without a label: Refit's docs/unsup",
-        ),
+        ("x,kind\n" + "1,red\n2,blue\n3,red\n" * 40, {}, "(a table without a label: Refit's docs/unsupervised.md)"),
         ("", {}, "is empty"),
         ("id,day,late\n", {}, "a header and no rows"),
         ('id,day,late\n1,"2024-01-01,0\n2,2024-06-02,1\n', {}, "t.csv line 2: a quote opened here is not closed"),
