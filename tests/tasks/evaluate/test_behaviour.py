@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,7 @@ def test_a_file_of_examples_may_be_saved_by_a_spreadsheet(tmp_path: Path) -> Non
 def test_a_wrong_file_is_an_error_in_one_line(text: str | None, message: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "known.csv").write_text(text, encoding="latin-1")
+    csv.field_size_limit(131_072)  # of a new process; reading a source raises it
     with pytest.raises(UserError, match=message) as told:
         result_of(ExamplesTest(kind="examples", name="known", file="known.csv"), two_groups(), folder=tmp_path)
     assert "\n" not in str(told.value)
