@@ -192,8 +192,12 @@ def _with_one_best_feature(every: Sequence[NaiveOpponent], sign: float) -> Itera
     yield from (each for each in every if each.name != BEST_FEATURE or each is best)
 
 
-def sample(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Positions of the rows of a mask, evenly spread over them if there are too many."""
+def sample(*masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Positions of the rows of masks, ascending; of a mask with too many, some that are evenly spread over them."""
+    return np.sort(np.concatenate([_spread(mask) for mask in masks]))
+
+
+def _spread(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     indices = np.flatnonzero(mask)
     if len(indices) <= MOST_ROWS:
         return indices

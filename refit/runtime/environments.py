@@ -47,7 +47,7 @@ def overlay_file(project: Path, environment: str) -> Path:
     Raises:
         UserError: the project has none for it.
     """
-    path = project / f"params.{environment}.yaml"
+    path = project / _file_name(environment)
     if not path.is_file():
         others = sorted(each.name.split(".")[1] for each in project.glob("params.*.yaml"))
         raise UserError(
@@ -59,7 +59,11 @@ def overlay_file(project: Path, environment: str) -> Path:
 
 def own_name() -> str:
     """The name of the file that says what is different here: `params.yaml`, or that of the environment."""
-    return f"params.{name}.yaml" if (name := current()) else PARAMS
+    return _file_name(name) if (name := current()) else PARAMS
+
+
+def _file_name(environment: str) -> str:
+    return f"params.{environment}.yaml"
 
 
 def files(project: Path) -> list[Path]:

@@ -63,9 +63,8 @@ def _learned(context: Context, features: FeatureTable, names: list[str]) -> pa.T
     with stored_table(path) as file:
         there, windows = file.schema_arrow.names, file.read(columns=["window"])["window"]
     masks = [pc.equal(windows, name).to_numpy() for name in ("train", "validation")]  # no text object for each row
-    wanted = np.sort(np.concatenate([opponents.sample(mask) for mask in masks]))
     columns = ["event_time", features.key, "window", "label", *names, *opponents.naive_columns(there)]
-    table = rows_at(path, wanted, list(dict.fromkeys(columns)))
+    table = rows_at(path, opponents.sample(*masks), list(dict.fromkeys(columns)))
     return table.sort_by([("event_time", "ascending"), (features.key, "ascending")])
 
 

@@ -206,8 +206,8 @@ class Simulator:
         """The naive opponents as the stage `evaluate` would have fitted them."""
         if fit.name not in self._naive:
             history, params = self.history, self.context.params.evaluate
-            masks = (~(validation := np.isin(fit.learned, fit.validation)), validation)
-            drawn = np.sort(np.concatenate([opponents.sample(mask) for mask in masks]))
+            validation = np.isin(fit.learned, fit.validation)
+            drawn = opponents.sample(~validation, validation)
             learned, held_out = fit.learned[drawn], validation[drawn]
             self._naive[fit.name] = opponents.opponents(
                 history.problem,

@@ -116,43 +116,10 @@ def test_where_each_retraining_brings_more_than_the_one_before_the_best_policy_i
     assert knee(convex, "roc_auc") == "always"
 
 
-def test_a_recommendation_that_params_yaml_refuses_loses_no_finished_replay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
-    text = (tmp_path / "params.yaml").read_text()
-    before = re.sub(r"(?m)^drift:\n(?:[ #].*\n|\n)*", "", text) + "\ndrift: {alpha: 0.05}\n"
-    (tmp_path / "params.yaml").write_text(before)
-    monkeypatch.setattr("refit.operations.replay.run", lambda *_: replayed((0.01, -0.002, 0.022)))
-    with pytest.raises(UserError, match="enter it yourself: "):
-        replay(
-            tmp_path,
-            start="2024-01-01",
-            end="2024-06-01",
-            every="week",
-            policies="performance,always",
-            metric=None,
-            budget=None,
-            random=0,
-            recommend=True,
-            overrides={},
-            wait_seconds=0,
-            quiet=True,
-        )
-    assert ReplayResult.read(tmp_path / FOLDER / RESULT).knee == "performance"
-    assert (tmp_path / "params.yaml").read_text() == before
-
-
-def test_what_an_environment_recommends_changes_no_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
-    before = (tmp_path / "params.yaml").read_bytes()
-    (tmp_path / "params.staging.yaml").write_text(
-        "project: {name: demo_staging}\ndrift:\n  retrain_on: [input]  # as tried\n"
-    )
-    monkeypatch.setenv("REFIT_ENV", "staging")
-    monkeypatch.setattr("refit.operations.replay.run", lambda *_: replayed((0.01, -0.002, 0.022)))
-    result = replay(
-        tmp_path,
+def _recommended_in(project: Path) -> ReplayResult:
+    """The result of `refit replay --recommend` in a project."""
+    return replay(
+        project,
         start="2024-01-01",
         end="2024-06-01",
         every="week",
@@ -165,6 +132,31 @@ def test_what_an_environment_recommends_changes_no_other_one(tmp_path: Path, mon
         wait_seconds=0,
         quiet=True,
     )
+
+
+def test_a_recommendation_that_params_yaml_refuses_loses_no_finished_replay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
+    text = (tmp_path / "params.yaml").read_text()
+    before = re.sub(r"(?m)^drift:\n(?:[ #].*\n|\n)*", "", text) + "\ndrift: {alpha: 0.05}\n"
+    (tmp_path / "params.yaml").write_text(before)
+    monkeypatch.setattr("refit.operations.replay.run", lambda *_: replayed((0.01, -0.002, 0.022)))
+    with pytest.raises(UserError, match="enter it yourself: "):
+        _recommended_in(tmp_path)
+    assert ReplayResult.read(tmp_path / FOLDER / RESULT).knee == "performance"
+    assert (tmp_path / "params.yaml").read_text() == before
+
+
+def test_what_an_environment_recommends_changes_no_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
+    before = (tmp_path / "params.yaml").read_bytes()
+    (tmp_path / "params.staging.yaml").write_text(
+        "project: {name: demo_staging}\ndrift:\n  retrain_on: [input]  # as tried\n"
+    )
+    monkeypatch.setenv("REFIT_ENV", "staging")
+    monkeypatch.setattr("refit.operations.replay.run", lambda *_: replayed((0.01, -0.002, 0.022)))
+    result = _recommended_in(tmp_path)
     assert (tmp_path / "params.yaml").read_bytes() == before
     assert 'retrain_on: ["performance"]  # as tried' in (tmp_path / "params.staging.yaml").read_text()
     assert "; params.staging.yaml: drift: " in recommendation(result)

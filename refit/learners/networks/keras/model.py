@@ -219,7 +219,7 @@ class KerasModel(PreparedLearner):
         return best
 
     def _report(self, state: KerasState, loss: float, seconds: float) -> None:
-        """Report an epoch to whoever listens."""
+        """Report an epoch, if something listens."""
         if (on_epoch := surroundings.get().on_epoch) is None:
             return
         point, rate = state.curve[-1] if state.curve else None, float(state.model.optimizer.learning_rate)
