@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from refit.config import nearest
 from refit.errors import UserError
 from refit.files import artifacts
 
 OWN_PACKAGES = ("flows", "tasks", "feature_store", "registry")
+
+
+class _Uncached(SourceFileLoader):
+    """Compiles the file at every load.
+
+    Python's own bytecode goes by a file's size and the second of its change: an edit of a digit within that second, or
+    in a checkout that sets the times of its files, would run as the code before.
+    """
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
 
 
 def load(project: Path, name: str, where: str) -> ModuleType:
@@ -25,7 +37,7 @@ def load(project: Path, name: str, where: str) -> ModuleType:
         have = [p.relative_to(project).as_posix() for p in project.glob("**/*.py")]
         raise UserError(f"params.yaml: {where}: no file {name} in the project{nearest(name, have)}")
     module_name = f"_refit_project_{artifacts.sha256(path)[:16]}"
-    spec = importlib.util.spec_from_file_location(module_name, path)
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=_Uncached(module_name, str(path)))
     if spec is None or spec.loader is None:
         raise UserError(f"{name} is not a Python file")
     module = importlib.util.module_from_spec(spec)
