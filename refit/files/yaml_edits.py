@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from refit.errors import UserError
 from refit.files.artifacts import atomic
 from refit.files.yaml_files import YamlTree, read_value, read_yaml
@@ -30,7 +32,7 @@ def set_values(path: Path, section: str, values: Mapping[str, Value]) -> None:
     with atomic(path) as scratch:
         scratch.write_text(text, encoding="utf-8")
         if _read(scratch) != expected:
-            lines = "; ".join(f"{key}: {_written(value)}" for key, value in values.items())
+            lines = "; ".join(f"{key}: {_written(expected[section][key])}" for key in values)
             raise UserError(f"{path.name}: {section} is not written line by line; enter it yourself: {lines}")
 
 
@@ -87,6 +89,10 @@ def _indent(line: str) -> str:
 
 
 def _written(value: Value | YamlTree) -> str:
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{json.dumps(key)}: {_written(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, float):  # as YAML reads it: 1e-05 would be a text
+        return str(yaml.safe_dump(value)).partition("\n")[0]
     return json.dumps(_plain(value))
 
 

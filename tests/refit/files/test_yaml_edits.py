@@ -78,3 +78,18 @@ def test_a_section_in_another_form_is_left_alone_and_the_lines_are_named(tmp_pat
     with pytest.raises(UserError, match=r"enter it yourself: alpha: 0\.2"):
         set_values(path, "drift", {"alpha": 0.2})
     assert path.read_text() == written
+
+
+@pytest.mark.parametrize("value", [0.00002, -3e-7, 1e20, 0.1, 2.0])
+def test_a_number_of_any_size_is_a_number_when_read_again(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("drift:\n  alpha: 0.1\n  min_effect: {psi: 0.1}\n")
+    set_values(path, "drift", {"alpha": value, "min_effect": {"psi": value}})
+    assert read_yaml(path)["drift"] == {"alpha": value, "min_effect": {"psi": value}}
+
+
+def test_what_is_to_be_entered_by_hand_keeps_the_other_keys(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text("drift: {min_effect: {psi: 0.1, missing: 0.5}}\n")
+    with pytest.raises(UserError, match=r'enter it yourself: min_effect: \{"psi": 0\.2, "missing": 0\.5\}'):
+        set_values(path, "drift", {"min_effect": {"psi": 0.2}})
