@@ -32,6 +32,7 @@ LINEAR: Mapping[str, YamlTree] = {
     "regression": {"name": "ridge", "kind": "sklearn.linear_model.Ridge", "params": {"alpha": 1.0}},
 }
 FEW_DAYS = 20  # of a test window, below which days are too few to be clusters
+FEWEST_MOMENTS = 8  # of forecasts in a test window, below which no gate decides: docs/gate.md
 TEST_ROWS = 100  # of a test window at least, if the table is long enough
 RARE = 10  # rows of the rarer of two labels in a test window at least
 MANY = 6  # seasons of a history from which cross-validation covers several, as one may differ from the others
@@ -189,10 +190,20 @@ def _of_series(reading: TableReading, series: Series) -> _Sections:
                 "max_loss": float(f"{0.02 * typical_error:.2g}"),
                 "min_gain_over_baseline": float(f"{0.01 * typical_error:.2g}"),
                 "min_rows": max(20, min(1000, rows // 2)),
-                "cluster": "row" if clusters < FEW_DAYS else "day",
+                "cluster": "day",  # never rows: the horizons and series of one moment share its errors
+                **_fewer_clusters(clusters),
             }
         },
     )
+
+
+def _fewer_clusters(moments: float) -> dict[str, int]:
+    """Let the gate decide by fewer clusters than usual where a test window has no more moments.
+
+    >>> _fewer_clusters(24), _fewer_clusters(12), _fewer_clusters(4)
+    ({}, {'min_clusters': 10}, {'min_clusters': 8})
+    """
+    return {} if moments >= FEW_DAYS else {"min_clusters": max(FEWEST_MOMENTS, math.floor(0.9 * moments))}
 
 
 def _thinned(series: Series, test_steps: int) -> dict[str, int]:

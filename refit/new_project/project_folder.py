@@ -353,6 +353,11 @@ def _commented(params: YamlTree, reading: TableReading, *, generated: bool) -> s
             "# `cluster: row`: the test window has fewer than 20 days, so rows are taken as independent.\n"
             "# Name a column to cluster by if rows belong together (a customer, a machine).\n"
         )
+    if "min_clusters" in params["evaluate"]["gate"]:
+        parts.append(
+            "# `min_clusters`: the test window has fewer than 20 moments. By so few the gate errs more often than\n"
+            "# `alpha` says where a model's errors last (Refit's docs/gate.md); a longer history has more.\n"
+        )
     return "".join(parts)
 
 

@@ -203,3 +203,12 @@ def test_forecasts_of_many_series_leave_the_test_window_enough_days_for_a_gate(t
     assert params.evaluate.gate.min_rows <= moments * count * 28 / 2
     learned = count * 730 / forecast.every * (forecast.learn or 28)
     assert learned < max(300_000, 1.01 * count * 730 / forecast.every)
+
+
+def test_a_short_history_is_judged_by_its_few_moments_and_never_by_rows(tmp_path: Path) -> None:
+    hours = [f"2024-03-{1 + n // 24:02d} {n % 24:02d}:00,{n * 37 % 101}" for n in range(700)]
+    (tmp_path / "t.csv").write_text("\n".join(["at,y", *hours]) + "\n")
+    found = read_table(tmp_path / "t.csv", key=(), time=None, label="y", horizons=(1, 24))
+    gate = parse(params_of("p", found)).evaluate.gate
+    assert gate.cluster == "day"
+    assert 8 <= gate.min_clusters < 20
