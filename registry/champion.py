@@ -342,6 +342,7 @@ def _note(store: Store, model: str, head: str | None) -> None:
 def _move(store: Store, entry: Entry) -> None:
     last = Ledger.of(store).last_move(entry.model)  # an alias that was set outside of Refit makes no former champion
     before = last.to_version if last else entry.from_version
+    require_lock(store)
     if before not in (None, entry.to_version) and versions.version(store, entry.model, str(before)):
         versions.set_alias(store, entry.model, PREVIOUS, str(before))
     require_lock(store)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry import logged_models, mlflow_tables
 from registry.client import client, sent_once
-from registry.locking import registry_lock
+from registry.locking import registry_lock, require_lock
 from registry.refusals import refusal
 from registry.store import RegistryError, Store, faults, missing
 from registry.urls import local_path
@@ -30,6 +30,10 @@ ARTIFACT = "model"  # folder of the model in a run
 ANCHOR = "refit.anchor"
 _NUMBER = re.compile("[1-9][0-9]{0,17}")  # as MLflow writes it; `07` would be read as 7
 SPARE_BYTES = 4_000_000  # with less space than this left, a failed copy is blamed on a full disk
+
+
+class Unavailable(RegistryError):
+    """The stored files of a version could not be copied here, which says nothing about the model in them."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,7 @@ def create(store: Store, model: str, *, run_id: str, folder: Path, tags: Mapping
                 raise
             mlflow.create_registered_model(model)
         mlflow.log_artifacts(run_id, str(folder), ARTIFACT)
+        require_lock(store, "no version was made")  # an upload is long: another process may have made it since
         source = f"{mlflow.get_run(run_id).info.artifact_uri}/{ARTIFACT}"
         while True:
             with sent_once(store):
@@ -220,8 +225,8 @@ def download(store: Store, of: Version, destination: Path) -> Path:
     """Copy the stored folder of a version to `destination`, and return the copy.
 
     Raises:
-        RegistryError: its files are missing, which is possible for a READY version; or the disk is full. A full disk is
-            the error's cause: MLflow hides why a copy failed, and a full disk must not count against the model.
+        Unavailable: its files are missing, which is possible for a READY version, their store does not answer, or the
+            disk is full. A full disk is the error's cause: MLflow hides why a copy failed.
     """
     if of.run_id is None:
         raise RegistryError(f"version {of.version} of {of.model} names no run: it was not registered by Refit")
@@ -234,9 +239,9 @@ def download(store: Store, of: Version, destination: Path) -> Path:
         what = f"the files of version {of.version} of {of.model} cannot be"
         if shutil.disk_usage(destination).free < SPARE_BYTES:
             full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(destination.parent))
-            raise RegistryError(f"{what} copied: the disk is full ({destination.parent}); free some space") from full
+            raise Unavailable(f"{what} copied: the disk is full ({destination.parent}); free some space") from full
         advice = "restore the artifact store, or promote another version"
-        raise RegistryError(f"{what} read: {refusal(error) or f'{str(error).splitlines()[0]}; {advice}'}") from error
+        raise Unavailable(f"{what} read: {refusal(error) or f'{str(error).splitlines()[0]}; {advice}'}") from error
     (folder / "registered_model_meta").unlink(missing_ok=True)  # written by mlflow when it loads a model
     return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ BACKTEST = "backtest.parquet"
 PREDICTION = "_prediction"
 TIMEOUT_SECONDS = 600
 NOT_CHECKED = 75  # exit status if the machine failed, so that the model was not checked
+_KILLED = {-signal.SIGKILL: "SIGKILL, often for want of memory", -signal.SIGTERM: "SIGTERM", -signal.SIGINT: "SIGINT"}
 PICKLES = {".bin", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
 
 
@@ -110,8 +112,8 @@ def in_fresh_process(
     """Run this module on `folder` in a new interpreter. Returns the largest difference of a golden prediction.
 
     Raises:
-        RefitError: the check failed, with its message; or the process died.
-        OSError: the machine failed, so the model was not checked.
+        RefitError: the check failed, with its message; or the process died of the model.
+        OSError: the machine failed, somebody killed the process, or it was too slow: the model was not checked.
     """
     command = [sys.executable, "-P", "-m", "refit.models.verification", str(folder)]
     command += ["--manifest", manifest, "--tolerance", repr(tolerance), "--project", str(project)]
@@ -128,7 +130,9 @@ def in_fresh_process(
             timeout=TIMEOUT_SECONDS,
         )
     except subprocess.TimeoutExpired:
-        raise RefitError(f"loading {folder} took more than {TIMEOUT_SECONDS} s") from None
+        raise TimeoutError(f"loading it took more than {TIMEOUT_SECONDS} s") from None
+    if done.returncode in _KILLED:
+        raise OSError(f"its process was killed ({_KILLED[done.returncode]})")
     said = done.stderr.strip().splitlines() or [f"the process ended with status {done.returncode}"]
     if done.returncode == NOT_CHECKED:
         raise OSError(said[-1])

@@ -78,10 +78,16 @@ def _fetched(context: Context, number: str, environment: str | None, target: Pat
     with registry_store.opened(context) as store:
         if (version := versions.version(store, model, number)) is None:
             raise UserError(f"{gone(store, model, number)}; `refit history` names those that were judged")
-        if not champions.verified_ledger(store, model).was_champion(model, number):
+        ledger = champions.verified_ledger(store, model)
+        if not ledger.was_champion(model, number):
             raise UserError(
                 f"version {number} of {model} was never champion here, so nothing shows that it should go further; "
                 f"`refit promote {number}` first"
+            )
+        if line := ledger.demotion(model, number, version.tags.get("refit.model_digest")):
+            raise UserError(
+                f"{line.who} replaced version {number} of {model} by version {line.to_version} on {line.at[:10]} "
+                f"({line.reasons[0]}), so it goes no further; `refit promote {number}` first if that no longer holds"
             )
         if incumbent.is_stand_in(version):
             raise UserError(f"version {number} of {model} was made from a GENERATED stand-in; train it from real data")

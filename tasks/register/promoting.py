@@ -316,12 +316,14 @@ def check_again(context: Context, store: Store, version: Version) -> None:
 def verify(context: Context, store: Store, version: Version, entry: Entry) -> None:
     """Check the stored model again; a model that fails is recorded as refused in the ledger.
 
-    A full or failing disk says nothing about the model, so no line is written for it.
+    Only what its files show counts: no line is written where a disk, the network or the store failed, or where the
+    check was too slow or was killed.
     """
     try:
         check_again(context, store, version)
     except Exception as error:
-        if fault := machine_fault(error):
+        unread = str(error) if isinstance(error, OSError | versions.Unavailable) else None
+        if fault := machine_fault(error) or unread:
             raise RefitError(
                 f"version {version.version} of {version.model} could not be checked: {fault}; nothing was decided, and "
                 "no alias moved: mend that, then run again"

@@ -79,7 +79,7 @@ def test_after_another_took_over_the_champion_stays_the_one_that_it_promoted(
     monkeypatch.setattr(Ledger, "begin", after(Ledger.begin, lambda: promote_elsewhere(store), SECOND))
     with pytest.raises(RegistryError, match="nothing moves without it"):
         champion.set_champion(store, SECOND)
-    assert versions.registered(store, "toy").aliases[champion.CHAMPION] == "3"
+    assert versions.registered(store, "toy").aliases == {champion.CHAMPION: "3", champion.PREVIOUS: "2"}
     moves = [(line.from_version, line.to_version) for line in Ledger.of(store).entries("toy")]
     assert moves == [(None, "1"), ("1", "2"), ("2", "3")]
     assert champion.examine_ledger(store, "toy").problem is None
@@ -95,6 +95,18 @@ def test_a_lock_that_is_lost_after_the_alias_moved_is_an_error_that_says_so(
             champion.set_champion(store, SECOND)
     assert "nothing moves" not in str(caught.value)
     assert champion.finish_pending(store, "toy", at=FIRST.at) == SECOND
+
+
+def test_a_lock_that_is_lost_while_files_are_stored_makes_no_version(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mlflow = client(store)
+    run_id = mlflow.create_run("0").info.run_id
+    (tmp_path / "model").mkdir()
+    monkeypatch.setattr(type(mlflow), "log_artifacts", lambda *_: lose_the_lock(store))
+    with pytest.raises(RegistryError, match="no version was made"):
+        versions.create(store, "toy", run_id=run_id, folder=tmp_path / "model", tags={})
+    assert len(client(store).search_model_versions("name = 'toy'")) == 3
 
 
 def test_a_repair_that_lost_its_lock_sets_no_alias_over_the_champion_of_another(

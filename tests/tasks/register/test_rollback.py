@@ -13,6 +13,8 @@ import pytest
 from refit.cli.inspection import print_champion
 from refit.errors import RefitError, UserError
 from refit.models import incumbent, verification
+from refit.operations import moving
+from registry import versions
 from registry.client import client
 from registry.ledger import Ledger
 from tasks import register
@@ -153,6 +155,17 @@ def test_version_whose_files_were_touched_does_not_come_back(project: Any) -> No
     assert register.history(project.context)[-1].action == "refuse"
 
 
+def test_what_a_person_rolled_back_goes_to_no_other_environment(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    register.rollback(project.context, why="it fails on Mondays")
+    with (
+        pytest.raises(UserError, match=r"replaced version 2 of toy by version 1 on .* \(it fails on Mondays\)"),
+        moving.fetched(project.context, "2", None),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
     "fault",
     [
@@ -160,8 +173,10 @@ def test_version_whose_files_were_touched_does_not_come_back(project: Any) -> No
         OSError(errno.EIO, "Input/output error"),
         MemoryError(),
         ValueError("The following failures occurred: OSError(28, 'No space left on device')"),
+        TimeoutError("loading it took more than 600 s"),
+        versions.Unavailable("the files of version 2 of toy cannot be read: Connection refused"),
     ],
-    ids=["full disk", "failing disk", "no memory", "a library's words for a full disk"],
+    ids=["full disk", "failing disk", "no memory", "a library's words for a full disk", "slow", "network"],
 )
 def test_a_fault_of_the_machine_is_no_verdict_on_a_model(
     project: Any, monkeypatch: pytest.MonkeyPatch, fault: Exception

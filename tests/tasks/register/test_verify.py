@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from refit.errors import RefitError
 from refit.files.artifacts import sha256
@@ -43,6 +44,36 @@ def test_a_failure_is_its_own_last_line(stored: Path, project: Any) -> None:
     (stored / "data/candidate/model.json").write_text("{}")
     with pytest.raises(RefitError, match=r"data/candidate/model\.json is missing or differs from its manifest"):
         check(stored, project)
+
+
+def test_a_check_that_is_killed_or_too_slow_is_no_failure_of_the_model(
+    stored: Path, project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verification, "TIMEOUT_SECONDS", 0.01)
+    with pytest.raises(TimeoutError, match=r"loading it took more than 0\.01 s"):
+        check(stored, project)
+    monkeypatch.undo()
+    killer = stored.parent / "sitecustomize.py"
+    killer.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setenv("PYTHONPATH", str(killer.parent))
+    with pytest.raises(OSError, match=r"its process was killed \(SIGKILL"):
+        check(stored, project)
+
+
+def test_a_store_that_does_not_answer_is_no_verdict_on_a_model(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.judged()
+    before = project.ledger
+
+    def refuse(*_: Any) -> Path:
+        raise ConnectionError("Connection refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "download_artifacts", refuse)
+        with pytest.raises(RefitError, match="could not be checked: the files of version 1 of toy cannot be read"):
+            register.run(project.context)
+    assert project.ledger == before
+    register.run(project.context)
+    assert project.aliases["champion"] == "1"
 
 
 def test_a_folder_called_tasks_in_the_project_does_not_shadow_ours(
