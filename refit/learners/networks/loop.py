@@ -108,28 +108,9 @@ def train(
     first_loss: float | None = None
     warned = False
     while state.epoch < task.epochs and not state.finished:
-        started, epoch = time.monotonic(), state.epoch
-        task.progress(f"fitting {task.name}, epochs", epoch, task.epochs)
-        network.train()
-        freeze(network, task.frozen, thawed=params.thaw_epoch is not None and epoch >= params.thaw_epoch)
-        group.seed(task.seed, epoch)
-        watch = LossWatch(task, epoch)
-        batches = _batches(network, target, params.batch_rows, state.shuffle, params.accumulate * group.count)
-        for step, batch in enumerate(batches):
-            set_rate(optimizer, rate(params, epoch, step, len(batches), state.plateau.factor))
-            optimizer.zero_grad(set_to_none=True)
-            for part, _, loss in backward(
-                network, rows, target, batch, group.parts(batch, params.accumulate), task, scaler
-            ):
-                watch.add(loss, part, step, len(batches))
-            group.add_gradients(network)
-            if params.clip_norm is not None:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)  # Pascanu et al. 2013
-            scaler.step(optimizer)
-            scaler.update()
-            if averaged:
-                averaged.update_parameters(network)
+        started = time.monotonic()
+        task.progress(f"fitting {task.name}, epochs", state.epoch, task.epochs)
+        watch = _steps(rows, target, task, state, group)
         mean_loss = watch.mean(network, group)
         state.plateau.after_epoch(mean_loss)
         state.epoch += 1
@@ -155,6 +136,31 @@ def train(
     freeze(network, task.frozen, thawed=True)  # for whatever trains it next
     network.to("cpu").eval()
     return tuple(state.curve)
+
+
+def _steps(rows: Inputs, target: Tensor, task: Task, state: State, group: Group) -> LossWatch:
+    """Make an epoch's steps, one for each batch; returns the losses."""
+    params, network, scaler, epoch = task.params, state.network, state.scaler, state.epoch
+    network.train()
+    freeze(network, task.frozen, thawed=params.thaw_epoch is not None and epoch >= params.thaw_epoch)
+    group.seed(task.seed, epoch)
+    watch = LossWatch(task, epoch)
+    batches = _batches(network, target, params.batch_rows, state.shuffle, params.accumulate * group.count)
+    for step, batch in enumerate(batches):
+        set_rate(state.optimizer, rate(params, epoch, step, len(batches), state.plateau.factor))
+        state.optimizer.zero_grad(set_to_none=True)
+        parts = group.parts(batch, params.accumulate)
+        for part, _, loss in backward(network, rows, target, batch, parts, task, scaler):
+            watch.add(loss, part, step, len(batches))
+        group.add_gradients(network)
+        if params.clip_norm is not None:
+            scaler.unscale_(state.optimizer)
+            nn.utils.clip_grad_norm_(network.parameters(), params.clip_norm)  # Pascanu et al. 2013
+        scaler.step(state.optimizer)
+        scaler.update()
+        if state.averaged:
+            state.averaged.update_parameters(network)
+    return watch
 
 
 def backward(
