@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from refit.errors import UserError, first_line
+from refit.errors import UserError
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, safe
 from refit.learners.blas import one_blas_thread
@@ -23,8 +23,8 @@ from refit.learners.contract import (
     Learner,
     Spec,
     check_labels,
-    could_not_fit,
     describe,
+    library_errors,
 )
 from refit.learners.meta_learner import matching
 from refit.learners.of_numbers import OfNumbers
@@ -114,10 +114,8 @@ class Clusterer(OfNumbers):
         from sklearn.base import clone
 
         estimator = clone(self._estimator)
-        try:
+        with library_errors(self.spec):
             return estimator, np.asarray(estimator.fit_predict(points), dtype=np.int64)
-        except (ValueError, TypeError, MemoryError) as error:
-            raise could_not_fit(self.spec, first_line(error)) from error
 
     def divided(self, points: Floats) -> NDArray[np.int64]:
         """(rows,) the groups that the estimator makes of scaled points; the learner stays as it is."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.errors import UserError
+from refit.learners.contract import Labels, Spec
 from refit.learners.sklearn_private import is_histogram_boosting, shortened, with_more_trees
 
 MOST_TREES, MOST_PASSES = 100, 20
@@ -41,6 +42,16 @@ def most_steps(model: Any) -> int:
         "HistGradientBoosting, estimators with partial_fit (such as SGDClassifier) and networks: "
         "set train.warm_start: null, or promote such a learner first"
     )
+
+
+def require_known_classes(model: Any, label: Labels, spec: Spec) -> None:
+    """Raise UserError if a label is of a class that a fitted model has not learned, and can never predict."""
+    unknown = np.setdiff1d(label, getattr(model, "classes_", label))
+    if len(unknown):
+        raise UserError(
+            f"learner {spec.name!r} ({spec.kind}) goes on with the classes that it has learned, and "
+            f"{spec.classes[int(unknown[0])]!r} is new: set train.warm_start: null to learn it"
+        )
 
 
 def stages(

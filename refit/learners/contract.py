@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config.column_types import ArrayColumn
-from refit.errors import UserError
+from refit.errors import UserError, first_line
 from refit.learners.class_weights import row_weights
 from refit.metrics import Metric
 from refit.problems import kind_of, metric_named, problem_of
@@ -331,12 +332,41 @@ def continuing(spec: Spec, before: Spec) -> Spec:
     return dataclasses.replace(spec, features=before.features, text=before.text, vectoriser=before.vectoriser)
 
 
+def require_same_arguments(spec: Spec, before: Spec, bounds: Collection[str] = ()) -> None:
+    """Check that a learner goes on with the arguments that it has learned with, since it takes no others.
+
+    Args:
+        bounds: arguments that may differ, because how far it goes is chosen again.
+
+    Raises:
+        UserError: one differs, or the class's code; a training would record what it has not used.
+    """
+    for name in sorted(({*spec.params} | {*before.params}) - {*bounds}):
+        was, now = (each.params.get(name, "its default") for each in (before, spec))
+        if was != now:
+            raise UserError(
+                f"learner {spec.name!r} ({spec.kind}) goes on with what it has learned by {name}: {was}; the params "
+                f"ask for {now}: set it back, or set train.warm_start: null to learn by it"
+            )
+    if spec.source != before.source:
+        raise UserError(f"learner {spec.name!r}: {spec.kind} has changed since; set train.warm_start: null to use it")
+
+
 def could_not_fit(spec: Spec, said: str) -> UserError:
     """The error of a learner whose library refuses the rows or the params."""
     return UserError(
         f"learner {spec.name!r} ({spec.kind}) could not be fitted: {said}; change its params, or disable it in "
-        " train.learners"
+        "train.learners"
     )
+
+
+@contextmanager
+def library_errors(spec: Spec) -> Iterator[None]:
+    """Turn what a library raises during a fit into one line."""
+    try:
+        yield
+    except (ValueError, TypeError, MemoryError) as error:
+        raise could_not_fit(spec, first_line(error)) from error
 
 
 def cannot_resume(spec: Spec) -> UserError:

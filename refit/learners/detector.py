@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from refit.errors import UserError, first_line
+from refit.errors import UserError
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, estimator_files, project_files, safe
 from refit.learners.blas import one_blas_thread
@@ -19,8 +19,8 @@ from refit.learners.contract import (
     Labels,
     Spec,
     check_labels,
-    could_not_fit,
     describe,
+    library_errors,
 )
 from refit.learners.of_numbers import OfNumbers
 from refit.metrics.level_sets import Volumes, proposal
@@ -83,13 +83,10 @@ class Detector(OfNumbers):
         numbers = self._encoding.matrix(train)
         self._scaling = Scaling.of(numbers)
         points = np.nan_to_num(self._scaling.scaled(numbers), nan=0.0)
-        with self._gathered() as messages:
-            try:
-                self._model = clone(self._model).fit(points)
-                drawn, weights = proposal(points)  # the same for all detectors of the same rows
-                scores, of_points = self._scores(drawn), self._of_training(points)
-            except (ValueError, TypeError, MemoryError) as error:
-                raise could_not_fit(self.spec, first_line(error)) from error
+        with self._gathered() as messages, library_errors(self.spec):
+            self._model = clone(self._model).fit(points)
+            drawn, weights = proposal(points)  # the same for all detectors of the same rows
+            scores, of_points = self._scores(drawn), self._of_training(points)
         if np.ptp(of_points) == 0:
             raise UserError(
                 f"learner {self.spec.name!r} ({self.spec.kind}) gives all {len(points):,} training rows one score: "

@@ -26,6 +26,7 @@ from refit.learners.contract import (
     check_labels,
     continuing,
     describe,
+    require_same_arguments,
 )
 from refit.learners.imports import find
 from refit.runtime.context import Progress, silent
@@ -111,6 +112,7 @@ class OwnLearner:
             )
         assert isinstance(before, OwnLearner)
         check_labels(label, self.spec)
+        require_same_arguments(self.spec, before.spec)
         self.spec = continuing(self.spec, before.spec)
         rows, self._fitted = self._rows(train), True
         self._inner = copy.deepcopy(before._inner)

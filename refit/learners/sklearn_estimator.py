@@ -28,8 +28,9 @@ from refit.learners.contract import (
     Spec,
     check_labels,
     continuing,
-    could_not_fit,
     describe,
+    library_errors,
+    require_same_arguments,
 )
 from refit.learners.encoding import MAX_CATEGORIES, Encoding
 from refit.learners.imports import build
@@ -104,12 +105,10 @@ class SklearnEstimator:
         self._encoding = Encoding.learn(train, self.spec.coded, self.spec.categorical, limit, self.spec.arrays)
         if iterations is not None:
             estimator.set_params(**{_iterations_argument(estimator): iterations})
-        with _warnings_into([]) as messages, _watched(estimator, self.spec.name, progress), one_blas_thread():
-            try:
-                rows, encoder = self._encoded(train, estimator)
-                report = self._fit(estimator, encoder, rows, train, label, validation)
-            except (ValueError, TypeError, MemoryError) as error:
-                raise could_not_fit(self.spec, first_line(error)) from error
+        watched = _watched(estimator, self.spec.name, progress)
+        with _warnings_into([]) as messages, watched, one_blas_thread(), library_errors(self.spec):
+            rows, encoder = self._encoded(train, estimator)
+            report = self._fit(estimator, encoder, rows, train, label, validation)
         return FitReport(report.iterations or iterations, report.curve, tuple(dict.fromkeys(messages)))
 
     def resume(
@@ -128,6 +127,9 @@ class SklearnEstimator:
         most = continued.most_steps(before._model)
         steps = most if iterations is None else iterations
         check_labels(label, self.spec)
+        require_same_arguments(self.spec, before.spec, bounds=("max_iter", "n_estimators"))
+        every_label = label if validation is None else np.concatenate([label, validation[1]])
+        continued.require_known_classes(before._model, every_label, self.spec)
         progress(f"going on with {self.spec.name}")
         self._encoding = before._encoding
         self.spec = continuing(self.spec, before.spec)
@@ -137,7 +139,7 @@ class SklearnEstimator:
         weights = class_weights(getattr(before._model, "class_weight", None), label)
         score = partial(self.spec.stopping_score, weights=weights)
         stages = continued.stages(before._model, matrix, label, steps, row_sets, VERBS[self.spec.task])
-        with one_blas_thread():
+        with one_blas_thread(), library_errors(self.spec):
             for step, (model, predicted) in enumerate(stages):
                 progress(f"going on with {self.spec.name}", step, steps)
                 if validation is None:

@@ -64,11 +64,11 @@ def shortened(estimator: Any, iterations: int) -> Any:
 
 
 def with_more_trees(model: Any, matrix: Any, label: Any, trees: int) -> Any:
-    """A copy of a HistGradientBoosting with further trees, fitted to new rows."""
+    """A copy of a HistGradientBoosting with further trees, fitted to new rows, whose classes must be among its own."""
     estimator = copy.deepcopy(model)
     estimator.set_params(warm_start=True, early_stopping=False, max_iter=model.n_iter_ + trees)
     estimator.train_score_ = estimator.validation_score_ = np.empty(0)
-    with _own_bins(estimator):
+    with _own_bins(estimator), _own_classes(estimator):
         estimator.fit(matrix, label)
     estimator.set_params(warm_start=False)
     estimator.train_score_ = estimator.validation_score_ = np.empty(0)
@@ -160,3 +160,20 @@ def _own_bins(estimator: Any) -> Iterator[None]:
         seam._BinMapper = original
         del estimator._preprocess_X
         estimator._bin_mapper = mapper
+
+
+@contextmanager
+def _own_classes(estimator: Any) -> Iterator[None]:
+    """Let a warm fit of a classifier number the classes as its trees do.
+
+    scikit-learn numbers those of the rows of every fit, and would read the old trees as trees of other classes.
+    """
+    if not hasattr(estimator, "classes_"):
+        yield
+        return
+    classes = estimator.classes_
+    estimator._encode_y = lambda label: np.searchsorted(classes, label).astype(np.float64)
+    try:
+        yield
+    finally:
+        del estimator._encode_y

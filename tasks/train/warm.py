@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from refit import learners
+from refit.config.train import flat, placed
 from refit.errors import UserError
 from refit.learners import Spec, make
 from refit.learners.online.learner import Online
@@ -49,6 +51,9 @@ def go_on(
     )
     who = f"version {start.version} ({before.spec.name}, {before.spec.kind})"
     spec = _same(before.spec, specs, who)
+    searched = next(learner.search for learner in context.params.train.learners if learner.name == spec.name)
+    found = {name: value for name, value in flat(before.spec.params).items() if name in searched}
+    spec = replace(spec, params=placed(spec.params, found))  # what a search had chosen stays
     since = start.seen_until
     if isinstance(before, Online) and before.position.until is not None:
         since = before.position.until + timedelta(microseconds=1)  # the newest rows may not have been known by then
@@ -102,6 +107,7 @@ def _same(before: Spec, specs: Sequence[Spec], who: str) -> Spec:
 
 
 def _newer(train: LabelledRows, validation: LabelledRows, seen_until: datetime) -> LabelledRows:
+    """The rows of both windows from a time on, in order of time: `featurize.split` gives both windows all times."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -109,6 +115,9 @@ def _newer(train: LabelledRows, validation: LabelledRows, seen_until: datetime) 
     label = np.concatenate([train.label, validation.label])
     unlabelled = [window.unlabelled for window in (train, validation) if window.unlabelled is not None]
     limit = pa.scalar(seen_until.replace(tzinfo=None), rows["event_time"].type)
+    order = np.argsort(rows["event_time"].to_numpy(), kind="stable")
+    if (np.diff(order) != 1).any():
+        rows, label = rows.take(order), label[order]
     new = pc.greater_equal(rows["event_time"], limit).combine_chunks().to_numpy(zero_copy_only=False)
     extra = [table.filter(pc.greater_equal(table["event_time"], limit)) for table in unlabelled]
     return LabelledRows(rows.filter(pa.array(new)), label[new], pa.concat_tables(extra) if extra else None)

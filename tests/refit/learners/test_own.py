@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,18 @@ def test_a_class_with_an_update_learns_batch_by_batch_and_from_a_champion(train_
     assert kept.digest() == digest
     assert moved.resume(before, table, 1 - label, validation=(table, 1 - label)).iterations == 1
     assert moved.digest() == update(before, [(table, 1 - label)]).digest()
+
+
+def test_a_class_that_has_changed_since_does_not_go_on(train_rows: Any) -> None:
+    """What it has learned predicts by the code that it was learned with."""
+    before = make(spec_of(source=UPDATED))
+    before.fit(train_rows.table, train_rows.label)
+    other = replace(before.spec, source=f"{UPDATED}# changed\n")
+    with pytest.raises(UserError, match=r"Shares has changed since; set train.warm_start: null to use it"):
+        make(other).resume(before, train_rows.table, train_rows.label, iterations=1)
+    other = replace(before.spec, params={"rounds": 3})
+    with pytest.raises(UserError, match=r"learned by rounds: its default; the params ask for 3: set it back, or"):
+        make(other).resume(before, train_rows.table, train_rows.label, iterations=1)
 
 
 USING = UPDATED.replace("safe_format=", 'unlabelled="used", safe_format=')

@@ -12,7 +12,10 @@ from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingReg
 
 from refit.learners import sklearn_private
 
-PRIVATE = r"\._(predictors|bin_mapper|preprocess_X|baseline_prediction|raw_predict_init|raw_predict|scorer|BinMapper)\b"
+PRIVATE = (
+    r"\._(predictors|bin_mapper|preprocess_X|encode_y|baseline_prediction|raw_predict_init|raw_predict|scorer|BinMapper)"
+    r"\b"
+)
 
 
 @pytest.fixture(scope="module")

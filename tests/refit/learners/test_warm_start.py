@@ -120,3 +120,51 @@ def test_learner_that_cannot_go_on_says_which_can() -> None:
     before = fitted(spec)
     with pytest.raises(UserError, match=r"a LogisticRegression cannot go on .* HistGradientBoosting, .* null"):
         make(spec).resume(before, *rows(100, 1), iterations=1)
+
+
+BAYES = Spec("bayes", "sklearn.naive_bayes.GaussianNB", ("x",), params={})
+
+
+def of_classes(*classes: int, seed: int = 0) -> tuple[pa.Table, Labels]:
+    """200 rows whose class can be read from `x`."""
+    random = np.random.default_rng(seed)
+    label = random.choice(classes, 200)
+    return pa.table({"x": label + random.normal(0, 0.3, 200), "z": random.normal(size=200)}), label
+
+
+@pytest.mark.parametrize("spec", [BOOSTING, LINEAR, BAYES], ids=lambda spec: spec.name)
+def test_estimators_go_on_with_rows_that_lack_some_of_their_classes(spec: Spec) -> None:
+    spec = replace(spec, features=("x",), categorical=frozenset(), task="multiclass", classes=("a", "b", "c", "d"))
+    spec = replace(spec, metric="log_loss")
+    before = make(spec)
+    before.fit(*of_classes(0, 2, 3))
+    rows = of_classes(0, 2, 3, seed=9)[0]
+    for classes in ((0, 2, 3), (0, 3)):
+        new = of_classes(*classes, seed=1)
+        same, after = make(spec), make(spec)
+        same.resume(before, *new, iterations=0)
+        np.testing.assert_array_equal(same.predict(rows), before.predict(rows))
+        after.resume(before, *new, validation=of_classes(*classes, seed=2))
+        unseen, label = of_classes(0, 3, seed=3)
+        assert (after.predict(unseen).argmax(axis=1) == label).mean() > 0.9
+        assert not after.predict(rows)[:, 1].any(), "of a class that neither had"
+    for rare in ((0, 1, 3), (0, 1, 2, 3)):
+        with pytest.raises(UserError, match=r"the classes that it has learned, and 'b' is new: .*warm_start: null"):
+            make(spec).resume(before, *of_classes(*rare, seed=1), iterations=1)
+
+
+@pytest.mark.parametrize(("spec", "change"), [(BOOSTING, {"learning_rate": 0.001}), (LINEAR, {"alpha": 10.0})])
+def test_an_estimator_refuses_an_argument_that_it_has_not_learned_with(spec: Spec, change: dict[str, Any]) -> None:
+    [(name, value)] = change.items()
+    with pytest.raises(UserError, match=f"by {name}: its default; the params ask for {value}: set it back, or"):
+        make(replace(spec, params={**spec.params, **change})).resume(fitted(spec), *rows(300, 1), iterations=1)
+    more = make(replace(spec, params={**spec.params, "max_iter": 30}))
+    assert more.resume(fitted(spec), *rows(300, 1), iterations=1).iterations == 1
+
+
+def test_what_a_library_refuses_while_it_goes_on_is_one_line() -> None:
+    params = {"hidden_layer_sizes": [2], "max_iter": 2, "solver": "sgd"}
+    spec = Spec("line", "sklearn.neural_network.MLPRegressor", ("x",), params=params, task="regression", metric="mae")
+    new, label = rows(300, 1)
+    with pytest.raises(UserError, match=r"'line' .*could not be fitted: Solver produced non-finite parameter weights"):
+        make(spec).resume(fitted(spec), new, label * 1e300, iterations=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from refit.problems import problem_of
 from refit.runtime.context import Context
 from refit.schemas.warm_start import WarmStart
 from tasks.train.folds import Development, Fold, LabelledRows, content, development, newest
-from tasks.train.warm import go_on
+from tasks.train.warm import _newer, go_on
 
 RAW: dict[str, Any] = {
     "project": {"name": "demo"},
@@ -174,6 +175,23 @@ def test_the_newest_rows_of_one_moment_are_drawn_from_all_of_it() -> None:
     assert sorted([*fold.fitted, *fold.scored]) == list(range(200))
 
 
+def test_a_warm_start_of_windows_that_a_rule_divides_holds_back_the_newest_rows_of_both() -> None:
+    """Then training and validation rows are of all times."""
+    whole = cut(600).whole
+    drawn = np.random.default_rng(0).random(600) < 0.2
+    windows = (whole.at(np.flatnonzero(~drawn)), whole.at(np.flatnonzero(drawn)))
+    since = whole.rows["event_time"][100].as_py().replace(tzinfo=UTC)
+    new = _newer(*windows, since)
+    times = new.rows["event_time"].to_numpy()
+    assert times.tolist() == sorted(times)
+    assert len(new) == (whole.rows["event_time"].to_numpy() >= times[0]).sum() >= 500
+    label_of = dict(zip(whole.rows["x"].to_pylist(), whole.label, strict=True))
+    assert [label_of[x] for x in new.rows["x"].to_pylist()] == new.label.tolist()
+    fold = newest(new, 0.2, parse(RAW))
+    assert times[fold.scored].min() > times[fold.fitted].max()
+    assert len(fold.fitted) > 0.9 * (times < times[fold.scored].min() - 48 * HOUR).sum()
+
+
 def test_a_warm_start_says_how_far_to_go_by_rows_whose_labels_the_fit_could_have_known(tmp_path: Path) -> None:
     whole = with_late_labels(cut(400))
     params = parse({**RAW, "train": {"learners": [{"name": "line", "kind": "sklearn.linear_model.SGDClassifier"}]}})
@@ -194,6 +212,27 @@ def test_a_warm_start_says_how_far_to_go_by_rows_whose_labels_the_fit_could_have
     unknown = whole.rows.set_column(whole.rows.column_names.index("label_known_at"), "label_known_at", never)
     with pytest.raises(UserError, match="needs 20 new rows with labels that differ to learn from"):
         gone_on(LabelledRows(unknown, whole.label))
+
+
+def test_a_warm_start_keeps_the_arguments_that_a_search_had_chosen(tmp_path: Path) -> None:
+    line = {"name": "line", "kind": "sklearn.linear_model.SGDClassifier", "params": {"loss": "log_loss", "alpha": 1e-4}}
+    searched = {**line, "search": {"alpha": {"choices": [1e-4, 0.1]}}}
+    asked = Spec("line", str(line["kind"]), ("x",), params=line["params"])  # type: ignore[arg-type]
+    whole, champion = cut(400).whole, make(replace(asked, params={"loss": "log_loss", "alpha": 0.1}))
+    champion.fit(whole.rows.slice(0, 100), whole.label[:100])
+    (tmp_path / "m").mkdir()
+    champion.save(tmp_path / "m")
+    seen_until = whole.rows["event_time"][100].as_py().replace(tzinfo=UTC)
+    start = WarmStart(version="1", folder="m", model_digest="", seen_until=seen_until)
+
+    def alpha(learner: dict[str, Any]) -> object:
+        context = Context(tmp_path, parse({**RAW, "train": {"learners": [learner]}}))
+        trained = go_on(context, [asked], start, whole, whole.at(np.arange(0)), opens=None)
+        return trained.learner.spec.params["alpha"]
+
+    assert alpha(searched) == 0.1
+    with pytest.raises(UserError, match=r"goes on with what it has learned by alpha: 0.1; the params ask for 0.0001"):
+        alpha(line)
 
 
 FORECASTS: dict[str, Any] = {
