@@ -47,6 +47,20 @@ def test_the_workflows_only_call_scripts_that_are_there(name: str) -> None:
         assert f"infra/ci/{job}.sh" in ci_files.TARGETS
 
 
+def test_a_push_that_waits_for_another_run_is_not_cancelled_by_a_schedule_and_no_name_of_a_branch_becomes_a_command(
+    root: Path,
+) -> None:
+    """GitHub cancels what waits in a group when a newer run comes, and puts `${{ ... }}` into a shell's text."""
+    for text in (ci_files.content("github.yml", ci_files.INSTALL), (root / ".github/workflows/refit.yml").read_text()):
+        workflow = yaml.safe_load(text)
+        group = workflow["concurrency"]["group"].replace("${{ github.ref }}", "refs/heads/main")
+        push, schedule = (group.replace("${{ github.event_name }}", event) for event in ("push", "schedule"))
+        assert push != schedule
+        assert "${{" not in push
+        commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+        assert [command for command in commands if "${{" in command] == []
+
+
 def test_a_pipeline_stops_where_nothing_says_where_refit_comes_from(tmp_path: Path) -> None:
     (tmp_path / "pip").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "pip").chmod(0o755)
