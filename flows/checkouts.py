@@ -1,25 +1,27 @@
 """Prefect's pull steps for a worker that has no folder of the project: a clone at the deployed commit, or an image.
 
 The folder may be deleted after the run. So the registry and the ledger must be elsewhere, and DVC's remote, where there
-is one, gets what the run made.
+is one, gets what the run made (`flows.shared_data`).
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from flows import shared_data
 from flows.deployed_run import end_as_refused, require_declared
 from refit.config import Params
 from refit.errors import RefitError, UserError, message_of
 from refit.files.artifacts import SNAPSHOT
 from refit.plain_text import one_line
-from refit.runtime import dvc_remote, dvc_runner, run_file
+from refit.runtime import dvc_runner, lock, run_file
+from refit.runtime.context import Context
 from refit.runtime.registry_store import store_of
 from refit.runtime.terminal import say
 
@@ -27,9 +29,7 @@ if TYPE_CHECKING:
     from registry.store import Store
 
 FOLDER = "checkout"
-_PASSED_OVER = 10  # versions whose data may be missing from the remote
 _RUN = "PREFECT__FLOW_RUN_ID"
-_THROWAWAY = "REFIT_THROWAWAY"  # an environment variable: the folder of this run, which may be deleted after it
 
 
 def clone(repository: str, commit: str, project: str = ".", access_token: str | None = None) -> dict[str, str]:
@@ -103,16 +103,6 @@ def state_outside(project: Path, params: Params, environ: Mapping[str, str] = os
     return store
 
 
-def share(project: Path, progress: Callable[[str], object]) -> None:
-    """Push what this run made to DVC's remote, if its folder may be deleted; before `register`, so that it lasts.
-
-    Raises:
-        RefitError: the remote does not take it.
-    """
-    if os.environ.get(_THROWAWAY) == str(project.resolve()) and dvc_remote.push(project):
-        progress("pushed data and models to DVC's remote")
-
-
 @contextmanager
 def _refused_in_one_line() -> Iterator[None]:
     """End this process and its flow run, as `Refused`, where the block raises a RefitError."""
@@ -129,64 +119,31 @@ def _enter(project: Path) -> dict[str, str]:
     require_declared(project)
     params = run_file.params_outside(project)
     store = state_outside(project, params)
-    os.environ[_THROWAWAY] = str(project.resolve())  # the flow runs in this process, and no later run does
+    shared_data.throw_away(project)  # the flow runs in this process, and no later run does
     dvc_runner.repair(project)
-    bring_data(project, store, params)
+    shared_data.bring(project, store, params)
     return {"directory": str(project)}
 
 
-def bring_data(project: Path, store: Store, params: Params) -> None:
-    """Bring the data of the newest registered version that is in DVC's remote; before the first version, the commit's.
-
-    A commit names what was there when it was made; the batches that runs have added since are named by the versions'
-    `dvc.lock`. A version that was made elsewhere, and whose data nobody has pushed, is passed over.
-
-    Raises:
-        RefitError: there are versions, and the data of none of the newest is in the remote; or the registry fails.
-    """
-    from registry.store import RegistryError, faults
-    from registry.versions import read_file, tagged_by_client
-
-    if not dvc_remote.has_remote(project):
-        say("DVC has no remote: this run starts from the sources, its data is deleted with its folder", stderr=True)
-        return
-    try:
-        with faults(store):
-            newest = tagged_by_client(store, params.project.name, {})[: -_PASSED_OVER - 1 : -1]
-    except RegistryError as error:
-        raise RefitError(str(error)) from error
-    for version in newest:
-        try:
-            if (lock := read_file(store, version, "provenance/dvc.lock")) is None:
-                raise RefitError("it was stored without a dvc.lock")
-            dvc_remote.pull(project, lock)
-            return
-        except (RefitError, RegistryError) as error:
-            say(f"warning: the data of version {version.version} is passed over: {error}", stderr=True)
-    if newest:  # the commit names fewer batches, or none: a model of those would replace one of all
-        raise RefitError(
-            f"the data of none of the newest {len(newest)} versions is in DVC's remote; see that this "
-            "machine reaches it, and `dvc push --run-cache` where the models were made"
-        )
-    if (project / "dvc.lock").is_file():
-        try:
-            dvc_remote.pull(project)
-        except RefitError as error:
-            say(f"warning: the data of the commit is passed over: {error}", stderr=True)
-
-
 def main() -> None:
-    """`python -P -m flows.checkouts`: bring the data into a new clone, as a worker does; data that is there stays."""
+    """`python -P -m flows.checkouts`: bring the data into a new clone, as a worker does; data that is there stays.
+
+    With `--push`: push this folder's data, and let the runs of workers and CI go on from it, whatever they recorded.
+    """
     project = Path.cwd()
-    if (project / SNAPSHOT).exists():
-        return
     try:
-        params = run_file.params_outside(project)
-        dvc_runner.repair(project)
-        bring_data(project, store_of(project, params), params)
+        if sys.argv[1:] == ["--push"]:
+            with lock.project_lock(project, trigger="push"):
+                say(shared_data.publish(Context(project, run_file.params_outside(project))))
+        elif sys.argv[1:]:
+            raise UserError(f"{' '.join(sys.argv[1:])}: expected nothing, or --push")
+        elif not (project / SNAPSHOT).exists():
+            params = run_file.params_outside(project)
+            dvc_runner.repair(project)
+            shared_data.bring(project, store_of(project, params), params)
     except RefitError as error:
         say(f"error: {one_line(error)}", stderr=True)
-        sys.exit(1)
+        sys.exit(error.exit_status)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow, runtime
 
-from flows import checkouts
+from flows import shared_data
 from flows.admission import admitted, own_project, own_settings, refused_in_one_line
 from flows.retrain_dedup import ends_if_answered
 from flows.run_labels import ended, named
@@ -63,11 +63,12 @@ def continuous_training(
         wait_seconds=wait_seconds,
     )
     with session(folder, options) as run:
-        ingest(run)
+        with shared_data.ingesting(run.context()):
+            ingest(run)
         validate(run)
         featurize(run)
         train(run)
         evaluate(run)
-        checkouts.share(folder, run.screen)
+        shared_data.share(run.context())
         register(run)
         return ended(publish(run), reason, run.context().params.project.zone)

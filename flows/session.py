@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows import retrain_dedup
+from flows import retrain_dedup, shared_data
 from flows.progress_display import LineScreen, Screen, screen
 from flows.run_options import RunOptions
 from flows.run_summary import StageEnd
@@ -22,6 +22,7 @@ from refit.runtime.terminal import Terminal, guard_logs
 from refit.runtime.workers import StartWorkers, processes
 from refit.schemas.releases import Releases
 from refit.storage.snapshots import LATEST, moment_of
+from tasks.stages import run_remembered
 
 _REPORTED = set[tuple[Path | str, ...]]()  # lines about run.yaml that this process has shown, by project
 
@@ -179,9 +180,11 @@ def session(project: str | Path, options: RunOptions | None = None, *, may_promo
 def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> Iterator[Context]:
     """Hold the project for work outside of the pipeline: its settings and the stages' files stay as they are.
 
+    In a folder that may be deleted, `ingest` runs first as a stage, so that what it stores is kept for other runs.
+
     Raises:
         UserError: the params are invalid.
-        RefitError: another run holds the project.
+        RefitError: another run holds the project, or the data of a folder that may be deleted cannot be kept.
     """
     guard_logs()
     root = Path(project).resolve()
@@ -189,7 +192,12 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
     run_file.params_outside(root)
     with lock.project_lock(root, trigger=trigger, wait_seconds=wait_seconds) as owner:
         sweep(root)
-        yield Session(project=root, owner=owner, screen=display).context_outside()
+        run = Session(project=root, owner=owner, screen=display)
+        if shared_data.is_thrown_away(root):
+            prepare(root)
+            with shared_data.ingesting(run.context()):
+                run_remembered("ingest", run.context())
+        yield run.context_outside()
 
 
 def _refuse_uncommitted(root: Path, display: Screen) -> None:

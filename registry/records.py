@@ -11,7 +11,7 @@ from registry.ledger_database import LedgerDatabase
 from registry.locking import lock_of
 from registry.store import Store
 
-Kind = Literal["answer", "drift", "prediction", "registry"]
+Kind = Literal["answer", "data", "drift", "prediction", "registry"]
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,30 @@ class Records:
         Raises:
             RegistryError: the database cannot be used; nothing was written.
         """
+        self._write(kind, name, content, lambda present: True)
+
+    def put_in_place_of(self, kind: Kind, name: str, content: str, *, expected: str | None) -> bool:
+        """Write a text only if the one of its name is `expected`, or if there is none and `expected` is None.
+
+        Returns whether it was written.
+
+        Raises:
+            RegistryError: the database cannot be used; nothing was written.
+        """
+        return self._write(kind, name, content, lambda present: present == expected)
+
+    def _write(self, kind: Kind, name: str, content: str, may_replace: Callable[[str | None], bool]) -> bool:
+        from sqlalchemy import select
+
         table = self._database.tables.tables["records"]
         values = {"model": self.model, "kind": kind, "name": name}
+        this = [table.c[key] == value for key, value in values.items()]
         with self._database.writing() as connection:
-            connection.execute(table.delete().where(*(table.c[key] == value for key, value in values.items())))
+            if not may_replace(connection.execute(select(table.c.content).where(*this)).scalar_one_or_none()):
+                return False
+            connection.execute(table.delete().where(*this))
             connection.execute(table.insert().values(**values, content=content))
+        return True
 
     def forget(self, kind: Kind, names: Iterable[str]) -> None:
         """Delete texts.

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from refit.errors import RefitError, message_of
 from refit.extras import install_extra
 from refit.files.artifacts import RECEIPT
+from refit.files.yaml_files import YamlTree, read_yaml
 from refit.runtime.dvc_runner import repository
 from registry.object_stores import s3_fault
 from registry.secrets import redacted
@@ -21,17 +24,29 @@ def has_remote(project: Path) -> bool:
         return bool(repo.config["core"].get("remote"))
 
 
-def push(project: Path) -> bool:
-    """Push what `dvc.lock` names, and the run-cache, to the default remote; returns False if there is none.
+def push(project: Path) -> str:
+    """Push the outputs of every stage that has all of them here, and the run-cache, to the default remote.
+
+    Returns:
+        The `dvc.lock` of these stages, for `pull`.
 
     Raises:
         RefitError: the remote does not take it.
     """
-    if not has_remote(project):
-        return False
+    stages = _stages_here(project)
     with repository(project) as repo, _remote_faults(repo, "pushed to"):
-        repo.push(run_cache=True)
-    return True
+        repo.push(targets=[*stages], run_cache=True)
+    return yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False, allow_unicode=True)
+
+
+def _stages_here(project: Path) -> dict[str, YamlTree]:
+    """The stages of `dvc.lock` whose outputs are all here: others are named that this folder has never had."""
+    stages = read_yaml(project / "dvc.lock").get("stages") if (project / "dvc.lock").is_file() else None
+    return {
+        name: stage
+        for name, stage in (stages or {}).items()
+        if all((project / out["path"]).exists() for out in stage.get("outs") or ())
+    }
 
 
 def pull(project: Path, lock: bytes | None = None) -> None:

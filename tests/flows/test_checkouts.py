@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import shutil
 import subprocess
 import sys
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,14 +15,18 @@ import yaml
 from driving import copy_project
 from servers import free_port
 
-from flows.checkouts import bring_data, share
+from flows import shared_data
+from flows.session import prepare, watching
 from refit.config import Params
 from refit.errors import RefitError
-from refit.runtime import dvc_remote, run_file
+from refit.runtime import dvc_remote, environments, run_file
+from refit.runtime.context import Context
 from refit.runtime.registry_store import store_of
 from registry import versions
 from registry.client import client
+from registry.records import Records
 from registry.store import Store
+from tasks.stages import run_remembered
 
 _MADE = ("data", "models", "reports", ".refit", "run.yaml", "comparand.json", "warm_start.json", "cache", "tmp")
 
@@ -41,7 +48,7 @@ def team(origin: Path) -> tuple[Store, Params]:
 
 
 def cloned(origin: Path, *, lock: bool) -> Path:
-    folder = origin.parent / f"clone-{lock}"
+    folder = Path(tempfile.mkdtemp(prefix="clone-", dir=origin.parent)) / "demo"
     shutil.copytree(origin, folder, symlinks=True, ignore=shutil.ignore_patterns(*_MADE))
     if not lock:
         (folder / "dvc.lock").unlink()
@@ -53,10 +60,10 @@ def test_a_run_does_not_start_without_the_data_that_versions_were_made_from(
 ) -> None:
     clone = cloned(origin, lock=False)
     with pytest.raises(RefitError, match="the data of none of the newest 1 versions is in DVC's remote"):
-        bring_data(clone, *team)
+        shared_data.bring(clone, *team)
     assert not (clone / "dvc.lock").exists()
     dvc_remote.push(origin)
-    bring_data(clone, *team)
+    shared_data.bring(clone, *team)
     assert (clone / "data/snapshot.json").read_bytes() == (origin / "data/snapshot.json").read_bytes()
 
 
@@ -74,7 +81,7 @@ def test_the_data_of_an_older_commit_does_not_stand_in_for_that_of_a_version(
     for lock in (yaml.safe_dump(lost), None):
         stored.write_text(lock) if lock else stored.unlink()
         with pytest.raises(RefitError, match="the data of none of the newest 1 versions"):
-            bring_data(cloned(origin, lock=lock is None), *team)
+            shared_data.bring(cloned(origin, lock=lock is None), *team)
 
 
 def test_a_script_of_ci_ends_where_the_data_is_not_there(origin: Path, team: tuple[Store, Params]) -> None:
@@ -98,18 +105,158 @@ def test_a_registry_that_does_not_answer_ends_a_run_with_one_line(
     with pytest.raises(
         RefitError, match=r"the registry at http://127\.0\.0\.1:\d+ failed: .*check that it is reachable"
     ):
-        bring_data(cloned(origin, lock=True), lost, team[1])
+        shared_data.bring(cloned(origin, lock=True), lost, team[1])
 
 
 def test_only_a_run_whose_folder_may_be_deleted_pushes_what_it_made(
-    origin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    origin: Path, team: tuple[Store, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Such as that of an image; a later run in the same folder, by a person, pushes nothing."""
-    said: list[str] = []
-    share(origin, said.append)
-    assert not said
+    context = Context(origin, team[1])
+    with shared_data.ingesting(context):
+        pass
+    shared_data.share(context)
     assert not (tmp_path / "remote").exists()
     monkeypatch.setenv("REFIT_THROWAWAY", str(origin))
-    share(origin, said.append)
-    assert said == ["pushed data and models to DVC's remote"]
+    shared_data.share(context)
     assert any((tmp_path / "remote").rglob("*"))
+
+
+def with_late_rows(clone: Path) -> set[str]:
+    """A file of rows of months that are stored already: another model is not made of them. Returns their keys."""
+    rows = list(csv.DictReader((clone / "raw/subscriptions.csv").open()))[-5:]
+    rows = [row | {"subscription": f"L{row['subscription']}"} for row in rows]
+    with (clone / "raw/late.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return {row["subscription"] for row in rows}
+
+
+def stored_keys(clone: Path) -> set[str]:
+    import duckdb
+
+    files = str(clone / "data/batches/table/*.parquet")
+    return {str(key) for (key,) in duckdb.sql(f"select subscription from '{files}'").fetchall()}
+
+
+@dataclass
+class Machines:
+    """Workers whose folders are deleted after each run, and that share a registry and a ledger in files."""
+
+    origin: Path
+    store: Store
+    params: Params
+    monkeypatch: pytest.MonkeyPatch
+
+    def clone(self) -> Path:
+        folder = cloned(self.origin, lock=True)
+        self.monkeypatch.setenv("REFIT_THROWAWAY", str(folder))
+        shared_data.bring(folder, self.store, self.params)
+        return folder
+
+    def ingest(self, clone: Path) -> None:
+        """What a deployed training does first; no version comes of it."""
+        self.monkeypatch.setenv("REFIT_THROWAWAY", str(clone))
+        prepare(clone)
+        context = Context(clone, self.params)
+        with shared_data.ingesting(context):
+            run_remembered("ingest", context)
+
+
+@pytest.fixture
+def machines(origin: Path, team: tuple[Store, Params], monkeypatch: pytest.MonkeyPatch) -> Machines:
+    dvc_remote.push(origin)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", team[0].uri)
+    return Machines(origin, *team, monkeypatch)
+
+
+def test_rows_that_a_deleted_run_has_stored_and_that_no_source_has_any_more_are_there_for_the_next_run(
+    machines: Machines,
+) -> None:
+    first = machines.clone()
+    late = with_late_rows(first)
+    machines.ingest(first)  # no version: its validation may have failed, or its model be the champion
+    shutil.rmtree(first)
+    second = machines.clone()
+    assert not (second / "raw/late.csv").exists()
+    assert late <= stored_keys(second)
+    machines.ingest(second)
+    assert late <= stored_keys(second)
+
+
+def test_a_run_that_watches_keeps_the_rows_that_it_has_stored(machines: Machines) -> None:
+    first = machines.clone()
+    late = with_late_rows(first)
+    with watching(first, trigger="drift watch"):
+        pass
+    shutil.rmtree(first)
+    assert late <= stored_keys(machines.clone())
+
+
+def test_a_run_goes_on_from_what_another_one_has_recorded_since_its_folder_was_made(
+    machines: Machines,
+) -> None:
+    one, two = machines.clone(), machines.clone()
+    late = with_late_rows(one)
+    machines.ingest(one)
+    machines.ingest(two)
+    assert late <= stored_keys(two)
+    assert late <= stored_keys(machines.clone())
+
+
+def test_what_was_made_from_older_data_is_pushed_and_not_recorded(machines: Machines) -> None:
+    """A training that goes on for hours, while others ingest."""
+    slow, quick = machines.clone(), machines.clone()
+    machines.ingest(slow)
+    late = with_late_rows(quick)
+    machines.ingest(quick)
+    machines.monkeypatch.setenv("REFIT_THROWAWAY", str(slow))
+    shared_data.share(Context(slow, machines.params))
+    assert late <= stored_keys(machines.clone())
+
+
+def test_a_record_whose_data_is_lost_ends_a_run_until_a_person_records_other_data(
+    machines: Machines, tmp_path: Path
+) -> None:
+    """An older version's data does not stand in for it."""
+    one = machines.clone()
+    with_late_rows(one)
+    machines.ingest(one)
+    shutil.rmtree(tmp_path / "remote")
+    (tmp_path / "remote").mkdir()
+    with pytest.raises(RefitError, match=r"the data that the last run recorded cannot be brought: .*--push"):
+        machines.clone()
+    said = shared_data.publish(Context(machines.origin, machines.params))
+    assert "recorded it in" in said
+    assert stored_keys(machines.clone()) == stored_keys(machines.origin)
+
+
+def test_a_version_of_another_environment_brings_no_data_of_its_sources(
+    origin: Path, team: tuple[Store, Params], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, params = team
+    dvc_remote.push(origin)
+    (version,) = versions.tagged_by_client(store, params.project.name, {})
+    versions.set_tags(store, version, {"refit.origin": "version 7 of demo in staging"})
+    clone = cloned(origin, lock=False)
+    shared_data.bring(clone, *team)
+    assert not (clone / "data/snapshot.json").exists(), "production starts from its own sources"
+    clone = cloned(origin, lock=True)
+    (clone / "params.staging.yaml").write_text(
+        yaml.safe_dump({"project": {"name": "other"}, "ingest": {"period": "day"}})
+    )
+    with environments.working_in("staging"):
+        shared_data.bring(clone, *team)
+    assert "ingest differs in params.staging.yaml" in capsys.readouterr().err
+    assert not (clone / "data/snapshot.json").exists()
+
+
+def test_a_record_that_changed_in_the_meantime_is_not_replaced(team: tuple[Store, Params]) -> None:
+    """The lock of the data is lost with a connection; then this decides."""
+    records = Records(team[0], "demo")
+    assert records.put_in_place_of("data", "dvc.lock", "one", expected=None)
+    assert not records.put_in_place_of("data", "dvc.lock", "two", expected=None)
+    assert not records.put_in_place_of("data", "dvc.lock", "two", expected="none")
+    assert records.put_in_place_of("data", "dvc.lock", "two", expected="one")
+    assert records.read("data") == {"dvc.lock": "two"}

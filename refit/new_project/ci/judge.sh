@@ -4,7 +4,7 @@
 #   infra/ci/judge.sh [BASE]      default: origin/main
 set -euo pipefail
 base=${1:-origin/main}
-python -P -m flows.checkouts  # the data of the newest version, from DVC's remote; ends here where it is not there
+python -P -m flows.checkouts  # the newest data, from DVC's remote; ends here where it is not there
 judged=$(refit run --judge-only)
 {
   echo "### Refit: the candidate of this change"
