@@ -49,6 +49,11 @@ def has_key(key: Sequence[str]) -> str:
     return f"({' and '.join(f'{quote(column)} is not null' for column in key)})"
 
 
+def key_digest(key: Sequence[str]) -> str:
+    """Return SQL for a number that is equal for rows with one key, and null for a row without one: it equals none."""
+    return f"case when {has_key(key)} then md5_number({row_text(key)}) end"
+
+
 def row_text(columns: Sequence[str]) -> str:
     """Return SQL for a text that is equal only for equal rows."""
     return f"concat_ws(chr(31), {', '.join(f'coalesce({quote(column)}::varchar, chr(26))' for column in columns)})"
@@ -94,22 +99,22 @@ def compare(
         f"create or replace table now_rows as select *, {_COPY.format('_file, _line')} from (select _file, _line, "
         f"_faults is null as good, _faults is null and {has_key(key)} as named, "
         f"md5_number(case when _faults is null then {good} else {fault_text()} end) as content, "
-        f"md5_number({row_text(key)}) as key, _event_time from {here})"
+        f"{key_digest(key)} as key, _event_time from {here})"
     )
     run(
         "create or replace table fresh as "
-        "select _file, _line, good, key from now_rows anti join then_rows using (good, content, copy)"
+        "select _file, _line, key from now_rows anti join then_rows using (good, content, copy)"
     )
     run(f"create or replace table {FRESH} as select h.* from {here} h semi join fresh using (_file, _line)")
-    changed_rows = "(select * from fresh f where good and key in (select key from then_rows where good))"
+    changed_rows = "(select * from fresh where key in (select key from then_rows))"
     new, changed = run(f"select (select count(*) from fresh), (select count(*) from {changed_rows})").fetchone()
     first = run(f"select _file, _line from {changed_rows} order by _file, _line limit 1").fetchone()
     run("create or replace table reaches (file varchar, since timestamp)")
     run("insert into reaches select unnest($files), unnest($since)", _columns(reaches))
     replaced = ""
     if source.changes.version is not None:  # a table of newest versions holds the earlier ones no longer
-        ids = f"md5_number({row_text([now[name] for name in source.key])})"
-        replaced = f" and id not in (select {ids} from placed where _faults is null)"
+        ids = key_digest([now[name] for name in source.key])
+        replaced = f" and coalesce(id in (select {ids} from placed where _faults is null), false) = false"
     (missing,) = run(
         "select count(*) from then_rows t join reaches r on t.file = r.file and t._event_time >= r.since "
         f"where good and content not in (select content from now_rows where good){replaced}"
@@ -136,13 +141,13 @@ def _load(
         "create or replace table all_then_rows (good boolean, named boolean, content uhugeint, key uhugeint, "
         "id uhugeint, _event_time timestamp, file varchar)"
     )
-    id_text = "null" if source.row_key == source.key else f"md5_number({row_text(source.key)})"
+    id_text = "null" if source.row_key == source.key else key_digest(source.key)
     row, time = quote(row_column(source.columns)), quote(time_column(source.columns))
     for part in parts:
         connection.register("part", part.rows_table(project))
         connection.execute(
             f"insert into all_then_rows select true, {has_key(source.row_key)}, md5_number({row_text(columns)}), "
-            f"md5_number({row_text(source.row_key)}), {id_text}, {time}, "
+            f"{key_digest(source.row_key)}, {id_text}, {time}, "
             f"list_extract($files, {row} // {FILE_STRIDE} + 1) from part",
             {"files": list(part.files)},
         )

@@ -11,7 +11,7 @@ from feature_store.sql_text import literal, quote
 from refit.config import Params
 from refit.errors import UserError, first_line
 from refit.schemas.manifest import Manifest
-from tasks.ingest.batch_diff import row_text
+from tasks.ingest.batch_diff import key_digest
 from tasks.ingest.casting import cells
 
 if TYPE_CHECKING:
@@ -112,8 +112,8 @@ class LateRows:
             return late
         self._load_ids()
         names = cells(self.source)
-        ids = f"md5_number({row_text([names[name] for name in self.source.key])})"
-        return f"({late} or (_faults is null and {ids} in (select id from {_IDS})))"
+        ids = key_digest([names[name] for name in self.source.key])
+        return f"({late} or (_faults is null and coalesce({ids} in (select id from {_IDS}), false)))"
 
     def _load_ids(self) -> None:
         """Create the table of the keys of all stored rows, once."""
@@ -122,7 +122,7 @@ class LateRows:
         self.connection.execute(f"create or replace temp table {_IDS} (id uhugeint)")
         for part in self.stored:
             self.connection.register("part", part.rows_table(self.project, self.source.key))
-            self.connection.execute(f"insert into {_IDS} select md5_number({row_text(self.source.key)}) from part")
+            self.connection.execute(f"insert into {_IDS} select {key_digest(self.source.key)} from part")
             self.connection.unregister("part")
         self._has_ids = True
 

@@ -15,7 +15,7 @@ from refit.config import SourceParams
 from refit.config.column_types import sql_type
 from refit.schemas.manifest import Manifest
 from refit.sources.tables import Overlap
-from tasks.ingest.batch_diff import row_text
+from tasks.ingest.batch_diff import key_digest, row_text
 from tasks.ingest.casting import cells
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def adds_up(
     the whole table tells.
     """
     names = cells(source)
-    ids = row_text([names[name] for name in source.key])
-    given = f"(id in (select md5_number({ids}) from cast_rows where _faults is null))"
+    ids = _row_digest([names[name] for name in source.key], list(names.values()))
+    given = f"(id in (select {ids} from cast_rows where _faults is null))"
     _load(connection, project, source, stored, overlap)
     ((lost, moved),) = connection.execute(
         f"select count(*) filter (where again and not {given}), count(*) filter (where not again and {given}) "
@@ -59,7 +59,9 @@ def _load(
     kind, version = source.columns[overlap.column], source.changes.version
     above = _value(overlap.above, kind)
     bound = f"{literal(str(above))}::{sql_type(kind)}"
-    columns = list(dict.fromkeys([*source.key, overlap.column, *([version] if version else [])]))
+    lacks_keys = not {*source.key} <= {*source.required}
+    used = source.columns if lacks_keys else [*source.key, overlap.column, *([version] if version else [])]
+    columns = list(dict.fromkeys(used))
     marks = pc.field(overlap.column)
     only_again = None if version else marks.is_null() | (marks > above)
     order = quote(version) if version else "null"
@@ -71,7 +73,7 @@ def _load(
         table = pyarrow.parquet.read_table(project / part.path, columns=columns, filters=only_again)
         connection.register("part", table)
         connection.execute(
-            f"insert into every_mark select md5_number({row_text(source.key)}), "
+            f"insert into every_mark select {_row_digest(source.key, columns)}, "
             f"coalesce({quote(overlap.column)} > {bound}, true), {order} from part"
         )
         connection.unregister("part")
@@ -79,6 +81,11 @@ def _load(
         "create or replace temp table stored_marks as select id, again from every_mark "
         "qualify row_number() over (partition by id order by version desc) = 1"
     )
+
+
+def _row_digest(key: Sequence[str], columns: Sequence[str]) -> str:
+    """SQL for a number that a row has in all its versions; without a key a row is its content."""
+    return f"coalesce({key_digest(key)}, md5_number({row_text(columns)}))"
 
 
 def _value(above: str, kind: str) -> object:
