@@ -6,6 +6,8 @@ import os
 import re
 from urllib.parse import unquote
 
+from refit.errors import UserError
+
 _VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 _KEYS = re.compile(r"\w+://([^@]+)@")
 _SHORTEST = 4  # characters: a shorter value is part of too many words to be replaced
@@ -14,6 +16,20 @@ _SHORTEST = 4  # characters: a shorter value is part of too many words to be rep
 def expanded(path: str) -> str:
     """Replace `${NAME:-default}` in a path by values of the environment; names without a value stay."""
     return _VARIABLE.sub(lambda match: os.environ.get(match["name"]) or match["default"] or match[0], path)
+
+
+def check_stars(pattern: str, where: str) -> None:
+    """Check that each `**` of a pattern is a level of folders: else it would be `*`, and files would be left out.
+
+    Raises:
+        UserError: one is a piece of a name, or the last part.
+    """
+    *levels, name = pattern.split("/")
+    if "**" in name or any("**" in level and level != "**" for level in levels):
+        raise UserError(
+            f"{pattern}: ** stands for folders, and is a part of its own with a name after it; write **/* for all "
+            f"files below a folder, and * in a name ({where})"
+        )
 
 
 def as_declared(name: str, path: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from refit.errors import UserError
+from refit.sources.declared_paths import check_stars
 
 _UNFINISHED = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", ".download", ".swp", "~")
 _FOLDERS_OF_FILES = (".csv", ".parquet", ".pq", ".gz", ".zip", ".txt", ".tsv")
@@ -28,6 +29,7 @@ def matches(project: Path, pattern: str, where: str) -> list[tuple[str, Path]]:
         UserError: a file is not regular or not complete, is a link to another folder, has a name that is not UTF-8, or
             belongs to a table whose log marks rows as deleted; or the folder cannot be read.
     """
+    check_stars(pattern, where)
     base = base_of(project, pattern)
     _check_readable(base, where)
     files, real_folder = [], cache(Path.resolve)  # resolving each of 100,000 files would take seconds

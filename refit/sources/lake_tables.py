@@ -72,11 +72,11 @@ class DeltaTable:
             return None
         try:
             before = _files(self._table(int(version)))
-        except deltalake.exceptions.DeltaError:  # that version was cleaned up
+            there = {fragment.path for fragment in table.to_pyarrow_dataset().get_fragments()}
+        except deltalake.exceptions.DeltaError:  # that version is gone, or pyarrow lacks a feature
             return None
         now = _files(table)
         added = now - before
-        there = {fragment.path for fragment in table.to_pyarrow_dataset().get_fragments()}
         return added if before <= now and added <= there else None
 
     @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from refit.config import SourceParams
 from refit.errors import UserError
 from refit.files.artifacts import STATE
-from refit.sources.declared_paths import as_declared, expanded
+from refit.sources.declared_paths import as_declared, check_stars, expanded
 from refit.sources.folders import refusal
 from refit.sources.remote_files import RemoteFile, errors
 from refit.sources.source_files import SourceFile
@@ -62,10 +63,11 @@ def _matches(pattern: str, declared: str, where: str) -> list[tuple[str, RemoteF
         declared: the pattern as params have it, for messages: an address may hold keys.
 
     Raises:
-        UserError: the store cannot be read, or the objects belong to a table format.
+        UserError: the store cannot be read, the objects belong to a table format, or a `**` is no level of folders.
     """
     import pyarrow.fs
 
+    check_stars(pattern, where)
     scheme, _, rest = pattern.partition("://")
     magic = _MAGIC.search(rest)
     base = (rest[: magic.start()] if magic else rest).rpartition("/")[0]
@@ -110,13 +112,20 @@ def _regex(pattern: str) -> str:
     True
     >>> bool(re.fullmatch(_regex("b/*.csv"), "b/c/x.csv")), bool(re.fullmatch(_regex("b/*.csv"), "b/.x.csv"))
     (False, False)
+    >>> bool(re.fullmatch(_regex("b/[\\\\d]"), "b/5")), bool(re.fullmatch(_regex("b[!c]x"), "b/x"))
+    (False, False)
     """
     pieces = re.split(r"(\*\*/|\*|\?|\[!?[^]/]+\])", pattern)
     special = {"**/": r"(?:(?!\.)[^/]+/)*", "*": r"(?!(?<=/)\.)[^/]*", "?": "[^/]"}
     return "".join(
-        special.get(each) or (each.replace("[!", "[^") if each[:1] == "[" and each[-1:] == "]" else re.escape(each))
+        special.get(each) or (_class(each) if each[:1] == "[" and each[-1:] == "]" else re.escape(each))
         for each in pieces
     )
+
+
+def _class(characters: str) -> str:
+    """`[...]` of a shell pattern as a regular expression, in which a backslash is one, without a slash."""
+    return "(?!/)" + fnmatch.translate(characters)[len("(?s:") : -len(r")\Z")]
 
 
 def _check_no_table(folder: str, every: set[str], where: str) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "CheckHeader", "Overlap", "Table", "batch_of"]
 
+_MISSING = ("NaT", "<NA>")  # how NumPy and pandas write that there is no value
 CheckHeader = Callable[[Sequence[str]], None]  # refuses columns that are not the declared ones
 
 
@@ -71,7 +72,7 @@ def batch_of(columns: Sequence[str], rows: Sequence[Sequence[Any]], source: Sour
 
 
 def _text(value: Any) -> str | None:
-    """A value of a database as text that can be cast to any type which holds it.
+    """A value of Python, NumPy or pandas as text that can be cast to any type which holds it; None if it is missing.
 
     >>> from decimal import Decimal
     >>> [_text(each) for each in (None, True, Decimal("1.50"), datetime(2024, 5, 2, 9), {"a": 1}, b"\\x01")]
@@ -79,6 +80,11 @@ def _text(value: Any) -> str | None:
     """
     if value is None or isinstance(value, str):
         return value
+    text = _written(value)
+    return None if text in _MISSING else text
+
+
+def _written(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, datetime):
@@ -89,4 +95,6 @@ def _text(value: Any) -> str | None:
         return bytes(value).hex()
     if isinstance(value, dict | list):
         return json.dumps(value, default=str, sort_keys=True)
-    return repr(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):  # those of NumPy too, whose own repr is not the number alone
+        return repr(float(value))
+    return str(value)

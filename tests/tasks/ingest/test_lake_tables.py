@@ -201,6 +201,22 @@ class Feed:
 """
 
 
+def test_a_delta_table_with_a_feature_that_readers_of_its_files_lack_is_read_whole(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from deltalake import TableFeatures
+
+    lake = Delta(project, monkeypatch)
+    project.source["columns"] |= {"changed": "integer"}
+    lake.append(trips(range(10)))
+    lake._table().alter.add_feature(TableFeatures.V2Checkpoint, allow_protocol_versions_increase=True)
+    project.as_of("2014-01-01")
+    project.ingest()
+    lake.append(trips(range(10, 14)))
+    project.ingest()
+    assert ids(project) == list(range(14))
+
+
 def feed(project: Any, count: int, code: str = OWN) -> None:
     (project.path / "count").write_text(str(count))
     (project.path / "feed.py").write_text(code.replace("FILE", repr(str(project.path / "count"))))
@@ -258,3 +274,41 @@ def test_a_class_may_yield_arrow(project: Any) -> None:
     feed(project, 10, code)
     project.ingest()
     assert ids(project) == list(range(10))
+
+
+NUMPY = """
+import numpy, pandas
+
+class Feed:
+    def __init__(self, source):
+        pass
+
+    def identify(self):
+        return "1"
+
+    def changes_since(self, position):
+        return True
+
+    def read(self, position):
+        costs = numpy.arange(4) / 2
+        times = pandas.date_range("2013-01-01", periods=4)
+        yield [dict(id=numpy.int64(n), at=times[n], kind=numpy.str_("a"), cost=costs[n], held=numpy.bool_(n % 2),
+                    seen=times.to_numpy()[n]) for n in range(3)]
+        yield [dict(id=3, at=times[3], kind=pandas.NA, cost=numpy.float32(costs[3]), held=pandas.NA,
+                    seen=numpy.datetime64("NaT"))]
+        yield [dict(id=4, at=times[3], kind=None, cost=costs[0] * numpy.nan, held=None, seen=pandas.NaT)]
+"""
+
+
+def test_a_class_may_yield_values_of_numpy_and_pandas(project: Any) -> None:
+    project.source["columns"] |= {"held": "boolean", "seen": "timestamp"}
+    project.source["nulls"] = ["nan"]
+    feed(project, 5, NUMPY)
+    snapshot = project.ingest()
+    assert [batch["uncast"] for batch in snapshot["batches"]] == [0, 0]
+    rows = [row for name in project.stored() for row in project.batch(name)]
+    assert [row["id"] for row in rows] == list(range(5))
+    assert [row["cost"] for row in rows] == [0, 0.5, 1, 1.5, None]
+    assert [row["held"] for row in rows] == [False, True, False, None, None]
+    assert [row["kind"] for row in rows] == ["a", "a", "a", None, None]
+    assert [row["seen"] and row["seen"].day for row in rows] == [1, 2, 3, None, None]

@@ -98,6 +98,20 @@ def test_partitions_of_hive_are_columns_wherever_the_files_are(bucket: Any) -> N
     assert "lies in no folder year=..." in bucket.fails(UserError)
 
 
+@pytest.mark.parametrize("pattern", ["raw/**", "raw/**.csv", "raw**/*.csv"])
+def test_stars_that_are_no_level_of_folders_are_refused_and_leave_no_object_out(
+    bucket: Any, month: Month, pattern: str
+) -> None:
+    bucket.object("raw/a.csv", month(1))
+    bucket.object("raw/2013/b.csv", month(2))
+    bucket.put("a.csv", month(1))
+    bucket.put("2013/b.csv", month(2))
+    for path in (f"{bucket.address}/{pattern}", pattern):
+        bucket.source["path"] = path
+        assert f"{path}: ** stands for folders" in bucket.fails(UserError)
+        assert "write **/* for all files below" in bucket.fails(UserError)
+
+
 @pytest.mark.parametrize("log", ["_delta_log/0.json", "metadata/1.metadata.json"])
 def test_objects_of_a_table_format_are_refused_as_files_are(bucket: Any, month: Month, log: str) -> None:
     bucket.object(log, "{}")
