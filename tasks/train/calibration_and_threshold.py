@@ -14,7 +14,7 @@ from refit.config.train import ThresholdParams
 from refit.learners import Floats, Labels, Learner
 from refit.learners.calibrated import Calibrated
 from refit.learners.calibration import Calibration, fit_calibration
-from refit.metrics.f1_threshold import best_f1_threshold
+from refit.metrics.f1_threshold import above_the_next, best_f1_threshold
 from refit.metrics.ranks import at_or_above
 from refit.problems import kind_of
 from refit.problems.contract import HALF
@@ -79,16 +79,16 @@ def pooled(development: Development, predicted: Sequence[Floats]) -> Floats:
 
 
 def threshold(label: Labels, p: Floats, rule: ThresholdParams) -> float:
-    """Return the probability from which a row is predicted as 1; of equally good ones the highest.
+    """Return the probability from which a row is predicted as 1; of equally good gaps the highest, in its middle.
 
     Args:
         label, p: (rows,) of out-of-sample rows.
 
     >>> label, p = np.array([0, 1, 0, 1]), np.array([0.1, 0.6, 0.7, 0.8])
     >>> threshold(label, p, ThresholdParams(by="cost", false_negative=5)), threshold(label, p, ThresholdParams(by="f1"))
-    (0.6, 0.6)
+    (0.35, 0.35)
     >>> threshold(label, p, ThresholdParams(by="share", share=0.25))
-    0.8
+    0.75
     >>> rows = np.arange(100) / 100
     >>> int((rows >= threshold(rows > 0.5, rows, ThresholdParams(by="share", share=0.29))).sum())
     29
@@ -100,11 +100,11 @@ def threshold(label: Labels, p: Floats, rule: ThresholdParams) -> float:
     levels, true_positives, positives = at_or_above(label, p)
     if rule.by == "share":
         within = np.flatnonzero(positives <= math.floor(share_of(rule.share, len(p))))
-        return float(levels[within[-1]]) if len(within) else _above(levels[0])
+        return above_the_next(levels, int(within[-1])) if len(within) else _above(levels[0])
     cost = rule.false_positive * (positives - true_positives) + rule.false_negative * (label.sum() - true_positives)
     best = int(np.argmin(cost))
     cost_of_none = rule.false_negative * label.sum()
-    return float(levels[best]) if cost[best] < cost_of_none else _above(levels[0])
+    return above_the_next(levels, best) if cost[best] < cost_of_none else _above(levels[0])
 
 
 def _above(highest: float) -> float:

@@ -99,6 +99,12 @@ def test_no_threshold_has_a_better_f1_than_the_best_one(pairs: list[tuple[int, i
     assert best == pytest.approx(max(f1(threshold) for threshold in np.unique(p / 8)))
 
 
+def test_a_model_that_is_sure_of_all_rows_finds_new_ones_too() -> None:
+    threshold = best_f1_threshold([0, 1, 0, 1], [1e-5, 0.99999, 2e-5, 0.99998])
+    assert problem_of("binary").score("f1", np.array([0, 1]), np.array([1e-4, 0.9997]), threshold) == 1
+    assert best_f1_threshold([1, 0], [0.5, np.nextafter(0.5, 0)]) == 0.5
+
+
 def test_a_calibrated_prediction_has_no_calibration_error_and_a_shifted_one_its_shift() -> None:
     random = np.random.default_rng(0)
     p = random.uniform(0.2, 0.6, 200_000)
