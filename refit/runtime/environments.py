@@ -113,9 +113,10 @@ def _stores(project: Path, raw: YamlTree) -> tuple[str, str]:
     """The addresses of the registry and the ledger that params name, whatever this process's variables are."""
     from registry.store import RegistryError, locate
 
-    uri, ledger_uri = (
-        _REFERENCE.sub(r"\1", str(value_of(raw, f"registry.{key}") or "")) for key in ("tracking_uri", "ledger_uri")
-    )
+    uri, ledger_uri = (str(value_of(raw, f"registry.{key}") or "") for key in ("tracking_uri", "ledger_uri"))
+    if _REFERENCE.match(ledger_uri):  # the variable holds the kind of database as well, of which there is one
+        ledger_uri = f"postgresql://{ledger_uri}"
+    uri, ledger_uri = (_REFERENCE.sub(r"\1", each) for each in (uri, ledger_uri))
     try:
         store = locate(project, uri, {}, ledger_uri=ledger_uri)
     except RegistryError as error:

@@ -64,6 +64,7 @@ def test_two_environments_never_share_a_champion(staged: Path, monkeypatch: pyte
                 run_file.params_of(staged)
 
 
+IN_VARIABLES = "registry: {tracking_uri: '${STAGING_MLFLOW}', ledger_uri: '${STAGING_LEDGER}'}\n"
 DATABASE = "registry: {tracking_uri: 'https://mlflow.staging', ledger_uri: 'postgresql://u:${PW}@db/staging'}\n"
 
 
@@ -75,6 +76,9 @@ DATABASE = "registry: {tracking_uri: 'https://mlflow.staging', ledger_uri: 'post
         ("registry: {tracking_uri: 'https://mlflow.staging'}\n", "the ledger and"),  # in the checkout, as the default's
         ("registry: {ledger_uri: 'postgresql://db/staging'}\n", "the registry and"),
         (DATABASE, None),
+        (IN_VARIABLES, None),
+        ("registry: {tracking_uri: 'https://mlflow.staging', ledger_uri: '${STAGING_DB}/refit'}\n", None),
+        ("registry: {tracking_uri: '${STAGING_MLFLOW}'}\n", "the ledger and"),  # it may be a server
     ],
 )
 def test_two_environments_never_share_a_ledger(
@@ -91,6 +95,19 @@ def test_two_environments_never_share_a_ledger(
     with (staged / "params.staging.yaml").open("a") as file:
         file.write("project: {name: toy_staging}\n")
     run_file.params_of(staged)
+
+
+def test_an_environment_shares_no_ledger_that_one_variable_names_with_any_other(
+    staged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFIT_ENV", "staging")
+    (staged / "params.staging.yaml").write_text(IN_VARIABLES)
+    other = staged / "params.production.yaml"
+    other.write_text(IN_VARIABLES.replace("STAGING", "PRODUCTION"))
+    run_file.params_of(staged)
+    other.write_text(IN_VARIABLES.replace("STAGING_MLFLOW", "PRODUCTION_MLFLOW"))
+    with pytest.raises(UserError, match=r"has the ledger and the project\.name of params\.production\.yaml"):
+        run_file.params_of(staged)
 
 
 def test_an_environment_shares_no_ledger_with_any_other(staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
