@@ -18,6 +18,7 @@ from refit.problems import metric_named
 if TYPE_CHECKING:
     import optuna
 
+PLACE = " (place)"  # follows an argument's name for Optuna, which cannot hold lists, but their places among the choices
 RANGE_POINTS = 5  # grid points of a range without a step
 
 
@@ -100,6 +101,23 @@ def _plain(choice: Any) -> Any:
     return list(choice) if isinstance(choice, tuple) else choice
 
 
+def _has_lists(space: SearchParams) -> bool:
+    return any(isinstance(choice, tuple) for choice in space.choices)
+
+
+def enqueued(point: Arguments, space: Mapping[str, SearchParams]) -> Arguments:
+    """A planned point as `suggested` asks Optuna for it.
+
+    >>> space = {"hidden": SearchParams(choices=((64,), (128, 64))), "dropout": SearchParams(low=0.0, high=0.5)}
+    >>> enqueued({"hidden": [128, 64], "dropout": 0.1}, space)
+    {'hidden (place)': 1, 'dropout': 0.1}
+    """
+    point = {name: _plain(value) for name, value in point.items()}
+    choices = {name: [_plain(each) for each in space[name].choices] for name in point if _has_lists(space[name])}
+    places = {f"{name}{PLACE}": every.index(point[name]) for name, every in choices.items()}
+    return {**places, **{name: value for name, value in point.items() if name not in choices}}
+
+
 def suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: Arguments) -> Arguments:
     """Return the sampled arguments of a trial, without those whose condition does not hold."""
     arguments: Arguments = {}
@@ -108,10 +126,10 @@ def suggested(trial: optuna.Trial, space: Mapping[str, SearchParams], params: Ar
             continue
         if wanted.choices:
             choices = [_plain(choice) for choice in wanted.choices]
-            if all(isinstance(choice, str | int | float | bool | None) for choice in choices):
-                arguments[name] = trial.suggest_categorical(name, choices)
+            if _has_lists(wanted):
+                arguments[name] = choices[trial.suggest_int(f"{name}{PLACE}", 0, len(choices) - 1)]
             else:
-                arguments[name] = choices[trial.suggest_int(f"{name} (place)", 0, len(choices) - 1)]
+                arguments[name] = trial.suggest_categorical(name, choices)
             continue
         assert wanted.low is not None
         assert wanted.high is not None

@@ -32,7 +32,7 @@ from refit.runtime.stage_code import code_digest
 from refit.runtime.workers import StartWorkers, Workers, processes
 from refit.schemas.training import TrialReport, TuningReport
 from tasks.train.folds import Development, content
-from tasks.train.search_space import Search, most_epochs, planned, suggested
+from tasks.train.search_space import PLACE, Search, enqueued, most_epochs, planned, suggested
 from tasks.train.trial import fit_cost, fit_fold
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def tune(
             size = min(search.tuning.parallel, total - start)
             study.sampler = _sampler(search.tuning, spec.seed, start)
             for index in range(start, min(start + size, len(first))):
-                study.enqueue_trial(first[index])
+                study.enqueue_trial(enqueued(first[index], search.space))
             trials = [study.ask() for _ in range(size)]
             wanted = [suggested(trial, search.space, flat(spec.params)) for trial in trials]
             progress(f"tuning {spec.name}", start, total)
@@ -339,4 +339,5 @@ def _importance(study: optuna.Study) -> dict[str, float]:
         importances = optuna.importance.get_param_importances(study, evaluator=evaluator)
     except (ValueError, RuntimeError, ZeroDivisionError):
         return {}
-    return {name: round(float(value), 4) for name, value in importances.items() if np.isfinite(value)}
+    found = {name.removesuffix(PLACE): float(value) for name, value in importances.items()}
+    return {name: round(value, 4) for name, value in found.items() if np.isfinite(value)}

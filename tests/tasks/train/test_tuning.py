@@ -163,6 +163,31 @@ def test_the_arguments_of_the_params_are_tried_first(tmp_path: Path) -> None:
     assert tune(spec(**given), search(trials=1), rows(), tmp_path)[1].trials[0].params == given
 
 
+LISTS = {
+    "monotonic_cst": SearchParams(choices=((1, 1, 0, 0), (0, 0, 0, 0), (-1, 0, 0, 0))),
+    "max_depth": SearchParams(choices=(2, 3)),
+}
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe", "random"])
+def test_a_small_space_of_choices_that_are_lists_is_tried_whole(sampler: str, tmp_path: Path) -> None:
+    found = tune(spec(), search(LISTS, sampler=sampler, pruner="none", trials=10), rows(200, folds=2), tmp_path)[1]
+    points = [
+        {"monotonic_cst": signs, "max_depth": depth}
+        for signs in ([1, 1, 0, 0], [0] * 4, [-1, 0, 0, 0])
+        for depth in (2, 3)
+    ]
+    assert [trial.params for trial in found.trials] == points
+
+
+def test_params_that_are_lists_are_tried_first_and_reported_by_their_own_names(tmp_path: Path) -> None:
+    space = LISTS | {"min_samples_leaf": SearchParams(low=1, high=64)}
+    given = spec(monotonic_cst=[-1, 0, 0, 0], max_depth=3, min_samples_leaf=7)
+    found = tune(given, search(space, pruner="none", trials=12), rows(200, folds=2), tmp_path)[1]
+    assert found.trials[0].params == given.params
+    assert found.importance.keys() == space.keys()
+
+
 def test_a_grid_tries_each_point_once_and_a_condition_leaves_arguments_out(tmp_path: Path) -> None:
     space = {
         "splitter": SearchParams(choices=("best", "random")),
