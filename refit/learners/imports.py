@@ -29,6 +29,7 @@ DECIDED = {
     "categorical_features": "they are the text features of the table",
     "early_stopping": "the validation window chooses the number of iterations; the library's own split is random",
 }
+OWN_SPLIT = ("n_iter_no_change", "validation_fraction")  # of estimators that stop early by these alone
 
 
 def build(
@@ -70,8 +71,10 @@ def build_object(
         if valid_names is not None and name not in valid_names:
             near = nearest(name, valid_names)
             raise UserError(f"learner {kind!r} has no argument {name!r}{near} ({where}.params.{name})")
-        if name in DECIDED and value not in (None, False):
-            raise UserError(f"learner {kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})")
+        stops = valid_names is not None and name in OWN_SPLIT and "early_stopping" not in valid_names
+        reason = DECIDED["early_stopping"] if stops else DECIDED.get(name)
+        if reason and value not in (None, False):
+            raise UserError(f"learner {kind!r}: {name} is not set here, {reason} ({where}.params.{name})")
         if isinstance(value, Mapping) and "kind" in value and set(value) <= {"kind", "params"}:
             within = f"{where}.params.{name}"
             value = build_object(value["kind"], value.get("params", {}), seed=seed, where=within, sort=sort)

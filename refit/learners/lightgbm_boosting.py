@@ -28,9 +28,14 @@ class LightGBM(NativeBoosting):
         aliases = self._library.basic._ConfigAliases._get_all_param_aliases()
         return {*aliases, *(name for names in aliases.values() for name in names), *OURS} - set(DECIDED)
 
+    def _main_names(self) -> Mapping[str, str]:
+        aliases = self._library.basic._ConfigAliases._get_all_param_aliases()
+        main_names = {name: main for main, names in aliases.items() for name in names}
+        rounds = dict.fromkeys(("num_iterations", *aliases["num_iterations"]), "n_estimators")
+        return main_names | rounds
+
     def _keeps_its_trees(self) -> bool:
-        kinds = [self._arguments.get(name) for name in ("boosting_type", "boosting", "boost")]
-        return not {"dart", "rf", "random_forest"} & {str(kind) for kind in kinds}
+        return str(self._arguments.get("boosting")) not in ("dart", "rf", "random_forest")
 
     def _train(
         self, rows: NDArray[np.float64], label: Labels, most: int, seen: tuple[Any, Labels] | None, progress: Progress

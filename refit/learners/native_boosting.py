@@ -73,11 +73,16 @@ class NativeBoosting(ABC):
     objectives: ClassVar[Mapping[str, str]]  # of the library, by task
 
     def __init__(self, spec: Spec, *, where: str = "params.yaml: train.learners") -> None:
+        self._configure(spec, where)
+        self._check(where)
+
+    def _configure(self, spec: Spec, where: str) -> None:
         self.spec = spec
         self.threshold = 0.5
         self._library = _imported(self.library, spec.kind, where)
         self._error: type[Exception] = attrgetter(self.error)(self._library)
-        self._arguments = self._checked(where)
+        names = self._main_names()
+        self._arguments: Arguments = {names.get(name, name): value for name, value in spec.params.items()}
         self._encoding = Encoding((), {})
         self._booster: Any = None
         self._weights: Floats | None = None  # of classes, during a fit
@@ -159,7 +164,8 @@ class NativeBoosting(ABC):
 
     @classmethod
     def load(cls, folder: Path, description: ModelDescription, spec: Spec) -> NativeBoosting:
-        learner = cls(spec, where=str(folder))
+        learner = cls.__new__(cls)  # `__init__` would check the params, by the release of the library that is installed
+        learner._configure(spec, str(folder))
         learner.threshold = description.threshold
         categories = description.own(EncodedLearner).categories
         learner._encoding = Encoding(spec.coded, categories, DenseTexts.load(folder, spec), spec.arrays)
@@ -184,8 +190,8 @@ class NativeBoosting(ABC):
     def _texts(self) -> DenseTexts:
         return self._encoding.texts or DenseTexts()
 
-    def _checked(self, where: str) -> Arguments:
-        """The params, after checking that the library has each argument and that none is set elsewhere."""
+    def _check(self, where: str) -> None:
+        """Raise UserError if the library lacks an argument, or one is set elsewhere or twice."""
         if self.spec.task not in self.declaration.tasks:
             is_for, stem = " and ".join(self.declaration.tasks), self.spec.kind.removesuffix("Classifier")
             other = f"{stem.removesuffix('Regressor')}{'Regressor' if self.spec.task == 'regression' else 'Classifier'}"
@@ -193,27 +199,29 @@ class NativeBoosting(ABC):
                 f"learner {self.spec.kind!r} is for {is_for}; train.task is {self.spec.task!r}: use {other} "
                 f"({where}.kind)"
             )
-        valid_names = self._argument_names()
+        valid_names, main_names, given = self._argument_names(), self._main_names(), dict[str, str]()
         for name in self.spec.params:
-            if name in DECIDED:
+            main = main_names.get(name, name)
+            if reason := DECIDED.get(name, DECIDED.get(main)):
+                raise UserError(f"learner {self.spec.kind!r}: {name} is not set here, {reason} ({where}.params.{name})")
+            if (other := given.setdefault(main, name)) != name:
                 raise UserError(
-                    f"learner {self.spec.kind!r}: {name} is not set here, {DECIDED[name]} ({where}.params.{name})"
+                    f"learner {self.spec.kind!r}: {other} and {name} are one argument; keep one ({where}.params.{name})"
                 )
             if name not in valid_names:
                 near = nearest(name, valid_names)
                 raise UserError(f"learner {self.spec.kind!r} has no argument {name!r}{near} ({where}.params.{name})")
-        rounds = self.spec.params.get("n_estimators", ITERATIONS)
+        rounds = self._arguments.get("n_estimators", ITERATIONS)
         if not isinstance(rounds, int) or rounds < 1:
             raise UserError(
                 f"learner {self.spec.kind!r}: n_estimators is a whole number from 1 on; found {rounds!r} "
                 f"({where}.params.n_estimators)"
             )
-        if "objective" in self.spec.params and self.spec.task != "regression":
+        if "objective" in self._arguments and self.spec.task != "regression":
             raise UserError(
                 f"learner {self.spec.kind!r}: objective is not set here, it is that of train.task "
                 f"({where}.params.objective)"
             )
-        return dict(self.spec.params)
 
     def _params(self, **fixed: object) -> Arguments:
         """The library's params: the learner's own arguments over the task's objective, and below what is `fixed`."""
@@ -237,6 +245,10 @@ class NativeBoosting(ABC):
     @abstractmethod
     def _argument_names(self) -> set[str]:
         """Names of the arguments that params may set."""
+
+    def _main_names(self) -> Mapping[str, str]:
+        """The one name by which an argument is read here, by each other name that the library has for it."""
+        return {}
 
     @abstractmethod
     def _keeps_its_trees(self) -> bool:

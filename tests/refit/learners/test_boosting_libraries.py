@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from refit.errors import UserError
-from refit.learners import Spec, make
+from refit.learners import Spec, load, make
+from refit.learners.lightgbm_boosting import LightGBM
 from refit.runtime.provenance import requirements
 
 LIBRARIES = ["lightgbm.LGBMClassifier", "xgboost.XGBClassifier"]
@@ -78,6 +79,14 @@ def test_they_are_stored_as_text_that_other_tools_read(
         ("xgboost.XGBClassifier", {"early_stopping_rounds": 3}, "the validation window chooses the number"),
         ("xgboost.XGBClassifier", {"n_estimators": 0}, "n_estimators is a whole number from 1 on; found 0"),
         ("xgboost.XGBClassifier", {"objective": "rank:ndcg"}, "objective is not set here"),
+        ("lightgbm.LGBMClassifier", {"num_trees": 0.5}, "n_estimators is a whole number from 1 on; found 0.5"),
+        ("lightgbm.LGBMClassifier", {"metrics": "auc"}, "metrics is not set here, it is train.early_stopping_metric"),
+        ("lightgbm.LGBMClassifier", {"loss": "binary"}, "objective is not set here"),
+        (
+            "lightgbm.LGBMClassifier",
+            {"num_trees": 300, "n_estimators": 300},
+            "num_trees and n_estimators are one argument; keep one",
+        ),
         ("xgboost.XGBClasifier", {}, "is unknown; did you mean 'xgboost.XGBClassifier'?"),
         ("lightgbm.LGBMRegressor", {}, "is for regression; train.task is 'binary': use lightgbm.LGBMClassifier"),
     ],
@@ -119,6 +128,39 @@ def test_trees_that_are_dropped_later_are_fitted_whole(
     learner = make(spec_of(kind, n_estimators=8, **{name: "dart"}))
     report = learner.fit(train_rows.table, train_rows.label, validation=(seen_rows.table, seen_rows.label))
     assert (report.iterations, report.curve) == (None, ())
+
+
+@pytest.mark.parametrize("name", ["n_estimators", "num_iterations", "max_iter"])
+def test_trees_that_are_dropped_later_are_as_many_as_any_name_of_their_number_says(
+    name: str, train_rows: Any, spec_of: Callable[..., Spec]
+) -> None:
+    learner: Any = make(spec_of("lightgbm.LGBMClassifier", boost="dart", min_data_in_leaf=5, **{name: 103}))
+    learner.fit(train_rows.table, train_rows.label)
+    assert learner._booster.num_trees() == 103
+
+
+def test_rows_of_the_validation_count_as_those_of_the_fit_by_any_name(
+    train_rows: Any, seen_rows: Any, spec_of: Callable[..., Spec]
+) -> None:
+    curves = [
+        make(spec_of("lightgbm.LGBMClassifier", n_estimators=5, **{name: True}))
+        .fit(train_rows.table, train_rows.label, validation=(seen_rows.table, seen_rows.label))
+        .curve
+        for name in ("is_unbalance", "unbalance")
+    ]
+    assert curves[0] == curves[1]
+
+
+def test_a_stored_model_is_read_though_its_library_has_lost_an_argument(
+    train_rows: Any, spec_of: Callable[..., Spec], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = make(spec_of("lightgbm.LGBMClassifier", n_estimators=5, min_data_in_leaf=5))
+    learner.fit(train_rows.table, train_rows.label)
+    learner.save(tmp_path)
+    monkeypatch.setattr(LightGBM, "_argument_names", lambda _: {"n_estimators"})
+    with pytest.raises(UserError, match="no argument 'min_data_in_leaf'"):
+        make(learner.spec)
+    assert load(tmp_path).digest() == learner.digest()
 
 
 def test_a_stored_model_names_the_library_it_needs() -> None:

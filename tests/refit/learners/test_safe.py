@@ -236,6 +236,11 @@ WHERE = "params.yaml: train.learners[0]"
             "early_stopping is not set here, the validation window chooses the number of iterations",
         ),
         (
+            "sklearn.ensemble.GradientBoostingClassifier",
+            {"n_iter_no_change": 3},
+            "n_iter_no_change is not set here, the validation window chooses the number of iterations",
+        ),
+        (
             "sklearn.ensemble.RandomForestClassifier",
             {"random_state": 3},
             "random_state is not set here, it is train.seed",
