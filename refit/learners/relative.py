@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -26,7 +27,7 @@ class Relative(MetaLearner):
     patterns) become changes from the level too. If the level itself is among them, the model does not see how high it
     was; this works best if future levels exceed all past ones. `change: ratio` takes differences of log(1 + x), for
     numbers that are never negative; `difference` takes plain differences. A row without a level uses the median of the
-    training levels.
+    training levels. Iterations are chosen by the error of the changes: the absolute one where the metric is a share.
     """
 
     arguments: ClassVar[Mapping[str, object]] = {"level": None, "scaled": [], "change": "ratio"}
@@ -42,6 +43,8 @@ class Relative(MetaLearner):
             raise UserError(
                 f"learner 'relative': change is ratio or difference; found {change!r} ({self._where}.params)"
             )
+        if self.spec.stopping_metric.percent:  # shares of changes that are near 0 say nothing, nor are they finite
+            self.spec = replace(self.spec, early_stopping_metric="mae")
         self._scaled = matching(self.settings["scaled"], self.spec.features, f"{self._where}.params.scaled")
 
     def _prepared(self, train: pa.Table, label: Labels) -> dict[str, float]:

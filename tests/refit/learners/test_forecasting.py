@@ -109,6 +109,18 @@ def test_a_quantile_of_changes_is_asked_of_the_inner_learner() -> None:
         quantile_of(spec_of(table, "relative", level="mean", **RIDGE), 0.1)
 
 
+@pytest.mark.parametrize("asked", [{"metric": "mape"}, {"metric": "mae", "early_stopping_metric": "smape"}])
+def test_changes_are_learned_for_a_metric_of_shares(asked: dict[str, Any]) -> None:
+    """The change is 0 wherever the label is the level."""
+    table, label = growing(100)
+    inner = {"kind": "sklearn.ensemble.GradientBoostingRegressor", "params": {"n_estimators": 30}}
+    by_mae = spec_of(table, "relative", level="mean", scaled=["last"], **inner)
+    learner, unseen = make(replace(by_mae, **asked)), (table.slice(150), label[150:])
+    report = learner.fit(table.slice(0, 150), label[:150], validation=unseen)
+    assert report == make(by_mae).fit(table.slice(0, 150), label[:150], validation=unseen)
+    assert learner.spec.stopping_metric.name == "mae", "reports name what the curve is of"
+
+
 def test_a_difference_is_for_numbers_below_zero() -> None:
     table, label = growing(100)
     below = pa.table({**{name: table[name] for name in table.column_names}, "mean": table["mean"].to_numpy() - 500})
