@@ -97,7 +97,7 @@ def pinball(outputs: Tensor, target: Tensor, level: float) -> Tensor:
 def class_weights(params: ArchitectureParams, spec: Spec, label: Labels, where: str) -> Tensor | None:
     """(classes,) weights whose mean over the training rows is 1, so that they do not change the size of a step.
 
-    `balanced` gives each class the same total weight (King and Zeng 2001).
+    `balanced` gives each class the same total weight (King and Zeng 2001), and 1 to one without rows.
 
     Raises:
         UserError: a class has no weight, or a weight no class.
@@ -113,7 +113,10 @@ def class_weights(params: ArchitectureParams, spec: Spec, label: Labels, where: 
         weights = np.array([params.class_weights[name] for name in names])
     else:
         weights = 1 / np.maximum(counts, 1)
-    return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
+    weights = weights * counts.sum() / (weights * counts).sum()
+    if params.class_weights == "balanced":
+        weights[counts == 0] = 1  # of no row that is learned, but maybe of one that is scored
+    return torch.tensor(weights, dtype=torch.float32)
 
 
 def _weighted(outputs: Tensor, target: Tensor, *, rowwise: Loss, weights: Tensor | None, gamma: float) -> Tensor:

@@ -21,7 +21,7 @@ from refit.learners.networks.architectures.text_transformer import Params as Tra
 from refit.learners.networks.augment import augmented, mixed
 from refit.learners.networks.inputs import ImageScaling, Inputs, InputShapes
 from refit.learners.networks.loop import Task, train
-from refit.learners.networks.losses import loss_of
+from refit.learners.networks.losses import class_weights, loss_of
 from refit.learners.networks.network import Network
 from refit.learners.networks.optimisers import Plateau, rate
 from refit.learners.networks.params import ArchitectureParams, Augmentation
@@ -72,6 +72,13 @@ def test_balanced_classes_have_the_same_weight_in_all_and_the_mean_weight_is_1()
     weights = torch.tensor([2 / 3, 4 / 3, 4 / 3])[target]
     rows = functional.cross_entropy(outputs, target, label_smoothing=0.1, reduction="none")
     assert float(loss_of(params, spec, label)(outputs, target)) == pytest.approx(float((weights * rows).mean()))
+
+
+def test_a_class_without_a_training_row_does_not_outweigh_all_others_on_validation_rows() -> None:
+    spec = replace(NUMBERS, task="multiclass", classes=("a", "b", "c"))
+    weights = class_weights(ArchitectureParams(class_weights="balanced"), spec, np.repeat([0, 1], [300, 100]), "")
+    assert weights is not None
+    assert weights.tolist() == pytest.approx([2 / 3, 2, 1])
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
