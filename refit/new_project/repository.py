@@ -42,10 +42,15 @@ def made(folder: Path, *, wanted: bool) -> Iterator[bool]:
 
 def _initialise(folder: Path) -> bool:
     """Run `git init`; if git fails, say why on standard error, and leave nothing of it."""
-    command = ["git", "init", "--quiet"]
-    done = subprocess.run(command, cwd=folder, env=provenance.git_environment(), capture_output=True, check=False)
+    has_default = _git(folder, "config", "--get", "init.defaultBranch").returncode == 0
+    done = _git(folder, *(() if has_default else ("-c", "init.defaultBranch=main")), "init", "--quiet")
     if done.returncode:
         shutil.rmtree(folder / ".git", ignore_errors=True)
         why = done.stderr.decode(errors="backslashreplace").strip().rpartition("\n")[2].removeprefix("fatal: ")
         say(f"warning: no git repository: {one_line(why)}", stderr=True)
     return done.returncode == 0
+
+
+def _git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    environment = provenance.git_environment()
+    return subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, check=False)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # On a pull request: what would this change do? Runs the pipeline and the gate, registers nothing, moves nothing.
 # Leaves reports/pull_request.md (metrics against BASE, the gate's decision) and reports/model_card.html.
-#   infra/ci/judge.sh [BASE]      default: origin/main
+#   infra/ci/judge.sh [BASE]      default: the default branch of origin, or origin/main if git does not know it
 set -euo pipefail
-base=${1:-origin/main}
+base=${1:-$(git rev-parse --verify --quiet --abbrev-ref origin/HEAD || echo origin/main)}
 python -P -m flows.checkouts  # the newest data, from DVC's remote; ends here where it is not there
 judged=$(refit run --judge-only)
 {

@@ -61,6 +61,32 @@ def test_a_push_that_waits_for_another_run_is_not_cancelled_by_a_schedule_and_no
         assert [command for command in commands if "${{" in command] == []
 
 
+def test_no_name_of_a_branch_is_assumed_as_a_repositorys_default_branch(root: Path) -> None:
+    for text in (ci_files.content("github.yml", ci_files.INSTALL), (root / ".github/workflows/refit.yml").read_text()):
+        workflow = yaml.safe_load(text)
+        assert workflow[True]["push"] == {"branches": ["**"]}, "YAML 1.1 reads the key `on` as true"
+        assert "github.ref_name == github.event.repository.default_branch" in workflow["jobs"]["promote"]["if"]
+    promote = yaml.safe_load(ci_files.content("gitlab.yml", ci_files.INSTALL))["promote"]
+    assert "$CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH" in promote["rules"][0]["if"]
+
+
+@pytest.mark.parametrize(("branch", "is_clone", "base"), [("trunk", True, "trunk"), ("trunk", False, "main")])
+def test_a_judged_change_is_compared_with_the_default_branch_of_its_origin(
+    branch: str, is_clone: bool, base: str, root: Path, tmp_path: Path
+) -> None:
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", "init", "-q", "-b", branch, tmp_path / "origin"], check=True)
+    commit = ["git", *author, "commit", "-q", "--allow-empty", "-m", "A project"]
+    subprocess.run(commit, cwd=tmp_path / "origin", check=True)
+    start = ["clone", "-q", str(tmp_path / "origin")] if is_clone else ["init", "-q"]
+    subprocess.run(["git", *start, tmp_path / "change"], check=True)
+    (tmp_path / "change/reports").mkdir()
+    path = _commands_that_only_speak(tmp_path)
+    judge = [root / "infra/ci/judge.sh"]
+    done = subprocess.run(judge, cwd=tmp_path / "change", env=path, capture_output=True, text=True, check=True)
+    assert f"Metrics against `origin/{base}`:" in done.stdout
+
+
 def test_a_pipeline_stops_where_nothing_says_where_refit_comes_from(tmp_path: Path) -> None:
     (tmp_path / "pip").write_text('#!/bin/sh\necho "$@"\n')
     (tmp_path / "pip").chmod(0o755)
@@ -105,14 +131,18 @@ def test_commands_run_refits_modules_in_a_project_that_has_others_of_their_names
 
 def test_why_metrics_cannot_be_compared_with_the_base_is_in_the_jobs_log(root: Path, tmp_path: Path) -> None:
     (tmp_path / "reports").mkdir()
-    for name, script in {"python": "", "refit": "echo judged", "dvc": "echo unknown revision >&2; exit 255"}.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
-        (tmp_path / name).chmod(0o755)
-    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    path = _commands_that_only_speak(tmp_path)
     judge = [root / "infra/ci/judge.sh", "origin/trunk"]
     done = subprocess.run(judge, cwd=tmp_path, env=path, capture_output=True, text=True, check=True)
     assert "(DVC cannot compare them with `origin/trunk`; this job's log says why)" in done.stdout
     assert done.stderr == "unknown revision\n"
+
+
+def _commands_that_only_speak(folder: Path) -> dict[str, str]:
+    for name, script in {"python": "", "refit": "echo judged", "dvc": "echo unknown revision >&2; exit 255"}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": f"{folder}:/usr/bin:/bin"}
 
 
 @pytest.mark.slow

@@ -32,6 +32,18 @@ def test_a_new_project_is_a_git_repository_that_ignores_what_runs_write(tmp_path
     assert "no_scm" not in (tmp_path / "demo/.dvc/config").read_text()
 
 
+@pytest.mark.parametrize(("configured", "branch"), [("", "main"), ("[init]\n\tdefaultBranch = trunk\n", "trunk")])
+def test_the_branch_of_a_new_repository_is_main_where_the_user_has_configured_none(
+    configured: str, branch: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gitconfig").write_text(configured)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    with repository.made(tmp_path / "demo", wanted=True) as is_made:
+        assert is_made
+    assert git(tmp_path / "demo", "symbolic-ref", "--short", "HEAD") == branch
+
+
 @pytest.mark.parametrize("is_there", [False, True], ids=["of its own", "that is there"])
 def test_the_rows_of_the_user_do_not_get_into_a_repository(is_there: bool, tmp_path: Path) -> None:
     assert refit_in(tmp_path, "init", "generated", "--no-git").returncode == 0
