@@ -27,7 +27,9 @@ TRAINING = "flows.continuous_training:"  # the module of the flow that trains
 SILENT_SECONDS = 90  # three heartbeats, after which a run counts as crashed
 FLOW_NAMES = ("continuous-training", "drift-watch", "batch-scoring")  # a server may run other flows too
 RESOURCES = ("cpu", "memory", "gpu", "deadline_seconds")  # what a deployment may ask for in a pool that has machines
-UNDER_WAY = ("Pending", "Submitting", "Running", "heartbeat")  # events that another one must follow
+STARTING_SECONDS = 3600  # for the machine to start, the image to arrive, and the project and its data to be pulled
+STARTING = ("Pending", "Submitting")  # events that another one must follow in that time: none comes before the flow
+UNDER_WAY = ("Running", "heartbeat")  # events that another one must follow while nobody is silent
 
 _TEMPLATE = """\
 # What runs by itself: `refit up` deploys it on this machine, `refit deploy --pool NAME` to a team's workers.
@@ -144,7 +146,7 @@ def prefect(*arguments: str) -> list[str]:
 def provide(
     project: Path, environment: Mapping[str, str], *, pool: str = POOL, in_project: bool = True, theirs: bool = False
 ) -> None:
-    """Create the process work pool and the automation that finds dead runs, or update them where they differ.
+    """Create the process work pool and the automations that find dead runs, or update them where they differ.
 
     Args:
         environment: Prefect's settings that name the server and let this process in.
@@ -158,7 +160,7 @@ def provide(
     from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
     from prefect.exceptions import ObjectAlreadyExists
 
-    automation, template = _crash_automation(), job_template(project if in_project else None)
+    template = job_template(project if in_project else None)
     updates = {getattr(settings, name): value for name, value in environment.items()}
     with settings.temporary_settings(updates), get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
@@ -174,11 +176,12 @@ def provide(
             )
         if (ours or not theirs) and known.base_job_template != template:
             client.update_work_pool(pool, WorkPoolUpdate(base_job_template=template))
-        automations = client.read_automations_by_name(automation.name)
-        if not automations:
-            client.create_automation(automation)
-        elif (automations[0].trigger, automations[0].actions) != (automation.trigger, automation.actions):
-            client.update_automation(automations[0].id, automation)  # an update forgets the watched runs
+        for automation in _crash_automations():
+            automations = client.read_automations_by_name(automation.name)
+            if not automations:
+                client.create_automation(automation)
+            elif (automations[0].trigger, automations[0].actions) != (automation.trigger, automation.actions):
+                client.update_automation(automations[0].id, automation)  # an update forgets the watched runs
 
 
 def every(read: Callable[..., Sequence[T]], **filters: object) -> list[T]:
@@ -277,30 +280,35 @@ def environment_of(deployed: str, model: str) -> str | None:
     return prefix.removeprefix(f"{model}@") if prefix.startswith(f"{model}@") else None
 
 
-def _crash_automation() -> AutomationCore:
-    """Return the automation that marks runs without a heartbeat as crashed: their worker may have died with them."""
+def _crash_automations() -> list[AutomationCore]:
+    """Return the automations that mark runs as crashed whose worker may have died with them."""
+    return [
+        _crash_automation(
+            "refit: a run without a heartbeat has crashed", UNDER_WAY, SILENT_SECONDS, "no heartbeat for"
+        ),
+        _crash_automation("refit: a run that does not begin has crashed", STARTING, STARTING_SECONDS, "not begun in"),
+    ]
+
+
+def _crash_automation(name: str, events: Sequence[str], seconds: int, silence: str) -> AutomationCore:
     from prefect.client.schemas.objects import StateType
     from prefect.events.actions import ChangeFlowRunState
     from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
     return AutomationCore(
-        name="refit: a run without a heartbeat has crashed",
-        description=f"Marks runs of Refit's flows as crashed that have said nothing for {SILENT_SECONDS} s.",
+        name=name,
+        description=f"Marks runs of Refit's flows as crashed: {silence} {seconds} s.",
         trigger=EventTrigger.model_validate(
             {
                 "posture": Posture.Proactive,
                 "match": {"prefect.resource.id": "prefect.flow-run.*"},
                 "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": list(FLOW_NAMES)},
                 "for_each": ["prefect.resource.id"],
-                "after": [f"prefect.flow-run.{event}" for event in UNDER_WAY],
+                "after": [f"prefect.flow-run.{event}" for event in events],
                 "expect": ["prefect.flow-run.*"],
                 "threshold": 1,
-                "within": SILENT_SECONDS,
+                "within": seconds,
             }
         ),
-        actions=[
-            ChangeFlowRunState(
-                state=StateType.CRASHED, message=f"no heartbeat for {SILENT_SECONDS} s: its process died"
-            )
-        ],
+        actions=[ChangeFlowRunState(state=StateType.CRASHED, message=f"{silence} {seconds} s: its process died")],
     )

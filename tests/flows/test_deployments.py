@@ -50,10 +50,20 @@ def test_a_project_without_prefect_yaml_is_told_where_one_comes_from(tmp_path: P
 
 
 def test_a_silent_run_of_another_teams_flow_on_the_same_server_is_left_alone() -> None:
-    (related,) = [deployments._crash_automation().trigger.model_dump()["match_related"]]
-    (flow_names,) = (each["prefect.resource.name"] for each in (related if isinstance(related, list) else [related]))
     declared = {str(entry["entrypoint"]).rpartition(":")[2].replace("_", "-") for entry in MADE}
-    assert set(flow_names) == declared, "Prefect's own heartbeat setting is off for most flows: they would all crash"
+    for automation in deployments._crash_automations():
+        related = automation.trigger.model_dump()["match_related"]
+        (names,) = (each["prefect.resource.name"] for each in (related if isinstance(related, list) else [related]))
+        assert set(names) == declared, "Prefect's own heartbeat setting is off for most flows: they would all crash"
+
+
+def test_a_run_whose_data_takes_long_to_pull_is_not_taken_for_a_dead_one() -> None:
+    """From `Submitting` until the flow begins, with its heartbeats, no event comes: all of the pull lies there."""
+    triggers = [automation.trigger.model_dump() for automation in deployments._crash_automations()]
+    waits = {event: each["within"].total_seconds() for each in triggers for event in each["after"]}
+    before = {waits[f"prefect.flow-run.{event}"] for event in ("Pending", "Submitting")}
+    assert before == {3600}
+    assert {waits[f"prefect.flow-run.{event}"] for event in ("Running", "heartbeat")} == {90}
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -69,7 +79,8 @@ def test_an_automation_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(SyncPrefectClient, "update_automation", forget)
     deployments.provide(tmp_path, environment)
     with get_client(sync_client=True) as client:
-        assert len(client.read_automations_by_name("refit: a run without a heartbeat has crashed")) == 1
+        for automation in deployments._crash_automations():
+            assert len(client.read_automations_by_name(automation.name)) == 1
 
 
 def test_deployments_that_train_by_the_clock_are_named_as_what_the_drift_policy_does_not_decide(tmp_path: Path) -> None:
