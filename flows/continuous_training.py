@@ -71,4 +71,6 @@ def continuous_training(
         evaluate(run)
         shared_data.share(run.context())
         register(run)
-        return ended(publish(run), reason, run.context().params.project.zone)
+        summary = publish(run)
+        zone = run.context().params.project.zone
+        return ended(summary, reason, zone, decided=run.has_decided(summary.model.version))

@@ -49,10 +49,8 @@ def announce(model: str, event: str, text: str, *, key: str) -> None:
 
 
 def announce_run(summary: RunSummary) -> None:
-    """Announce what became of a run's candidate, unless the run changed nothing."""
-    model, register = summary.model, summary.stages.get("register")
-    if register is None or register.state != "executed":
-        return
+    """Announce what became of a run's candidate."""
+    model = summary.model
     title, key = f"{model.name} version {model.version}", f"{model.version}/{summary.decision.digest}"
     if model.awaits_approval:
         announce(model.name, AWAITS, f"{model.name} {model.why_not[0]}", key=key)

@@ -45,14 +45,18 @@ def moment(time: datetime, zone: tzinfo) -> str:
     return f"{time.astimezone(zone):%Y-%m-%d %H:%M}".removesuffix(" 00:00")
 
 
-def ended(summary: RunSummary, trigger: str, zone: tzinfo) -> RunSummary:
+def ended(summary: RunSummary, trigger: str, zone: tzinfo, *, decided: bool) -> RunSummary:
     """Return the result of a retraining run, which ends as `Refused`, or as `AwaitingApproval` until a person answers.
 
     Both are of the type Completed: nothing failed, the champion stays, and no worker waits for the person. The run is
     named by its `as_of` in `zone`, and tagged with its model, with what started it, and with what became of its
     candidate, which an event announces.
+
+    Args:
+        decided: whether that is the ledger's news since the run began; nobody hears of an earlier decision again.
     """
-    announce_run(summary)
+    if decided:
+        announce_run(summary)
     model = summary.model  # not the gate's decision alone: another machine, or a person, may have kept the champion
     outcome = "awaiting approval" if model.awaits_approval else "promoted" if model.is_champion else "refused"
     label(f"retrain {moment(summary.as_of, zone)} {trigger}", model.name, trigger, outcome)

@@ -16,12 +16,13 @@ from flows.run_summary import StageEnd
 from refit.config import Params
 from refit.errors import UserError
 from refit.files.artifacts import RELEASED, sweep
-from refit.runtime import dvc_runner, lock, project_requirements, provenance, run_file
+from refit.runtime import dvc_runner, lock, project_requirements, provenance, registry_store, run_file
 from refit.runtime.context import Context, utc_now
 from refit.runtime.terminal import Terminal, guard_logs
 from refit.runtime.workers import StartWorkers, processes
 from refit.schemas.releases import Releases
 from refit.storage.snapshots import LATEST, moment_of
+from registry.ledger import Entry, Ledger
 from tasks.stages import run_remembered
 
 _REPORTED = set[tuple[Path | str, ...]]()  # lines about run.yaml that this process has shown, by project
@@ -37,6 +38,16 @@ class Session:
     force: bool = False
     started: float = field(default_factory=time.monotonic)
     stages: dict[str, StageEnd] = field(default_factory=dict)
+    lines_before: int = 0  # of the model in the ledger, when the run began
+
+    def has_decided(self, version: str) -> bool:
+        """Whether the ledger has got a line about a version since this run began: in a clone, `register` runs always.
+
+        Raises:
+            RefitError: the ledger cannot be read.
+        """
+        lines = _ledger_lines(self.project, run_file.params_of(self.project))
+        return any(line.to_version == version for line in lines[self.lines_before :])
 
     def context(self) -> Context:
         """Return the stages' arguments, read again each time: params may have changed since the last stage."""
@@ -173,7 +184,13 @@ def session(project: str | Path, options: RunOptions | None = None, *, may_promo
             sweep(root)
             for message in dvc_runner.repair(root):
                 display(message)
-            yield Session(project=root, owner=owner, screen=display, force=options.force)
+            lines = len(_ledger_lines(root, params))
+            yield Session(project=root, owner=owner, screen=display, force=options.force, lines_before=lines)
+
+
+def _ledger_lines(project: Path, params: Params) -> list[Entry]:
+    with registry_store.opened(Context(project, params)) as store:
+        return Ledger.of(store).entries(params.project.name)
 
 
 @contextmanager

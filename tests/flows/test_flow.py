@@ -110,7 +110,7 @@ def test_a_run_whose_candidate_another_machine_kept_from_promotion_is_no_promoti
 
     @flow
     def retrained() -> Any:
-        return ended(summary, "manual", UTC)
+        return ended(summary, "manual", UTC, decided=True)
 
     state = retrained(return_state=True)
     run = flow_run(str(state.state_details.flow_run_id))

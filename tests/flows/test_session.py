@@ -13,14 +13,18 @@ from driving import drive, states
 from pydantic import JsonValue
 
 from flows.progress_display import LogScreen, show_progress
-from flows.session import Session, _engine, context_of, context_of_run, watching
+from flows.run_options import RunOptions
+from flows.session import Session, _engine, context_of, context_of_run, session, watching
 from refit.cli import inspection, running
-from refit.config import parse
+from refit.config import STAGES, parse
 from refit.errors import UserError
+from refit.files.artifacts import RECEIPT
 from refit.runtime import dvc_runner, run_file
 from refit.runtime.lock import project_lock
 from refit.runtime.terminal import Terminal
 from refit.runtime.workers import processes
+from refit.schemas.receipt import Receipt
+from tasks.stages import run_remembered
 from tests.tasks.orders import RAW
 
 SEE = """
@@ -117,3 +121,15 @@ def test_parts_are_computed_by_ray_within_a_flow_run_only(monkeypatch: pytest.Mo
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "00000000-0000-0000-0000-000000000000")
     assert _engine(params) is on_ray
     assert _engine(parse(RAW)) is processes
+
+
+def test_only_a_run_that_has_written_a_line_in_the_ledger_has_decided(project: Path) -> None:
+    """In a clone, which has no receipt, `register` runs even where nothing is new: nobody is to hear of it each day."""
+    (project / RECEIPT).unlink()
+    for version, overrides, decided in (("1", {}, False), ("2", {"train.seed": 4}, True)):
+        with session(project, RunOptions(overrides=overrides)) as run:
+            for stage in STAGES:
+                run.ended(stage, run_remembered(stage, run.context()), 0.0)
+            assert run.stages["register"].state == "executed"
+            assert (Receipt.read(project / RECEIPT).version, run.has_decided(version)) == (version, decided)
+            assert not run.has_decided("1")
