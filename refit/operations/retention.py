@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +22,7 @@ from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
 from refit.storage import drift_decisions
 from refit.storage.prediction_log import LOG
-from refit.storage.shared_log import SharedLog, day_of
+from refit.storage.shared_log import SharedLog, day_named, day_of
 from registry import approval, champion, deletion, versions
 from registry.deletion import Run
 from registry.ledger import Ledger
@@ -112,6 +112,8 @@ def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Del
         *_quarantine(context),
     ]
     items, notes = _own(context.project, items)
+    for path in _undated(context, store):
+        notes.append(f"{path} is left alone: its name says no time; delete it there, if it is to go")
     if replaying:
         notes.append(f"{REPLAYS} is left alone: a replay is under way")
     try:
@@ -238,7 +240,7 @@ def _cached(
 def _predictions(context: Context, store: Store) -> Iterator[Item]:
     log = SharedLog.of(context, store)
     shared = log.names() if log else []
-    days = {date.fromisoformat(path.name.removeprefix("day=")): path for path in context.path(LOG).glob("day=*")}
+    days = {day: path for path in context.path(LOG).glob("day=*") if (day := day_named(path.name))}
     days |= {day_of(Path(name)): context.path(LOG) / Path(name).parent for name in shared}
     keep = context.params.retention.predictions_days
     if keep is None or not days:
@@ -254,12 +256,28 @@ def _decisions(context: Context, store: Store) -> Iterator[Item]:
     keep = context.params.retention.decisions_days
     if keep is None or not stored:
         return
-    moments = [datetime.strptime(name.partition(".")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC) for name in stored]
-    for moment, name in sorted(zip(moments, stored, strict=True)):
-        if moment < max(moments) - timedelta(days=keep):
+    moments = {name: moment for name in stored if (moment := _moment(name))}
+    for name, moment in sorted(moments.items(), key=lambda each: (each[1], each[0])):
+        if moment < max(moments.values()) - timedelta(days=keep):
             file = context.path(drift_decisions.DECISIONS) / f"{name}.json"
             item = _files("decisions", file.name, f"more than {keep:g} days before the newest", file)
             yield replace(item, decided=(name,))
+
+
+def _moment(name: str) -> datetime | None:
+    """The time that the name of a recorded decision says; None for a file of another name."""
+    try:
+        return datetime.strptime(name.partition(".")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _undated(context: Context, store: Store) -> list[Path]:
+    """What lies among predictions and decisions under a name without a time, of which no age is known."""
+    days = [path for path in sorted(context.path(LOG).glob("day=*")) if day_named(path.name) is None]
+    decisions = [name for name in drift_decisions.names(context, store) if _moment(name) is None]
+    paths = [*days, *(context.path(drift_decisions.DECISIONS) / f"{name}.json" for name in decisions)]
+    return [path.relative_to(context.project) for path in paths]
 
 
 def _quarantine(context: Context) -> Iterator[Item]:

@@ -14,7 +14,8 @@ from refit.extras import not_installed
 if TYPE_CHECKING:
     from sqlalchemy import URL, Engine
 
-_TIMEOUTS = ("postgresql", "mysql", "mariadb")  # whose drivers take one under the same name
+# drivers that know `connect_timeout`; those of other names may refuse it
+_TIMEOUTS = ("psycopg", "psycopg2", "psycopg2cffi", "pymysql", "mysqldb", "mysqlconnector", "mariadbconnector")
 _LOST = ("OperationalError", "InterfaceError", "OSError", "TimeoutError")
 
 
@@ -54,7 +55,7 @@ def engine(url: URL, **options: Any) -> Engine:
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
-    timeouts = {"connect_timeout": 10} if url.get_backend_name() in _TIMEOUTS else {}
+    timeouts = {"connect_timeout": 10} if url.get_driver_name() in _TIMEOUTS else {}
     return create_engine(url, poolclass=NullPool, connect_args=timeouts, hide_parameters=True, **options)
 
 

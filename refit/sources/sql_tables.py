@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,14 +158,14 @@ class SqlTable:
         """A watermark less the lookback, of the same type."""
         watermark = self._source.watermark
         assert watermark is not None
-        if isinstance(watermark.lookback, int) and isinstance(mark, int):
+        span = watermark.late_by
+        if isinstance(mark, int) and isinstance(watermark.lookback, int):
             return mark - watermark.lookback
-        span = watermark.late_by or timedelta()
         try:
-            if isinstance(mark, str) and _TEMPORAL.match(mark):  # of SQLite; its texts compare as times do
+            if span is not None and isinstance(mark, str) and _TEMPORAL.match(mark):  # SQLite's compare as times do
                 lower = datetime.fromisoformat(mark) - span
                 return lower.date().isoformat() if len(mark) == 10 else lower.isoformat(sep=mark[10])
-            if isinstance(mark, date):
+            if span is not None and isinstance(mark, date):
                 return mark - span
         except (ValueError, OverflowError):
             pass

@@ -21,7 +21,7 @@ from refit.errors import RefitError, first_line
 from refit.files.artifacts import PREDICTIONS, atomic, sha256
 from refit.runtime.context import Context
 from refit.runtime.registry_store import opened
-from refit.storage.shared_log import SEALED, SharedLog, day_of
+from refit.storage.shared_log import SEALED, SharedLog, day_named
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -124,9 +124,8 @@ def files(context: Context, version: str, first: date, end: date) -> list[Path]:
     with opened(context) as store:
         if shared := SharedLog.of(context, store):
             return shared.fetch(version, first, end)
-    return [
-        path for path in sorted(context.path(LOG).glob(f"day=*/v{version}-*.parquet")) if first <= day_of(path) < end
-    ]
+    paths = sorted(context.path(LOG).glob(f"day=*/v{version}-*.parquet"))
+    return [path for path in paths if (day := day_named(path.parent.name)) and first <= day < end]
 
 
 def keys(context: Context, version: str) -> pa.Table:

@@ -100,6 +100,18 @@ class SharedLog:
                 )
 
 
+def day_named(folder: str) -> date | None:
+    """The local day that a folder's name says; None for a folder that is none of the log's.
+
+    >>> day_named("day=2024-05-02"), day_named("day=old")
+    (datetime.date(2024, 5, 2), None)
+    """
+    try:
+        return date.fromisoformat(folder.removeprefix("day="))
+    except ValueError:
+        return None
+
+
 def day_of(path: Path) -> date:
     """The local day of a file of the log."""
     return date.fromisoformat(path.parent.name.removeprefix("day="))

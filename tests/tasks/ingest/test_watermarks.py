@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -303,6 +304,30 @@ def test_a_database_of_another_dialect_is_read_the_same_way(
     assert reads == [1, 3]
     monkeypatch.setenv("SHOP_URL", "mysql://u:p@localhost/x")
     assert "install that package next to Refit" in shop.fails(UserError)
+
+
+def test_a_watermark_of_another_type_than_declared_is_refused_when_it_is_first_read(
+    project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SHOP_URL", f"sqlite:///{tmp_path}/shop.sqlite")
+    with closing(sqlite3.connect(tmp_path / "shop.sqlite")) as database, database:
+        database.execute("create table trips (id integer, at text, kind text, cost real, seq text)")
+        database.execute("insert into trips values (1, '2013-01-31 10:00:00', 'a', 1, '2013-02-01 10:00:00')")
+    del project.source["path"]
+    project.source |= {
+        "kind": "database",
+        "url": "${SHOP_URL}",
+        "query": "select id, at, kind, cost, seq from trips",
+        "columns": {**project.source["columns"], "seq": "integer"},
+        "watermark": {"column": "seq", "lookback": 100},
+    }
+    assert "'seq' is str '2013-02-01 10:00:00' in the database, and declared integer" in project.fails(UserError)
+    assert project.stored() == []
+
+
+def test_a_driver_that_knows_no_time_to_connect_in_is_given_none(shop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SHOP_URL", "postgresql+asyncpg://u:p@127.0.0.1:1/x")
+    assert "the postgresql database of ingest.sources.trips.url failed: " in shop.fails(UserError)
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])

@@ -7,7 +7,7 @@ import shutil
 import signal
 import sqlite3
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +225,24 @@ def test_logs_decisions_and_quarantine_go_by_age_and_only_where_asked(project: A
     assert not (folder / prediction_log.LOG / "day=2013-01-01").exists()
     assert (folder / prediction_log.LOG / "day=2013-11-30/v1-x.parquet").is_file()
     assert named(retention.collect(asked)) == []
+
+
+def test_what_lies_among_the_logs_under_a_name_without_a_time_is_left_alone_and_said(project: Any) -> None:
+    project.registered(0)
+    folder = project.folder
+    for day in ("2013-01-01", "2013-12-31", "old"):
+        (folder / prediction_log.LOG / f"day={day}").mkdir(parents=True)
+        (folder / prediction_log.LOG / f"day={day}/v1-x.parquet").write_bytes(b"rows")
+    for stem in ("20130101T000000Z", "20131231T000000Z", "copy"):
+        write_json(folder / DECISIONS / f"{stem}.json", {})
+    plan = retention.collect(asking(project, predictions_days=31, decisions_days=90), delete=True)
+    assert named(plan) == [("predictions", "2013-01-01"), ("decisions", "20130101T000000Z.json")]
+    assert [note.partition(":")[0] for note in plan.notes if "no time" in note] == [
+        f"{prediction_log.LOG}/day=old is left alone",
+        f"{DECISIONS}/copy.json is left alone",
+    ]
+    kept = prediction_log.files(asking(project), "1", date.min, date.max)
+    assert [path.parent.name for path in kept] == ["day=2013-12-31"]
 
 
 def test_what_killed_runs_left_and_what_replays_keep_goes(project: Any) -> None:
