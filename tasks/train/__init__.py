@@ -50,7 +50,7 @@ from tasks.train import interval_margins, segment_study, warm
 from tasks.train.folds import Development, LabelledRows, development, require_late, require_learnable
 from tasks.train.problem import problem_in
 from tasks.train.specs import make_all, specs_of
-from tasks.train.start import keep_names, parent_of, require_unseen, start_of
+from tasks.train.start import keep_names, parent_of, require_unseen, start_of, warn_of_parent
 from tasks.train.table import read as read_table
 from tasks.train.trial import Trained, Trial, fit_rows, fitted, last_rows, trial_reports
 
@@ -109,6 +109,7 @@ def _train(context: Context) -> None:
             opens = None if params.featurize.windows.training is None else of_train.start
             trained = warm.go_on(context, specs, start, train, validation, opens=opens)
     learner, best = trained.learner, trained.best
+    warn_of_parent(context, start, features, trained.unseen.rows)
     keep_names(context, learner, start, _features(learner, train, validation))
     segments = segment_study.of_candidate(context, learner, (train.rows, validation.rows))
     context.path(TRAINING).unlink(missing_ok=True)  # never next to a candidate that it does not describe

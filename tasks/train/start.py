@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from refit import learners
@@ -22,7 +22,7 @@ from refit.schemas.warm_start import Seen, WarmStart
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["keep_names", "parent_of", "require_unseen", "require_unseen_by_parent", "start_of"]
+__all__ = ["keep_names", "parent_of", "require_unseen", "require_unseen_by_parent", "start_of", "warn_of_parent"]
 
 
 def start_of(context: Context) -> WarmStart:
@@ -111,7 +111,7 @@ def require_unseen(context: Context, start: WarmStart, features: FeatureTable) -
 
 
 def require_unseen_by_parent(context: Context, start: WarmStart, features: FeatureTable, first: datetime) -> None:
-    """Refuse a parent that may have learned from rows that outer folds score; what a pretrained one saw is unknown.
+    """Refuse a parent that may have learned from rows that outer folds score.
 
     Args:
         first: the time of the earliest of these rows.
@@ -119,19 +119,41 @@ def require_unseen_by_parent(context: Context, start: WarmStart, features: Featu
     Raises:
         UserError: it may have.
     """
+    if not (known := _known_to_parent(context, start, features, first)):
+        return
+    which, remedy = f"rows from {utc_text(first)} on", "name an earlier version, or set train.start_from: null"
+    if features.split is not None:
+        which, remedy = "all rows in turn", "set train.start_from: null"
+    raise UserError(f"outer folds score {which}, and {known}: {remedy}")
+
+
+def warn_of_parent(context: Context, start: WarmStart, features: FeatureTable, scored: pa.Table) -> None:
+    """Warn if a parent may have learned from rows that learners were compared on; the test rows it has not seen.
+
+    Args:
+        scored: those rows.
+    """
+    first = scored["event_time"].to_numpy().min().astype("datetime64[us]").item().replace(tzinfo=UTC)
+    if known := _known_to_parent(context, start, features, first):
+        context.progress(
+            f"warning: {known}: learner, epochs, calibration, threshold and intervals were chosen by rows from "
+            f"{utc_text(first)} on, which it may know, so they may promise more than new rows keep; the test rows of "
+            "the gate are unseen"
+        )
+
+
+def _known_to_parent(context: Context, start: WarmStart, features: FeatureTable, first: datetime) -> str:
+    """What a parent may know of rows from a time on; empty if nothing. What a pretrained one saw is unknown."""
     parent = start.parent
     if parent is None or parent.pretrained:
-        return
-    if features.split is None and start.known_until is not None and start.known_until > first:
-        raise UserError(
-            f"outer folds score rows from {utc_text(first)} on, and {parent} (train.start_from) has learned from data "
-            f"up to {utc_text(start.known_until)}: name an earlier version, or set train.start_from: null"
-        )
-    if features.split is not None and (start.seen is None or _of_these_batches(context, start.seen)):
-        raise UserError(
-            f"outer folds score all rows in turn, and {parent} (train.start_from), or a model that it started from, "
-            "was made from the same batches: set train.start_from: null"
-        )
+        return ""
+    if features.split is None:
+        if start.known_until is None or start.known_until <= first:
+            return ""
+        return f"{parent} (train.start_from) has learned from data up to {utc_text(start.known_until)}"
+    if start.seen is not None and not _of_these_batches(context, start.seen):
+        return ""
+    return f"{parent} (train.start_from), or a model that it started from, was made from the same batches"
 
 
 def _of_these_batches(context: Context, seen: Sequence[Seen]) -> list[Seen]:

@@ -102,6 +102,22 @@ def test_what_cannot_start_is_one_line_before_anything_is_fitted(
     assert not (project.folder / artifacts.TRAINING).exists()
 
 
+def test_a_parent_that_may_know_the_validation_rows_is_warned_of(project: SmallProject) -> None:
+    """It may not know the test rows, but have been trained in step with this project."""
+    opens = (
+        project.rows("validation")["event_time"].to_numpy().min().astype("datetime64[us]").item().replace(tzinfo=UTC)
+    )
+    for known_until, warned in ((opens, False), (opens + timedelta(minutes=1), True)):
+        said: list[str] = []
+        with_parent(project, seen_until=known_until)
+        run(project, said=said)
+        warnings = [
+            each for each in said if each.startswith("warning: version 1 of base (train.start_from) has learned")
+        ]
+        assert len(warnings) == warned
+    assert "threshold and intervals were chosen by rows from 2024-01-01T05:00:00Z on" in warnings[0]
+
+
 def test_a_file_that_names_no_parent_is_not_a_start(project: SmallProject) -> None:
     WarmStart().write(project.folder / artifacts.WARM_START)
     with pytest.raises(
@@ -142,7 +158,8 @@ def test_the_same_rule_parts_the_same_rows_only_by_the_same_key(project: SmallPr
     """ "0.2 of the rows" are other rows by a customer than by an order."""
     described = split(project, "0.2 of the rows, seed 0")
     with_parents_table(project)
-    run(project)
+    run(project, said=(said := []))
+    assert any(each.startswith("warning: version 1 of base") for each in said), "it knows the validation rows"
     spine = {**described["definitions"]["feature_set"]["spine"], "key": "customer"}
     other = {"key": "customer", "definitions": {**described["definitions"], "feature_set": {"spine": spine}}}
     shutil.rmtree(project.folder / ".refit/parents")
@@ -152,7 +169,8 @@ def test_the_same_rule_parts_the_same_rows_only_by_the_same_key(project: SmallPr
     ):
         run(project)
     write_snapshot(project.folder, [batch_of("rows", "2024-02", sha256="ab")])
-    run(project)  # of other batches
+    run(project, said=(said := []))  # of other batches
+    assert not any(each.startswith("warning: ") for each in said)
 
 
 def test_a_column_that_says_the_windows_says_the_same_rows_only_by_the_same_sql(project: SmallProject) -> None:
