@@ -76,6 +76,7 @@ class SourceStatus:
         self.stand_in = self.files[0].stand_in
         self.seen: dict[str, ReadFile] = {}
         self.unread: set[str] = set()  # files of deliveries that are still to be read
+        self._compared: SourceFile | None = None  # the file whose digest was computed last
         self._check_not_lost()
         self._check_digest()
         self._check_renamed_files()
@@ -91,6 +92,9 @@ class SourceStatus:
     def digest_of(self, file: SourceFile) -> str:
         """Return the digest of a file, computed again only if the file has changed."""
         if file.name not in self.seen:
+            if self._compared and self._compared.remote:  # else the copies of all rewritten objects would lie here
+                self._compared.path.unlink(missing_ok=True)
+            self._compared = file
             self.seen[file.name] = look(file, self.state.files.get(file.name) if self.state else None)
         return self.seen[file.name].sha256
 

@@ -71,6 +71,30 @@ def test_objects_of_a_pattern_are_read_as_files_are_and_only_new_ones_are_copied
     assert "1 missing" in bucket.fails(UserError)
 
 
+def test_rewritten_objects_are_compared_one_at_a_time(
+    bucket: Any, month: Month, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.ingest.stamps.is_settled", lambda touched: True)
+    copies: list[int] = []
+    fetch = remote_files.RemoteFile.fetch
+
+    def counted(self: Any, path: Any) -> None:
+        fetch(self, path)
+        copies.append(sum(each.is_file() for each in (bucket.path / object_stores.DOWNLOADS).rglob("*")))
+
+    for number in range(1, 5):
+        bucket.object(f"raw/{number}.csv", month(number))
+    bucket.as_of("2014-01-01")
+    bucket.ingest()
+    monkeypatch.setattr(remote_files.RemoteFile, "fetch", counted)
+    for number in range(1, 5):
+        bucket.object(f"raw/{number}.csv", month(number) + ("9,2013-04-29T12:00:00Z,a,1\n" if number == 4 else "\n"))
+    bucket.ingest()
+    assert bucket.stored()[-1] == "2013-04.2"
+    assert len(copies) >= 4
+    assert max(copies) <= 2, "the one that is read, and the one that was compared last"
+
+
 def test_partitions_of_hive_are_columns_wherever_the_files_are(bucket: Any) -> None:
     bucket.source |= {
         "columns": {**bucket.source["columns"], "year": "integer", "month": "text", "shop": "text"},
