@@ -25,11 +25,20 @@ from refit.schemas.drift_decision import (
     WatchedCoverage,
 )
 
-__all__ = ["DriftEvidence", "RetrainDecision", "decide"]
+__all__ = ["DriftEvidence", "EmptyWindow", "RetrainDecision", "decide"]
 
 _ORDER: tuple[Verdict, ...] = ("retrain", "warn", "ok")  # reasons that decide come first
 _BUDGET_DAYS = 30
 _SHOWN = 5  # columns named in one sentence
+
+
+@dataclass(frozen=True)
+class EmptyWindow:
+    """A window of a retraining at the decision's moment that holds no row with a label."""
+
+    name: str
+    end: date  # the first day after it
+    newest: date | None  # of the newest row with a label; None if there is none
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class DriftEvidence:
     as_of: datetime
     trained_as_of: datetime  # `as_of` of the newest registered version
     new_labelled: int  # rows labelled since then
+    empty: EmptyWindow | None = None  # the first such window; None if a retraining now finds rows in all of them
     windows: tuple[DayWindow, ...] = ()
     inputs: tuple[InputVerdict, ...] = ()
     performance: tuple[PerformanceVerdict, ...] = ()
@@ -258,6 +268,12 @@ def _schedule(evidence: DriftEvidence, policy: DriftParams) -> Iterator[_Finding
 
 def _blocks(evidence: DriftEvidence, policy: DriftParams) -> Iterator[str]:
     """The reasons that hold back any retraining; decisions after `as_of` do not count."""
+    if empty := evidence.empty:
+        newest = f"; the newest row with a label is of {empty.newest}" if empty.newest else ""
+        yield (
+            f"no row with a label lies in the {empty.name} window of a retraining now, which ends "
+            f"{empty.end - timedelta(days=1)}{newest}"
+        )
     ages = [_days(evidence.as_of - moment) for moment in evidence.retrained if moment <= evidence.as_of]
     if ages and min(ages) < policy.cooldown_days:
         yield f"the last retraining was decided {min(ages):.1f} days ago, {policy.cooldown_days:g} lie between two"

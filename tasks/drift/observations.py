@@ -13,12 +13,15 @@ from numpy.typing import NDArray
 
 from refit.config import DriftParams, Params
 from refit.config.windows import label_wait, local_days, period_start, shift
+from refit.config.windows import windows as retraining_windows
 from refit.drift import inputs
 from refit.drift.measures import ScoredRows
+from refit.drift.retrain_decision import EmptyWindow
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.learners import Floats
 from refit.models.verification import BACKTEST, MODEL
+from refit.problems import problem_of
 from refit.problems.contract import Problem, of_column
 from refit.runtime.context import Context
 from refit.schemas.drift_decision import DayWindow, InputVerdict
@@ -160,13 +163,44 @@ def predictions(event_time: pa.ChunkedArray, predicted: Floats, target: Problem,
 
 
 def labels(context: Context, champion: Champion, validated: Validated) -> pa.Table:
-    """Return the labels that have arrived: `_key`, `label`, `event_time` and `known_at`.
+    """Return the labels that have arrived: `_key`, `label`, `event_time` and `known_at`."""
+    with open_warehouse(context.project, validated, context.params) as warehouse:
+        return known_labels(warehouse, context.params, champion.key, warehouse.as_of)
+
+
+def ripe(arrived: pa.Table, as_of: datetime, params: Params) -> pa.Table:
+    """Return the labels that count, of those that have arrived.
 
     A label counts only after `label.delay_hours`, or after a forecast's longest horizon, the same for every row. Some
     outcomes arrive late, so taking those that are there would be a biased selection.
     """
-    with open_warehouse(context.project, validated, context.params) as warehouse:
-        return known_labels(warehouse, context.params, champion.key, warehouse.as_of - label_wait(context.params))
+    return arrived.filter(arrived["event_time"].to_numpy() < _in_utc(as_of - label_wait(params)))
+
+
+def empty_window(labelled: NDArray[np.datetime64], as_of: datetime, params: Params) -> EmptyWindow | None:
+    """Return the first window of a retraining at `as_of` without a labelled row, for want of which it would fail.
+
+    None if each window holds one, or if the problem's labels only judge: its windows need none.
+
+    Args:
+        labelled: (rows,) event times, in UTC, of the rows whose labels have arrived.
+    """
+    if problem_of(params.train.task).optional_label:
+        return None
+    delay, zone = timedelta(hours=params.featurize.label.delay_hours), params.project.zone
+    for span in retraining_windows(as_of, params):
+        inside = labelled < _in_utc(span.until(delay))
+        if span.start:
+            inside &= labelled >= _in_utc(span.start)
+        if not inside.any():
+            newest = labelled.max().astype("datetime64[us]").item().replace(tzinfo=UTC) if len(labelled) else None
+            end = span.end.astimezone(zone).date()
+            return EmptyWindow(span.name, end, newest and newest.astimezone(zone).date())
+    return None
+
+
+def _in_utc(moment: datetime) -> np.datetime64:
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def observe(

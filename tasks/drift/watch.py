@@ -69,10 +69,13 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
     validated = validated_data_at(context, as_of)
     moment = validated.as_of
     windows = observations.windows(moment, reference.after, context.params, max(SHOWN, context.params.drift.windows))
-    labels = observations.labels(context, champion, validated)
+    arrived = observations.labels(context, champion, validated)
+    labels = observations.ripe(arrived, moment, context.params)
     observed = observations.observe(context, champion, validated, labels, windows, reference) if windows else None
     backtest = performance.backtest(reference.backtest, policy)
     evidence = _gather_evidence(context, champion, reference, policy, backtest, observed, labels, windows, moment)
+    empty = observations.empty_window(arrived["event_time"].to_numpy(), moment, context.params)
+    evidence = replace(evidence, empty=empty)
     if observed:
         context.progress("how many labels the prediction intervals held")
         newest = windows[-policy.windows :]

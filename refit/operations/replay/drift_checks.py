@@ -76,12 +76,14 @@ class Watch:
         """The evidence for the decision, with the same numbers as `refit drift` would have had on that day."""
         causes = drift.retrain_on
         spans = self._spans(champion, as_of, drift) if {"input", "performance"} & set(causes) else []
-        is_known = self._history.labelled(as_of) & self._history.between(None, self._ripe(as_of))
+        arrived = self._history.labelled(as_of) & self._history.between(None, as_of)
+        is_known = arrived & self._history.between(None, self._ripe(as_of))
         skills = tuple(self._skills(champion, is_known, spans, drift)) if "performance" in causes else ()
         return DriftEvidence(
             as_of=as_of,
             trained_as_of=trained_as_of,
             new_labelled=int((is_known & self._history.between(self._ripe(trained_as_of), as_of)).sum()),
+            empty=observations.empty_window(self._history.event_time[arrived], as_of, self._context.params),
             windows=tuple(spans),
             inputs=tuple(self._moved(champion, as_of, is_known, spans, drift)) if "input" in causes else (),
             performance=skills,

@@ -246,6 +246,8 @@ def test_it_decides_on_drift_as_the_watch_of_that_day_does(project: Path, turned
     found = replayed.decide(fit, day, trained, [], drift)
     assert found.verdict == told.verdict == ("retrain" if turned else told.verdict)
     assert found.reasons == told.reasons
+    by_age = drift.model_copy(update={"retrain_on": ("schedule",)})
+    assert "validation window of a retraining now" in replayed.decide(fit, now, trained, [], by_age).blocked[0]
 
 
 def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Path) -> None:

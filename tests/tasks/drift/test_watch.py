@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from driving import later_months
+from driving import drive, later_months
 
 from flows.drift_events import payload_of
 from refit.errors import RefitError, UserError
@@ -126,6 +126,19 @@ def test_time_in_which_no_data_came_is_told(project: Path) -> None:
     told = watch.run(context(project), as_of="now")
     assert told.verdict == "warn"
     assert any("no row came; does the source still deliver?" in reason for reason in told.reasons), told.reasons
+
+
+def test_a_retraining_is_not_asked_for_while_its_windows_would_hold_no_labelled_row(project: Path) -> None:
+    later_months(project, turned=False)
+    told = watch.run(context(project), as_of="2025-06-01")
+    assert (told.verdict, told.causes) == ("warn", ("schedule",)), told.reasons
+    assert told.new_labelled >= 500  # enough, but all are too old
+    assert told.reasons[0] == (
+        "held back: no row with a label lies in the validation window of a retraining now, which ends 2025-04-30; the "
+        "newest row with a label is of 2024-12-31"
+    )
+    with pytest.raises(UserError, match="no row with a label lies in the validation window, which ends 2025-05-01"):
+        drive(project, as_of="2025-06-01")
 
 
 def test_month_whose_labels_are_all_yet_to_come_is_watched_without_them(project: Path) -> None:
