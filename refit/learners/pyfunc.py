@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.learners import load
 from refit.learners.contract import Floats, Learner
+from refit.problems import kind_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +33,12 @@ class TableModel:
         return self._learner.spec.features
 
     def predict(self, frame: pd.DataFrame, params: Mapping[str, object] | None = None) -> Floats | pd.DataFrame:
-        """(rows,) probabilities of 1 or numbers, or a column of probabilities for each class.
+        """(rows,) probabilities of 1 or numbers, or a column for each class or each part of a prediction (`parts`).
 
         The frame's columns may come in any order; surplus columns are ignored. A number may have any type that
         `read_csv` or a database gives (int64, Int64, bool, Decimal, nullable, a category of numbers), as long as a
-        double holds it exactly; a text may be object, string or a category.
+        double holds it exactly; a text may be object, string or a category. An image is its bytes, their base64 or an
+        array of whole numbers from 0 to 255; a vector a list or an array of numbers, and a sequence a list of these.
 
         Raises:
             UserError: a column is missing, or holds a value that the conversion would change.
@@ -41,8 +46,8 @@ class TableModel:
         import pandas as pd
 
         predicted = self._learner.predict(table_of(frame, self._learner))
-        classes = self._learner.spec.classes
-        return pd.DataFrame(predicted, columns=list(classes)) if classes else predicted
+        columns = output_names(self._learner.spec.task, self._learner.spec.classes)
+        return pd.DataFrame(predicted, columns=list(columns)) if columns else predicted
 
     def act(self, observation: Any) -> Any:
         """The action of a policy for one observation of its environment.
@@ -54,6 +59,15 @@ class TableModel:
         if act is None:
             raise UserError(f"a model of task {self._learner.spec.task!r} takes no actions; call predict(frame)")
         return act(observation)
+
+
+def output_names(task: str, classes: Sequence[str]) -> tuple[str, ...]:
+    """Names of the columns of predictions; none if a prediction is one number.
+
+    >>> output_names("anomaly", ()), output_names("regression", ())
+    (('score', 'log_volume', 'flagged'), ())
+    """
+    return tuple(classes) or kind_of(task).parts
 
 
 def table_of(frame: pd.DataFrame, learner: Learner) -> pa.Table:
@@ -71,6 +85,10 @@ def table_of(frame: pd.DataFrame, learner: Learner) -> pa.Table:
             column = frame[name]
             if getattr(column, "ndim", 1) != 1:
                 raise UserError(f"column {name!r} is there {column.shape[1]} times; once was expected")
+            if name in spec.arrays:
+                convert = partial(CELLS[spec.arrays[name].kind], spec.arrays[name])
+                columns[name] = pa.array(_converted(column, convert), _type_of(spec.arrays[name]))
+                continue
             is_text = name in spec.categorical or name in spec.text
             columns[name] = pa.array(
                 _converted(column, _text if is_text else _number), pa.string() if is_text else pa.float64()
@@ -129,6 +147,59 @@ def _text(value: Any) -> str:
             "text, such as read_csv(..., dtype={'zip': str})"
         )
     return str(value)
+
+
+def _type_of(array: ArrayColumn) -> pa.DataType:
+    import pyarrow as pa
+
+    vector = pa.list_(pa.float64())
+    return {"image": pa.large_binary(), "vector": vector, "sequence": pa.list_(vector)}[array.kind]
+
+
+def _image(array: ArrayColumn, value: Any) -> bytes:
+    """The bytes of an image, given as these, as their base64 (MLflow's JSON), or as an array of numbers from 0 to 255.
+
+    >>> _image(ArrayColumn(kind="image", shape=(1, 2, 1)), [[0, 255]])
+    b'\\x00\\xff'
+    """
+    import numpy as np
+
+    if isinstance(value, bytes | bytearray | memoryview):
+        return bytes(value)
+    if isinstance(value, str):
+        try:
+            return base64.b64decode("".join(value.split()), validate=True)
+        except ValueError:
+            raise ValueError(f"{_shown(value)} is no {array}: a text is its bytes in base64") from None
+    found = np.asarray(value)
+    if found.dtype.kind not in "iu" or not found.size or found.min() < 0 or found.max() > 255:
+        raise ValueError(f"{_shown(value)} is no {array}: its bytes, or an array of whole numbers from 0 to 255")
+    shapes = {array.shape, (array.size,), array.shape[:2] if array.shape[2] == 1 else array.shape}
+    if found.shape not in shapes:
+        raise ValueError(f"an array of shape {found.shape} is no {array}")
+    return found.astype(np.uint8).tobytes()
+
+
+def _vector(array: ArrayColumn, value: Any) -> Floats:
+    """The numbers of a list or an array, with nan for missing ones.
+
+    >>> _vector(ArrayColumn(kind="vector", shape=(2,)), [1, None])
+    array([ 1., nan])
+    """
+    import numpy as np
+
+    if isinstance(value, str | bytes) or np.ndim(value) != 1:
+        raise ValueError(f"{_shown(value)} is no list of numbers, as {array} has it")
+    return np.array([math.nan if each is None else _number(each) for each in value], dtype=np.float64)
+
+
+def _sequence(array: ArrayColumn, value: Any) -> list[Floats]:
+    if isinstance(value, str | bytes) or not hasattr(value, "__len__"):
+        raise ValueError(f"{_shown(value)} is no list of steps, as {array} has it")
+    return [_vector(array, step) for step in value]
+
+
+CELLS: Mapping[str, Callable[[ArrayColumn, Any], Any]] = {"image": _image, "vector": _vector, "sequence": _sequence}
 
 
 def _shown(value: Any) -> str:

@@ -36,6 +36,7 @@ from refit.files.artifacts import (
     write_json,
     write_manifest,
 )
+from refit.learners.pyfunc import output_names
 from refit.models.incumbent import PARENT, PARENT_DIGEST, STAND_IN, TEST_TAG, USES, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
 from refit.models.run_content import shown_moment
@@ -122,7 +123,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         features=list(features.features),
         example=golden.slice(0, EXAMPLE_ROWS).select(features.features).to_pandas(),
         requirements=_requirements(context, description.kind, candidate.folder),
-        outputs=description.classes,
+        outputs=output_names(description.task, description.classes),
     )
     _write_parquet(golden, folder / GOLDEN)
     _write_parquet(_backtest(context, candidate), folder / BACKTEST)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ import pyarrow as pa
 import pytest
 
 from refit import learners
+from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.files.artifacts import write_manifest
-from refit.learners.pyfunc import TableModel, _load_pyfunc, table_of
+from refit.learners.pyfunc import TableModel, _load_pyfunc, _type_of, table_of
+from refit.storage.arrays import images, sequences, vectors
 
 BIG = 2**53 + 1
 
@@ -123,3 +127,72 @@ def test_converting_changes_neither_rows_nor_order(model: TableModel) -> None:
     frame = pd.DataFrame({"visits": [3, 1, 2], "code": ["b", None, "1"]}, index=[7, 7, 1])
     table = table_of(frame, model._learner)
     assert table.to_pydict() == {"visits": [3.0, 1.0, 2.0], "code": ["b", None, "1"]}
+
+
+ARRAYS = {
+    "picture": ArrayColumn(kind="image", shape=(2, 3, 1)),
+    "vector": ArrayColumn(kind="vector", shape=(3,)),
+    "steps": ArrayColumn(kind="sequence", shape=(4, 2)),
+}
+CELLS = {
+    "picture": [bytes(range(6)), bytes(6)],
+    "vector": [[0.5, 1.0, None], None],
+    "steps": [[[0.5, 1.0], [2.0, None]], []],
+}
+GIVEN: dict[str, tuple[str, list[Any]]] = {
+    "bytes": ("picture", CELLS["picture"]),
+    "base64, as MLflow writes it into JSON": (
+        "picture",
+        [base64.encodebytes(each).decode() for each in CELLS["picture"]],
+    ),
+    "a picture's pixels": ("picture", [np.arange(6, dtype=np.uint8).reshape(2, 3), np.zeros((2, 3, 1), np.int64)]),
+    "lists of pixels": ("picture", [[[0, 1, 2], [3, 4, 5]], [0] * 6]),
+    "lists": ("vector", CELLS["vector"]),
+    "arrays": ("vector", [np.array([0.5, 1.0, np.nan], np.float32), None]),
+    "lists of lists": ("steps", CELLS["steps"]),
+    "arrays of arrays": ("steps", [np.array([[0.5, 1.0], [2.0, np.nan]]), np.empty((0, 2))]),
+}
+
+
+def of_arrays(name: str) -> SimpleNamespace:
+    return SimpleNamespace(spec=learners.Spec("net", "mlp", (name,), arrays=ARRAYS))
+
+
+@pytest.mark.parametrize("given", GIVEN)
+def test_a_cell_that_is_an_array_is_read_as_in_a_table(given: str) -> None:
+    name, cells = GIVEN[given]
+    read: Any = {"picture": images, "vector": vectors, "steps": sequences}[name]
+    expected = pa.table({name: CELLS[name]}).cast(pa.schema({name: _type_of(ARRAYS[name])}))
+    table = table_of(pd.DataFrame({name: pd.Series(cells, dtype=object)}), of_arrays(name))  # type: ignore[arg-type]
+    ours, theirs = (read(each, name, ARRAYS[name]) for each in (table, expected))
+    for one, other in zip(ours, theirs, strict=True):  # rows; of sequences the values and the lengths
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "cell", "complaint"),
+    [
+        ("picture", "no base64!", r"'no base64!' \(str\) is no image\(2, 3, 1\): a text is its bytes in base64"),
+        ("picture", np.full((2, 3), 256), r"is no image\(2, 3, 1\): its bytes, or an array of whole numbers from 0 to"),
+        ("picture", np.zeros((3, 2), np.uint8), r"an array of shape \(3, 2\) is no image\(2, 3, 1\)"),
+        ("vector", "1, 2, 3", r"'1, 2, 3' \(str\) is no list of numbers, as vector\(3\) has it"),
+        ("vector", [1.0, "2", 3.0], r"'2' \(str\) is no number"),
+        ("steps", [1.0, 2.0], r"1.0 \(float\) is no list of numbers, as sequence\(4, 2\) has it"),
+        ("steps", 7.0, r"7.0 \(float\) is no list of steps"),
+    ],
+)
+def test_a_cell_that_is_no_array_of_its_kind_is_refused_in_one_line(name: str, cell: Any, complaint: str) -> None:
+    frame = pd.DataFrame({name: pd.Series([cell], dtype=object)})
+    with pytest.raises(UserError, match=f"column '{name}', row 0: .*{complaint}") as raised:
+        table_of(frame, of_arrays(name))  # type: ignore[arg-type]
+    assert "\n" not in str(raised.value)
+
+
+def test_predictions_of_several_numbers_have_named_columns() -> None:
+    spec = learners.Spec("odd", "sklearn.ensemble.IsolationForest", ("x",), task="anomaly", metric="log_volume")
+    rows = pa.table({"x": np.random.default_rng(0).normal(size=200)})
+    learner = learners.make(spec)
+    learner.fit(rows, np.zeros(200))
+    predicted: Any = TableModel(learner).predict(rows.to_pandas())
+    assert list(predicted.columns) == ["score", "log_volume", "flagged"]
+    np.testing.assert_array_equal(predicted.to_numpy(), learner.predict(rows))
