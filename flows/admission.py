@@ -1,4 +1,4 @@
-"""Checks the parameters of a deployed run: its own project, numbers as settings, drift that its own data can show."""
+"""Checks the parameters of a deployed run: its own project, harmless settings, drift that its own data can show."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from refit.runtime.run_file import Overrides
 from refit.schemas.answered_drift import DataWindow
 
 NOW = "now"
+JUDGING = ("validate", "evaluate", "register")  # sections that decide which rows and which models are good enough
 MOST_CHARACTERS = 1_000  # of a reason or a column's name
 MOST_COLUMNS = 10_000
 OLDEST_EVENT = timedelta(days=7)
@@ -55,15 +56,21 @@ def own_file(project: Path, parameter: str, path: FilePath) -> FilePath:
 
 
 def own_settings(overrides: Overrides | None) -> Overrides:
-    """Return the overrides of a run; those of a deployed run may only be numbers and booleans.
+    """Return the overrides of a run; those of a deployed run may only be numbers and booleans, and loosen no check.
 
-    A text could name a file, a module or a server, and so other data or code than those of `params.yaml`.
+    A text could name a file, a module or a server, and so other data or code than those of `params.yaml`. A gate with
+    another margin would promote a worse model, and `params.yaml`, which people review, would not show it.
 
     Raises:
-        UserError: the run is deployed, and a setting is something else.
+        UserError: the run is deployed, and a setting is something else, or of what judges its rows and its candidate.
     """
     if _deployed_with() is not None:
         for name, value in (overrides or {}).items():
+            if name.partition(".")[0] in JUDGING:
+                raise UserError(
+                    f"overrides: {shortened(name)} is of what decides on rows and models ({', '.join(JUDGING)}), which "
+                    "holds for every deployed run alike: change params.yaml"
+                )
             if value is not None and not isinstance(value, bool | int | float):
                 raise UserError(
                     f"overrides: {shortened(name)} is {shortened(value)}; a deployed run takes numbers, true and "

@@ -42,7 +42,8 @@ def continuous_training(
     Args:
         project: the project's folder; of a deployed run, the one that the deployment was made for.
         as_of: `latest`, or the date or time at which this run pretends to happen, in the project's time zone.
-        overrides: `section.key` -> value, for this run only; a deployed run takes numbers, true and false.
+        overrides: `section.key` -> value, for this run only; a deployed run takes numbers, true and false, and none of
+            `validate`, `evaluate` and `register`.
         reason: what started the run; it goes into the ledger.
         window: `first` and `end` of the data that drifted, ISO 8601. Where a retraining for it, or for a newer one,
             has ended, this run ends at once and changes nothing.

@@ -46,7 +46,7 @@ class Session:
         Raises:
             RefitError: the ledger cannot be read.
         """
-        lines = _ledger_lines(self.project, run_file.params_of(self.project))
+        lines = _ledger_lines(self.context())
         return any(line.to_version == version for line in lines[self.lines_before :])
 
     def context(self) -> Context:
@@ -184,13 +184,13 @@ def session(project: str | Path, options: RunOptions | None = None, *, may_promo
             sweep(root)
             for message in dvc_runner.repair(root):
                 display(message)
-            lines = len(_ledger_lines(root, params))
+            lines = len(_ledger_lines(Context(root, params, display)))
             yield Session(project=root, owner=owner, screen=display, force=options.force, lines_before=lines)
 
 
-def _ledger_lines(project: Path, params: Params) -> list[Entry]:
-    with registry_store.opened(Context(project, params)) as store:
-        return Ledger.of(store).entries(params.project.name)
+def _ledger_lines(context: Context) -> list[Entry]:
+    with registry_store.opened(context) as store:
+        return Ledger.of(store).entries(context.params.project.name)
 
 
 @contextmanager

@@ -78,6 +78,25 @@ def test_a_deployed_run_takes_numbers_for_settings_and_no_texts() -> None:
     assert admission.own_settings({"registry.tracking_uri": "sqlite:///m.db"}), "a person's run takes all"
 
 
+@pytest.mark.parametrize(
+    "loosened",
+    [
+        {"evaluate.gate.max_loss": 0.9},
+        {"evaluate.gate.min_rows": 1},
+        {"evaluate.gate.floors": None},
+        {"evaluate.behaviour": None},
+        {"register.golden_tolerance": 1e9},
+        {"register.approval": None},
+        {"validate.max_quarantined_share": 1},
+    ],
+)
+def test_who_may_start_a_deployment_may_not_loosen_the_gate_for_that_run(loosened: dict[str, Any]) -> None:
+    """A worse model would be promoted within a margin that `params.yaml` never stated."""
+    with deployed(), pytest.raises(UserError, match=r"decides on rows and models .*: change params\.yaml"):
+        admission.own_settings({"train.seed": 3, **loosened})
+    assert admission.own_settings(loosened) == loosened, "a person's own run takes all"
+
+
 NESTED: Any = "x"
 for _ in range(200):
     NESTED = [NESTED]
