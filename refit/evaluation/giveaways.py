@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 ROWS, SUM_ROWS = 20_000, 2_000  # sampled for single features; for sums
 BINS = 64  # of a number
-SKILL = 0.95  # share of the errors of a constant guess that one feature alone avoids
+SKILL, CERTAIN = 0.95, 0.99  # share of a constant guess's errors that one feature alone avoids: suspicious; the label
 EXPLAINED, EXACT = 0.99, 0.9999  # share of the label's variance explained: by one feature; by a sum
 PURE, COVERED, FEW = 0.98, 0.1, 20  # for a value that implies a class: its purity, share of the class, number of rows
 MOST_VALUES = 50  # of a feature whose values are examined one by one
@@ -49,8 +49,9 @@ def giveaways(table: pa.Table, numeric: Sequence[str], categorical: Sequence[str
     encoded = label.combine_chunks().dictionary_encode()
     classes, labels = encoded.dictionary.to_pylist(), encoded.indices.to_numpy()
     for name in (*numeric, *categorical):
-        if name not in counted and (reason := _of_classes(some[name], labels, classes)):
-            result.append(Giveaway(features=(name,), reason=reason))
+        if name not in counted and (found := _of_classes(some[name], labels, classes)):
+            reason, is_label = found
+            result.append(Giveaway(features=(name,), reason=reason, is_label=is_label))
     return result
 
 
@@ -82,7 +83,8 @@ def _codes(values: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
     return np.where(there, np.searchsorted(edges, numbers, side="right"), len(edges) + 1), []
 
 
-def _of_classes(values: pa.ChunkedArray, labels: NDArray[np.int64], classes: Sequence[Any]) -> str | None:
+def _of_classes(values: pa.ChunkedArray, labels: NDArray[np.int64], classes: Sequence[Any]) -> tuple[str, bool] | None:
+    """The reason why a feature leaks the classes, and whether it tells nearly all of them; None if it does not."""
     codes, names = _codes(values)
     size, learned = int(codes.max()) + 1, np.arange(len(codes)) % 2 == 0
     counts = np.bincount(codes * len(classes) + labels, minlength=size * len(classes)).reshape(size, len(classes))
@@ -93,7 +95,8 @@ def _of_classes(values: pa.ChunkedArray, labels: NDArray[np.int64], classes: Seq
     missed = int((labels[~learned] != usual).sum())
     errors = int((labels[~learned] != guess[codes[~learned]]).sum())
     if missed >= FEW // 2 and errors <= (1 - SKILL) * missed:
-        return f"alone tells {1 - errors / (~learned).sum():.1%} of the labels right"
+        reason = f"alone tells {1 - errors / (~learned).sum():.1%} of the labels right"
+        return reason, errors <= (1 - CERTAIN) * missed
     if not 1 < len(names) <= MOST_VALUES + 1:
         return None
     total = counts.sum(axis=0)
@@ -103,7 +106,8 @@ def _of_classes(values: pa.ChunkedArray, labels: NDArray[np.int64], classes: Seq
             continue
         if counts[code, most] >= PURE * rows:
             shown = MISSING if names[code] is None else _shown(names[code])
-            return f"where it is {shown}, the label is {classes[most]} in {counts[code, most]:,} of {rows:,} rows"
+            reason = f"where it is {shown}, the label is {classes[most]} in {counts[code, most]:,} of {rows:,} rows"
+            return reason, False
     return None
 
 
@@ -129,7 +133,7 @@ def _of_numbers(
         if explained >= EXPLAINED:
             alone.add(name)
             reason = f"alone explains {min(explained, 0.9999):.2%} of the label's variance"
-            yield Giveaway(features=(name,), reason=reason)
+            yield Giveaway(features=(name,), reason=reason, is_label=explained >= EXACT)
     rest = [name for name in numbers if name not in alone and not table[name].null_count]
     some = np.arange(0, len(label), max(1, -(-len(label) // SUM_ROWS)))
     columns = np.array([table[name].to_numpy()[some] for name in rest], float)

@@ -56,10 +56,18 @@ class Description:
         return {"folder": str(self.folder), "sentence": self.sentence, "notes": notes, "next": self.next}
 
 
-def describe(folder: Path, location: str, reading: TableReading, label_leaks: Sequence[Giveaway]) -> Description:
-    """Describe the project that was made of a table."""
+def describe(
+    folder: Path,
+    location: str,
+    reading: TableReading,
+    label_leaks: Sequence[Giveaway],
+    excluded: Sequence[Giveaway] = (),
+) -> Description:
+    """Describe the project that was made of a table; `excluded` of the leaks are left out of its features."""
     sentence = f"a project that predicts `{reading.label.name}` ({describe_task(reading)})"
-    return Description(folder, sentence, (*_describe_table(location, reading), *_warnings(reading, label_leaks)))
+    return Description(
+        folder, sentence, (*_describe_table(location, reading), *_warnings(reading, label_leaks, excluded))
+    )
 
 
 def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str, str]]:
@@ -121,13 +129,20 @@ def _describe_missing(reading: TableReading) -> Iterator[tuple[str, str]]:
         yield "missing", f"{mark!r} in {_names(where)}: a category as it stands; {option} reads it as missing"
 
 
-def _warnings(reading: TableReading, label_leaks: Sequence[Giveaway]) -> Iterator[tuple[str, str]]:
+def _warnings(
+    reading: TableReading, label_leaks: Sequence[Giveaway], excluded: Sequence[Giveaway]
+) -> Iterator[tuple[str, str]]:
     """Warn of columns that may not be known at prediction time, and of times that are read as texts."""
     for column in reading.columns:
         if column.writing and is_feature(column, reading):
             yield "time?", f"{column.name} {column.writing.description()}"
     counters = [column.alias for column in reading.columns if column.counter and is_feature(column, reading)]
-    leaks = [*label_leaks, *reading.giveaways]
+    for giveaway in excluded:
+        yield "leak", str(giveaway)
+    if excluded:
+        yield "", "left out: likely known only with the label, or after it. If it is known when predictions are made,"
+        yield "", "delete it from featurize.exclude in params.yaml"
+    leaks = [*(leak for leak in label_leaks if leak not in excluded), *reading.giveaways]
     leaking = {name for giveaway in leaks for name in giveaway.features}
     leaks += [
         Giveaway(features=(name,), reason=COUNTS) for name in counters if name not in leaking and not reading.series

@@ -6,7 +6,7 @@ import filecmp
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,8 @@ from refit.config import STAGES, parse, schema
 from refit.errors import UserError
 from refit.files.artifacts import FEATURE_MODELS, atomic
 from refit.files.yaml_files import YamlTree, read_yaml
-from refit.new_project import ci_files
+from refit.new_project import ci_files, leaks
+from refit.new_project.commented_params import commented
 from refit.new_project.description import Description, describe, describe_rows, describe_task
 from refit.new_project.example_rows import subscriptions
 from refit.new_project.first_look import look
@@ -101,7 +102,8 @@ def create(
         # Delete what `look` created: `raw/` may change before the first run, as in any project.
         _delete_new(folder, before | set((folder / "raw").rglob("*")))
         location = query.location if query else f"raw/{table}"
-        _write(folder / "params.yaml", _commented(params, reading, generated=own is None))
+        params, excluded = leaks.without(params, reading, label_leaks)
+        _write(folder / "params.yaml", commented(params, reading, excluded, generated=own is None))
         _write(folder / schema.FILE, schema.written())
         _write_stages(folder, raw_paths(parse(params)))
         _write(folder / PREFECT_YAML, prefect_yaml(name, params["project"]["timezone"]))
@@ -114,7 +116,7 @@ def create(
         prepare(folder)
         if query and not had_raw:
             (folder / "raw").rmdir()
-    description = describe(folder, location, reading, label_leaks)
+    description = describe(folder, location, reading, label_leaks, excluded)
     return description if top in (None, folder.resolve()) else description.with_note("CI", ci_files.note(top))
 
 
@@ -318,48 +320,6 @@ def _project_name(folder: Path) -> str:
 
 
 _DVC_HEAD = "# The six stages: `refit run` runs them inside DVC; `dvc repro` and `dvc exp run` run the same commands.\n"
-
-_COMMENTS: Mapping[str, str] = {
-    "ingest": "Where rows come from: every file that matches `path`, or the rows of `query`. New ones: run again.",
-    "validate": "What a batch must fulfil, under Great Expectations' own names; rows that do not go to quarantine.",
-    "featurize": "What is learned from: the columns of `cases` as they are. Over time: Refit's docs/features.md.",
-    "train": "What is tried: any scikit-learn-compatible estimator by import path. Scored on the validation window.",
-    "evaluate": "What it takes for a new model to be promoted.",
-    "cost": "The price of a CPU hour, to tell trainings and predictions in money.",
-    "drift": "What is watched between two trainings: `refit drift`.",
-}
-
-
-_OF_SERIES: Mapping[str, str] = {
-    **_COMMENTS,
-    "featurize": "What is learned from: each series' own past and the calendar. More: Refit's docs/forecasting.md.",
-    "train": "What is tried: learners of the change from a level. They must beat the season before.",
-}
-
-
-def _commented(params: YamlTree, reading: TableReading, *, generated: bool) -> str:
-    parts = [
-        schema.first_line(),
-        "# What this project learns, and what it takes for one of its models to be promoted.\n",
-    ]
-    if generated:
-        parts.append("# The table in raw/ is GENERATED, to have something that runs; no score on it means anything.\n")
-    for section, content in params.items():
-        if comment := (_OF_SERIES if reading.series else _COMMENTS).get(section):
-            parts.append(f"\n# {comment}\n")
-        parts.append(yaml.safe_dump({section: content}, sort_keys=False, width=110, allow_unicode=True))
-    if reading.time and params["evaluate"]["gate"]["cluster"] == "row":
-        parts.append(
-            "# `cluster: row`: the test window has fewer than 20 days, so rows are taken as independent.\n"
-            "# Name a column to cluster by if rows belong together (a customer, a machine).\n"
-        )
-    if "min_clusters" in params["evaluate"]["gate"]:
-        parts.append(
-            "# `min_clusters`: the test window has fewer than 20 moments. By so few the gate errs more often than\n"
-            "# `alpha` says where a model's errors last (Refit's docs/gate.md); a longer history has more.\n"
-        )
-    return "".join(parts)
-
 
 _OF_RAW = {
     True: "`raw/` is not in git, apart from the generated table.",

@@ -101,6 +101,7 @@ class Giveaway(Part):
 
     features: tuple[str, ...]
     reason: str
+    is_label: bool = Field(False, exclude=True)  # one feature that tells (nearly) every label right; not stored
 
     def __str__(self) -> str:
         return f"{', '.join(self.features)} {self.reason}"

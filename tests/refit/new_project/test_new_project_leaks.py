@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from refit.evaluation.giveaways import giveaways
+from refit.files.yaml_files import read_yaml
 from refit.new_project.project_folder import create
 from refit.new_project.table_reading import read_table
 
@@ -90,6 +91,27 @@ def test_init_warns_of_what_gives_the_label_away_and_says_how_to_leave_it_out(
     said = capsys.readouterr().out
     assert "leak?   heat where it is 1, the label is 1 in" in said
     assert "featurize.exclude: [heat]" in said
+
+
+def test_init_leaves_out_a_column_that_tells_every_label_and_says_how_to_keep_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = failures(tmp_path / "t.csv").read_text().splitlines()
+    coded = [lines[0] + ",code", *(f"{line},{'X' if line.endswith('1') else 'Y'}" for line in lines[1:])]
+    (tmp_path / "t.csv").write_text("\n".join(coded) + "\n")
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="fail", key=()).print()
+    said = capsys.readouterr().out
+    assert "leak    code alone tells 100.0% of the labels right\n          left out: likely known" in said
+    assert "Leave it out: featurize.exclude: [heat]" in said, "a weaker suspicion stays advice"
+    text = (tmp_path / "p/params.yaml").read_text()
+    assert read_yaml(tmp_path / "p/params.yaml")["featurize"]["exclude"] == ["code"]
+    assert "# `exclude`: code alone tells 100.0% of the labels right: likely known only with the label" in text
+
+
+def test_a_column_that_tells_every_label_stays_where_it_is_the_only_feature(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("id,code,fail\n" + "".join(f"m{n},c{n % 2},{n % 2}\n" for n in range(400)))
+    create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="fail", key=())
+    assert "exclude" not in read_yaml(tmp_path / "p/params.yaml")["featurize"]
 
 
 def test_a_forecast_s_label_does_not_give_itself_away_and_a_copy_of_it_does(tmp_path: Path) -> None:
