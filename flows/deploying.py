@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from flows import deployments, notifications
 from flows.checkouts import state_outside
 from flows.deployed_run import CLONE, IMAGE
 from flows.deployments import PREFECT_YAML, deployed_name, environment_of, every
+from refit.drift.backtest_length import too_few_windows
 from refit.errors import UserError
 from refit.files.artifacts import STATE
 from refit.files.yaml_files import YamlTree, read_yaml
@@ -83,6 +85,8 @@ def deploy(
         file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
         deployments.deploy(project, environment, log=project / STATE / "deploy.log", file=file)
     if remark := deployments.trains_by_clock(project):
+        say(remark, stderr=True)
+    if remark := too_few_windows(params, datetime.now(UTC)):
         say(remark, stderr=True)
     notifications.provide(params, [entry["name"] for entry in content["deployments"]], environment)
     return [f"{_flow(entry)}/{entry['name']}" for entry in content["deployments"]]

@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import deployments, notifications
@@ -37,6 +38,7 @@ from flows.services.service_state import (
     running_services,
     write_record,
 )
+from refit.drift.backtest_length import too_few_windows
 from refit.errors import UserError
 from refit.files.artifacts import SNAPSHOT, STATE
 from refit.files.permissions import tighten
@@ -183,6 +185,8 @@ def _print_state(project: Path, services: Mapping[str, Started], before: Mapping
     say(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in before else ''}")
     say(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s")
     if remark := deployments.trains_by_clock(project):
+        say(remark)
+    if remark := too_few_windows(run_file.params_outside(project), datetime.now(UTC)):
         say(remark)
     say()
     secret = shlex.quote(str(project / credentials.AUTH))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -79,8 +80,10 @@ def init(
     debug: Debug = False,
 ) -> None:
     """Make a new project that runs at once."""
+    from refit.drift.backtest_length import too_few_windows
     from refit.new_project import example_copy, project_folder, query_reading, repository
     from refit.new_project.table_reading import Hints
+    from refit.runtime import run_file
 
     ahead = project_folder.steps_ahead(horizons) if horizons else ()
     hints = Hints(encoding, tuple(time_format or ()), positive, split, tuple(missing or ()), timezone)
@@ -105,6 +108,8 @@ def init(
         )
     if in_new_repository:
         description = description.with_note("git", repository.NOTE)
+    if remark := too_few_windows(run_file.params_outside(folder), datetime.now(UTC)):
+        description = description.with_note("drift", remark)
     if as_json:
         print_json(description.to_json())
     else:
