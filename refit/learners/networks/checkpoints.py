@@ -117,13 +117,23 @@ class State:
         )
 
     def restore(self, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
-        """Take over what `tensors` and `entries` gave."""
+        """Take over what `tensors` and `entries` gave.
+
+        Raises:
+            LookupError: a part is missing; nothing is taken over.
+            ValueError: a part is of another network; nothing is taken over.
+        """
         entries = Entries.model_validate(content)
         groups: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             group, _, inner = name.partition("/")
             groups.setdefault(group, {})[inner] = tensor
         _require_same_weights(self.network, groups["network"])  # to load others would change some, and then fail
+        if self.averaged and not entries.finished:
+            _require_same_weights(self.averaged, groups["averaged"])
+        random = groups.get("random", {}) if entries.finished else groups["random"]  # an older finished fit has none
+        if random and any(random[name].shape != _generators(self)[name].shape for name in ("shuffle", "cpu")):
+            raise ValueError("its generators are of another version")
         self.network.load_state_dict(groups["network"])
         if self.averaged:
             self.averaged.module.load_state_dict(groups["network"])
@@ -142,8 +152,8 @@ class State:
             }
             self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
             self.scaler.load_state_dict(dict(entries.scaler))
-        if "random" in groups:  # a finished fit of an older version has none
-            _restore_generators(self, groups["random"])
+        if random:
+            _restore_generators(self, random)
 
     def reached(self) -> str | None:
         return None if self.finished else f"epoch {self.epoch} of {self.epochs}"

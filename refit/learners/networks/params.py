@@ -131,9 +131,7 @@ class ArchitectureParams(Closed):
 
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
     precision: Literal["32", "bf16-mixed", "16-mixed"] = "32"
-    processes: int = Field(
-        1, ge=1, le=64, description="that share the rows of each batch, on as many GPUs if it trains on those"
-    )
+    processes: int = Field(1, ge=1, le=64, description="that share the rows of each batch, on the CPU")
     threads: int = Field(1, ge=1, le=64, description="on the CPU; the last bits of the model depend on it")
 
     def regularisers(self) -> dict[str, float]:

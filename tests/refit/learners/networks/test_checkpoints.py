@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from refit.learners import Learner, make
-from refit.learners.networks.surroundings import checkpoints_in, reporting_to
+from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
 from tests.refit.learners.networks.conftest import image_rows, spec_of
 
 # whatever has a state that goes on from epoch to epoch
@@ -157,6 +157,28 @@ def test_a_checkpoint_of_weights_that_the_network_has_no_longer_is_left_alone(tm
     assert epochs == [1, 2, 3, 4, 5]
     assert again.digest() == learner.digest()
     assert f"cannot be used (its weights are those of another network: {name.partition('/')[2]}" in messages[0]
+
+
+@pytest.mark.parametrize("part", ["averaged/n_averaged", "random/cpu"])
+def test_nothing_is_taken_over_from_a_checkpoint_that_lacks_a_part(tmp_path: Path, part: str) -> None:
+    """The weights alone would be the start of another model."""
+
+    def ended(report: EpochReport) -> None:
+        if report.epoch == KILLED:
+            raise InterruptedError
+
+    with reporting_to(ended), left_there(tmp_path):
+        make(spec_of("cnn", **PARAMS)).fit(*image_rows(150, 1), validation=image_rows(60, 2))
+    (path,) = tmp_path.iterdir()
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del tensors[part]
+    save_file(tensors, path, metadata)
+    messages: list[str] = []
+    again, epochs = fitted(tmp_path, messages)
+    assert "starts again" in messages[0]
+    assert epochs == [1, 2, 3, 4, 5]
+    assert again.digest() == fitted(None)[0].digest()
 
 
 def test_a_finished_fit_leaves_the_weights_that_predict_and_no_others(tmp_path: Path) -> None:
