@@ -36,6 +36,17 @@ def format_behaviour(summary: RunSummary) -> str:
     return f"{passed}; failed: {', '.join(failed)}" if failed else passed
 
 
+def next_steps(summary: RunSummary) -> str:
+    """Name the commands that help next; after a refusal none that spends another look at the same test rows."""
+    if summary.decision.promote:
+        return "refit show · refit ui · refit run --set train.seed=1"
+    longer = "featurize.split.test" if summary.split else "featurize.windows.test"
+    return (
+        f"refit explain {summary.model.version} · refit ui; more rows or a larger {longer} can show what these test "
+        "rows cannot, while each further run on them needs more confidence"
+    )
+
+
 def metric_label(name: str, measured: Mapping[str, Measured]) -> str:
     """Return a metric's name, with its unit or the threshold that it depends on."""
     if name == "accuracy" and "accuracy_at_half" in measured:

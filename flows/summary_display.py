@@ -15,6 +15,7 @@ from flows.evaluation_lines import (
     format_interval,
     format_opponents,
     metric_label,
+    next_steps,
 )
 from flows.notifications import publish_wait
 from flows.progress_display import STATE_STYLE
@@ -355,8 +356,7 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     console.print(_stages(summary))
     console.print()
     console.print(line(("Report", "bold"), f" {summary.report}"))
-    steps = f" refit show · refit ui · refit run --set train.seed=1    ({summary.seconds:.1f} s in all)"
-    console.print(line(("Next", "bold"), steps))
+    console.print(line(("Next", "bold"), f" {next_steps(summary)}    ({summary.seconds:.1f} s in all)"))
 
 
 def _learners(summary: RunSummary) -> Table:

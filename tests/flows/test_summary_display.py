@@ -8,6 +8,7 @@ from pathlib import Path
 
 from driving import summary_of
 
+from flows.evaluation_lines import next_steps
 from flows.run_summary import IntervalSummary
 from flows.summary_display import _scores, print_summary, summary_rows
 from refit.runtime import run_file
@@ -109,3 +110,16 @@ def test_a_metric_that_the_rows_cannot_show_takes_no_line() -> None:
     )
     assert "log_volume" in console.file.getvalue()  # type: ignore[attr-defined]
     assert "roc_auc" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_no_command_is_named_after_a_refusal_that_spends_another_look_at_the_same_rows(project: Path) -> None:
+    summary = summary_of(project)
+    assert summary.decision.promote
+    assert "--set train.seed=1" in next_steps(summary)
+    refused = summary.model_copy(update={"decision": summary.decision.model_copy(update={"promote": False})})
+    assert next_steps(refused).startswith(f"refit explain {summary.model.version} · refit ui; more rows or a larger ")
+    assert "featurize.windows.test" in next_steps(refused)
+    assert "featurize.split.test" in next_steps(refused.model_copy(update={"split": "0.2 of the rows, seed 0"}))
+    console = Terminal(file=io.StringIO(), width=80)
+    print_summary(refused, console)
+    assert "train.seed" not in console.file.getvalue()  # type: ignore[attr-defined]
