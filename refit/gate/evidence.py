@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -23,6 +23,10 @@ class GateOpponent:
     gain: Estimate
     split: str | None = None  # the rule that separated its test rows; None if they are separated by time
     problem: str = ""  # the reason if it could not be scored on these rows
+
+    def named(self, role: str) -> str:
+        """Name it by its role and version."""
+        return f"the {role} (version {self.version})"
 
 
 @dataclass(frozen=True)
@@ -76,3 +80,19 @@ class Evidence:
     naive: NaiveGain | None = None
     naive_slices: tuple[Slice, ...] = ()  # against naive opponents
     behaviour: tuple[GateCheck, ...] = ()  # the behavioural tests of `evaluate.behaviour`
+
+    def weak_champion(self, metric: str) -> Iterator[str]:
+        """Say that the champion itself does worse than the naive baseline on these rows; nothing if it does not.
+
+        Args:
+            metric: in words; gains are in its units.
+        """
+        if not self.champion or not self.over_baseline:
+            return
+        behind = self.champion.gain.value - self.over_baseline.value
+        if behind > 0:  # not where one of them could not be measured
+            yield (
+                f"{self.champion.named('champion')} itself does worse than the naive baseline on these test rows, by "
+                f"{behind:.4f} {metric}: it stays, as the candidate did not pass; `refit promote VERSION --why ...` "
+                "replaces it by hand"
+            )

@@ -56,7 +56,11 @@ def decide(evidence: Evidence, policy: GateParams) -> GateVerdict:
         metric=policy.metric,
         confidence=1 - policy.spent(evidence.looks),
         reasons=failed or (*shown, *_closest(slices)),
-        notes=(*_notes(evidence, policy), *_doubts(evidence, policy, difference)),
+        notes=(
+            *_notes(evidence, policy),
+            *_doubts(evidence, policy, difference),
+            *(evidence.weak_champion(metric_named(policy.metric).words) if failed else ()),
+        ),
         checks=checks,
         compared=compared,
         naive=naive,
@@ -95,10 +99,10 @@ def _conditions(evidence: Evidence, policy: GateParams) -> Iterator[GateCheck]:
             "different",
             evidence.champion.digest != evidence.candidate,
             f"the candidate {'differs from' if evidence.champion.digest != evidence.candidate else 'is identical to'} "
-            f"{_named('champion', evidence.champion)}",
+            f"{evidence.champion.named('champion')}",
         )
         if evidence.unchanged:
-            same = f"the candidate predicts the same as {_named('champion', evidence.champion)} on every test row"
+            same = f"the candidate predicts the same as {evidence.champion.named('champion')} on every test row"
             yield _check("change", False, f"{same}: it would bring no change")
     if evidence.anchor and policy.mode == "non_inferiority":
         yield _unseen_by(evidence.anchor, "anchor", evidence)
@@ -123,7 +127,7 @@ def _clusters(evidence: Evidence, policy: GateParams) -> GateCheck:
 
 
 def _unseen_by(opponent: GateOpponent, role: str, evidence: Evidence) -> GateCheck:
-    return _unseen(_named(role, opponent), opponent.seen_until, opponent.split, evidence)
+    return _unseen(opponent.named(role), opponent.seen_until, opponent.split, evidence)
 
 
 def _unseen(who: str, seen_until: datetime | None, split: str | None, evidence: Evidence) -> GateCheck:
@@ -302,7 +306,7 @@ def _slice_verdicts(evidence: Evidence, policy: GateParams, slices: tuple[GainCo
     if not evidence.champion:
         return
     for each in slices:
-        against = f"{_named('champion', evidence.champion)} where {each.against}"
+        against = f"{evidence.champion.named('champion')} where {each.against}"
         yield _verdict(f"slice {each.against}", each, against, "", evidence, policy)
     judged = {part.key for part in evidence.slices if not part.problem}
     problems = {part.key: part.problem for part in evidence.slices if part.demanded}
@@ -375,10 +379,6 @@ def _doubts(evidence: Evidence, policy: GateParams, difference: GainComparison |
             f"with late labels may differ: counted as a mean over rows, the bound is above the margin with a gain of "
             f"more than {limit:+z.4f} {metric_named(policy.metric).words} on them"
         )
-
-
-def _named(role: str, opponent: GateOpponent) -> str:
-    return f"the {role} (version {opponent.version})"
 
 
 def _percent(share: float) -> str:

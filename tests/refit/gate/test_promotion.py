@@ -354,3 +354,19 @@ def test_days_taken_for_independent_rows_would_err_far_more_often() -> None:
         alone = Sample(sample.labels, Clusters.rows(len(sample.labels)))
         count += gain("brier", alone, ours, theirs).lower(ALPHA) > 0
     assert count / 300 > 0.1
+
+
+def test_a_refusal_says_that_the_champion_itself_is_worse_than_the_baseline() -> None:
+    def weak(decision: GateVerdict) -> list[str]:
+        return [note for note in decision.notes if "itself does worse than the naive baseline" in note]
+
+    behind = evidence(over_baseline=Estimate(0.03, 0.01, 30.0), champion=champion(0.05))  # 0.02 below the baseline
+    decision = decide(behind, POLICY)
+    refused(decision, "against the baseline", "is needed")
+    [note] = weak(decision)
+    assert note.startswith("the champion (version 3) itself does worse than the naive baseline on these test rows, by ")
+    assert "by 0.0200 ROC AUC: it stays" in note
+    assert "`refit promote VERSION --why ...` replaces it" in note
+    assert not weak(decide(behind, changed(POLICY, min_gain_over_baseline=0.0)))  # promoted: it does not stay
+    assert not weak(decide(replace(behind, champion=champion(0.02)), POLICY))  # better than the baseline
+    assert not weak(decide(replace(behind, champion=champion(math.nan)), POLICY))  # not measured
