@@ -51,11 +51,18 @@ def payload_of(decision: DriftDecision, project: Path) -> dict[str, JsonValue]:
         "project": str(project),
         "model": decision.model,
         "version": decision.version,
-        "reason": f"drift: {', '.join(decision.causes)}",
+        "reason": _reason(decision),
         "window": window.to_json() if window else None,
         "columns": list(decision.columns),
         "as_of": utc_text(decision.as_of),
     }
+
+
+def _reason(decision: DriftDecision) -> str:
+    """Name what asked for the retraining; a model's age alone is no drift."""
+    if decision.causes == ("schedule",):
+        return f"schedule: due every {decision.policy.retrain_every_days:g} days"
+    return f"drift: {', '.join(decision.causes)}"
 
 
 def _newest_window(decision: DriftDecision) -> DayWindow | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from datetime import datetime, tzinfo
 from typing import Any, cast
@@ -22,7 +23,7 @@ def named(verb: str, *parameters: str) -> Callable[[], str]:
 
     def name() -> str:
         given = runtime.flow_run.parameters or {}
-        return _short(" ".join([verb, *(str(given.get(each)) for each in parameters)]))
+        return _short(" ".join([verb, *(_day(str(given.get(each))) for each in parameters)]))
 
     return name
 
@@ -65,6 +66,15 @@ def ended(summary: RunSummary, trigger: str, zone: tzinfo, *, decided: bool) -> 
     reason = one_line("; ".join(summary.reasons))
     state: Any = Completed(name=AWAITING if model.awaits_approval else "Refused", message=reason, data=summary)
     return cast(RunSummary, state)
+
+
+def _day(text: str) -> str:
+    """Shorten a time to its day, which is enough in a name.
+
+    >>> [_day(text) for text in ("2026-11-29T23:05:26Z", "2026-11-29", "latest", "drift: performance")]
+    ['2026-11-29', '2026-11-29', 'latest', 'drift: performance']
+    """
+    return re.sub(r"^(\d{4}-\d{2}-\d{2})T[\d:.Z+-]+$", r"\1", text)
 
 
 def _short(text: str) -> str:

@@ -72,3 +72,10 @@ def test_the_window_never_ends_before_its_own_end(as_of: datetime, rows: int) ->
 
 def test_a_window_that_is_older_than_the_newest_is_named_as_it_is() -> None:
     assert end(datetime(2024, 11, 28, 5, tzinfo=UTC), rows=0) == datetime(2024, 11, 18, tzinfo=UTC)
+
+
+def test_a_retraining_for_age_alone_is_not_called_drift() -> None:
+    due = decision(datetime(2024, 11, 28, 5, tzinfo=UTC))
+    assert payload_of(due, Path())["reason"] == "schedule: due every 30 days"
+    lost = due.model_copy(update={"causes": ("performance", "schedule")})
+    assert payload_of(lost, Path())["reason"] == "drift: performance, schedule"
