@@ -59,6 +59,7 @@ _TEXTS = {
     "one_group": f"regexp_full_match(trim(v), '{_ONE_GROUP}')",
     "decimal_comma": f"regexp_full_match(trim(v), '{_DECIMAL_COMMA}')",
     "amount": f"regexp_full_match(trim(v), '{_AMOUNT}') and regexp_matches(v, '[0-9]')",
+    "only_comma": f"try_cast(v as double) is null and regexp_full_match(trim(v), '{COMMA}')",
     "time_like": TIME_LIKE,
 }
 _WORDS = "sum(n * (length(regexp_replace(trim(v), '\\S+', '', 'g')) + 1)) / sum(n)"
@@ -78,6 +79,7 @@ class Column:
     counts: Mapping[str, int] = field(default_factory=dict)  # the rows of the most frequent texts, if there are few
     percent: bool = False  # numbers with a % sign, which do not cast to a number
     comma: bool = False  # numbers such as 1.234,56, which do not cast either
+    mixed: int = 0  # rows with a decimal comma among numbers with a decimal point
     grouped: bool = False  # some of these are such as 1.234
     amount: bool = False  # numbers such as $1,234.56
     words: float = 0.0  # of a text, on average
@@ -212,12 +214,16 @@ def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) ->
         formats, writing = read_formats(connection, column.filled)
     marked = _missing_marks(connection)
     rest = column.filled - sum(marked.values())
+    comma = rows["comma"] >= least and (delimiter != "," or rows["decimal_comma"] > 0)
+    amount = rows["amount"] >= least and not column.code
+    is_mixed = not (comma or amount or column.code) and numbers + rows["only_comma"] >= least
     return replace(
         column,
         percent=rows["percent"] >= least,
-        comma=rows["comma"] >= least and (delimiter != "," or rows["decimal_comma"] > 0),
+        comma=comma,
+        mixed=rows["only_comma"] if is_mixed else 0,
         grouped=rows["one_group"] > column.filled - least,
-        amount=rows["amount"] >= least and not column.code,
+        amount=amount,
         words=_mean_words(connection),
         formats=formats,
         writing=writing,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refit.evaluation.giveaways import COUNTS
-from refit.new_project.column_reading import Column
+from refit.new_project.column_reading import COMMA, MARKS, Column
+from refit.new_project.first_look import FirstLook, UnreadCells
 from refit.new_project.new_params import is_feature
 from refit.new_project.period_reading import holdout_share
 from refit.new_project.table_reading import NULLS, TableReading
@@ -60,14 +62,13 @@ def describe(
     folder: Path,
     location: str,
     reading: TableReading,
-    label_leaks: Sequence[Giveaway],
+    seen: FirstLook,
     excluded: Sequence[Giveaway] = (),
 ) -> Description:
     """Describe the project that was made of a table; `excluded` of the leaks are left out of its features."""
     sentence = f"a project that predicts `{reading.label.name}` ({describe_task(reading)})"
-    return Description(
-        folder, sentence, (*_describe_table(location, reading), *_warnings(reading, label_leaks, excluded))
-    )
+    table, warnings = _describe_table(location, reading), _warnings(reading, seen.label_leaks, excluded)
+    return Description(folder, sentence, (*table, *_describe_unread(seen.unread), *warnings))
 
 
 def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str, str]]:
@@ -104,6 +105,13 @@ def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str,
     for column in (column for column in others if column.percent):
         number = f"try_cast(replace({column.sql}, '%', '') as double)"
         yield "text", f"{column.name}: its % signs make it text; as a column of `cases`, {number} is the number"
+    for column in (column for column in others if column.mixed):
+        number = f"try_cast(replace({column.sql}, ',', '.') as double)"
+        yield (
+            "text",
+            f"{column.name}: numbers, {column.mixed:,} of them with a decimal comma, which makes it text; as a",
+        )
+        yield "", f"column of `cases`, {number} is the number"
     for column in (column for column in others if column.amount and not column.comma):
         number = f"try_cast(regexp_replace({column.sql}, '[$€£¥, ]', '', 'g') as double)"
         yield "text", f"{column.name}: its signs or commas make it text; as a column of `cases`,"
@@ -127,6 +135,27 @@ def _describe_missing(reading: TableReading) -> Iterator[tuple[str, str]]:
         where = [column for column in reading.columns if mark in column.marks]
         option = f"--missing {shlex.quote(mark)}"
         yield "missing", f"{mark!r} in {_names(where)}: a category as it stands; {option} reads it as missing"
+
+
+def _describe_unread(unread: Iterable[UnreadCells]) -> Iterator[tuple[str, str]]:
+    """Describe which cells do not fit their column's type, and what to do about them.
+
+    >>> for _, text in _describe_unread([UnreadCells("price", "is no number", "19,41", 3)]):
+    ...     print(text)
+    price: of 3 rows a value is no number, such as '19,41'; runs put these rows into quarantine:
+    correct the file, or read a decimal comma by an expression (Refit's docs/own-table.md)
+    """
+    for cells in unread:
+        example = f", such as {cells.example[:40]!r}" if cells.example else ""
+        rows, these = (f"{cells.count:,} rows", "these rows") if cells.count > 1 else ("1 row", "it")
+        where = f"{cells.column}: of {rows} a value" if cells.column else f"{rows}: the line"
+        yield "unread", f"{where} {cells.reason}{example}; runs put {these} into quarantine:"
+        if cells.example.strip().lower() in MARKS:
+            yield "", f"if {cells.example!r} means a missing value, add it to `nulls` of the source in params.yaml"
+            continue
+        is_comma = cells.reason == "is no number" and re.fullmatch(COMMA, cells.example.strip())
+        otherwise = "read a decimal comma by an expression" if is_comma else "read the column as text, by an expression"
+        yield "", f"correct the file, or {otherwise} (Refit's docs/own-table.md)"
 
 
 def _warnings(

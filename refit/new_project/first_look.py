@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from refit.config import Params, parse
@@ -15,8 +17,27 @@ from refit.schemas.feature_table import Giveaway
 from refit.schemas.snapshot import Snapshot, SnapshotBatch
 
 
-def look(project: Path, params: YamlTree, table: str) -> tuple[YamlTree, list[Giveaway]]:
-    """Ingest, validate and label the rows; return params that fit them, and features that leak the label.
+@dataclass(frozen=True)
+class UnreadCells:
+    """Cells of a column that do not fit its type, so that a run puts their rows into quarantine."""
+
+    column: str  # empty where the whole line is no row
+    reason: str
+    example: str  # a value, empty if it is missing
+    count: int
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What a first run would find."""
+
+    params: YamlTree
+    label_leaks: tuple[Giveaway, ...]
+    unread: tuple[UnreadCells, ...]
+
+
+def look(project: Path, params: YamlTree, table: str) -> FirstLook:
+    """Ingest, validate and label the rows; return params that fit them, and what is wrong with columns.
 
     A small batch may have a larger share of bad rows than validation allows, although the whole table has not.
 
@@ -31,7 +52,7 @@ def look(project: Path, params: YamlTree, table: str) -> tuple[YamlTree, list[Gi
         fitting = _with_share(project, params, parse(params), batches)
         context = Context(project, parse(fitting))
         validate.run(context)
-        return fitting, featurize.rehearse(context)
+        return FirstLook(fitting, tuple(featurize.rehearse(context)), tuple(_unread(project, batches)))
     except UserError as error:
         raise UserError(f"{table} would be refused by a first run: {error}") from None
 
@@ -59,3 +80,20 @@ def _first_fault(path: Path) -> str:
     fault = pq.read_table(path).slice(0, 1).to_pylist()[0]
     where = f"column {fault['column']}: {fault['value']!r} " if fault["column"] else ""
     return f"the first in line {fault['_row']}: {where}{fault['reason']}"
+
+
+def _unread(project: Path, batches: Sequence[SnapshotBatch]) -> Iterator[UnreadCells]:
+    """Count the cells that cannot be read by column and reason; the example is the first one."""
+    import pyarrow.parquet as pq
+
+    counts = Counter[tuple[str, str]]()
+    examples = dict[tuple[str, str], str]()
+    for batch in batches:
+        if batch.uncast_path is None:
+            continue
+        for fault in pq.read_table(project / batch.uncast_path, columns=["column", "value", "reason"]).to_pylist():
+            where = (fault["column"] or "", fault["reason"])
+            counts[where] += 1
+            examples.setdefault(where, fault["value"] or "")
+    for (column, reason), count in counts.items():
+        yield UnreadCells(column, reason, examples[column, reason], count)

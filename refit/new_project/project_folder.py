@@ -98,11 +98,11 @@ def create(
         name = _project_name(folder)
         before = _project_entries(folder)
         params = params_of(name, reading)
-        params, label_leaks = look(folder, query.source_of(params) if query else params, table)
+        seen = look(folder, query.source_of(params) if query else params, table)
         # Delete what `look` created: `raw/` may change before the first run, as in any project.
         _delete_new(folder, before | set((folder / "raw").rglob("*")))
         location = query.location if query else f"raw/{table}"
-        params, excluded = leaks.without(params, reading, label_leaks)
+        params, excluded = leaks.without(seen.params, reading, seen.label_leaks)
         _write(folder / "params.yaml", commented(params, reading, excluded, generated=own is None))
         _write(folder / schema.FILE, schema.written())
         _write_stages(folder, raw_paths(parse(params)))
@@ -116,7 +116,7 @@ def create(
         prepare(folder)
         if query and not had_raw:
             (folder / "raw").rmdir()
-    description = describe(folder, location, reading, label_leaks, excluded)
+    description = describe(folder, location, reading, seen, excluded)
     return description if top in (None, folder.resolve()) else description.with_note("CI", ci_files.note(top))
 
 
