@@ -84,7 +84,8 @@ def up(
             }
         )
     else:
-        _print_state(project, services, already_running, time.monotonic() - started_at)
+        waits = not detach and not already_running
+        _print_state(project, services, already_running, time.monotonic() - started_at, waits=waits)
         print_secret(project, is_new=is_new)
     if not detach and not already_running:
         until_interrupted(lambda: _raise_if_down(project), quiet=as_json)
@@ -177,7 +178,9 @@ def _raise_if_down(project: Path) -> None:
         raise KeyboardInterrupt
 
 
-def _print_state(project: Path, services: Mapping[str, Started], before: Mapping[str, Started], seconds: float) -> None:
+def _print_state(
+    project: Path, services: Mapping[str, Started], before: Mapping[str, Started], seconds: float, *, waits: bool
+) -> None:
     say(format_home(services[MLFLOW]))
     for name in (PREFECT, MLFLOW):
         say(f"{format_server(services[name])}{'   (was up)' if name in before else ''}")
@@ -194,7 +197,16 @@ def _print_state(project: Path, services: Mapping[str, Started], before: Mapping
     say(f"  export PREFECT_API_URL={api(services[PREFECT])}")
     say(f"  export PREFECT_API_AUTH_STRING=$(cat {secret})")
     say(f"  prefect deployment run 'continuous-training/scheduled'{_as_of(project)}")
-    say("  refit down   # ends all of this; so does Ctrl-C where `up` waits")
+    say(f"  refit down   # {ending(waits=waits)}")
+
+
+def ending(*, waits: bool) -> str:
+    """Say what ends the services.
+
+    >>> ending(waits=False), ending(waits=True)
+    ('ends all of this', 'ends all of this; so does Ctrl-C here')
+    """
+    return "ends all of this; so does Ctrl-C here" if waits else "ends all of this"
 
 
 def _as_of(project: Path) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from refit.schemas.measured import Measured
 if TYPE_CHECKING:
     from refit.schemas.version_comparison import ComparedVersion, VersionComparison
 
-__all__ = ["code", "gain", "number", "render", "sentences"]
+__all__ = ["code", "gain", "number", "render", "sentences", "shown_aliases"]
 
 
 def render(comparison: VersionComparison, links: dict[str, str] | None = None, zone: tzinfo = UTC) -> str:
@@ -35,8 +35,18 @@ def render(comparison: VersionComparison, links: dict[str, str] | None = None, z
         gain_head="gain" if comparison.gains else "difference" if comparison.same_test else "",
         sentences=list(sentences(comparison)),
         codes=[code(of) for of in comparison.of],
+        shown_aliases=shown_aliases,
         links=links or {},
     )
+
+
+def shown_aliases(aliases: Sequence[str]) -> str:
+    """Join the aliases of a version; a champion's own says all that `challenger` would.
+
+    >>> shown_aliases(("challenger", "champion")), shown_aliases(("challenger",))
+    ('champion', 'challenger')
+    """
+    return ", ".join(alias for alias in aliases if alias != "challenger" or "champion" not in aliases)
 
 
 def _words(name: str, comparison: VersionComparison) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from refit.errors import RefitError, chain, machine_fault, message_of, refused_by_the_system
 
 
@@ -39,7 +41,17 @@ def fault_of_dvc(error: Exception, stage: str) -> RefitError:
 def _refusal(error: Exception, last: BaseException) -> str | None:
     """Message for what the system does not allow; None if the error has another cause."""
     if isinstance(last, FileNotFoundError) and last.filename:
-        return f"{last.filename} does not exist; restore it, or take it out of dvc.yaml"
+        return f"{last.filename} does not exist; {_remedy(Path(str(last.filename)))}"
     if fault := machine_fault(error):
         return f"{fault}; what was finished is kept: mend that, then run again"
     return refused_by_the_system(last) if isinstance(last, OSError) else None
+
+
+def _remedy(missing: Path) -> str:
+    """What brings a missing dependency of a stage: a clone has only what git has."""
+    if missing.with_name(f"{missing.name}.dvc").is_file():
+        return f"{missing.name}.dvc says that DVC keeps it: `dvc pull` brings it from DVC's remote"
+    return (
+        f"restore it. In a clone: `dvc add {missing.name}` and `dvc push` where it is, commit {missing.name}.dvc, then "
+        "`dvc pull` here (Refit's docs/deploying.md); or take it out of dvc.yaml"
+    )

@@ -53,6 +53,7 @@ def test_the_home_page_names_the_champion_and_each_of_its_links_opens(project: P
     assert re.search(r"Version 1 \(\w+\) is champion since 20", home)
     assert "promoted" in home
     assert "not checked" in home, "of drift"
+    assert "Made when it is loaded" in home, "by `refit ui` or `refit up`"
     assert {address: page.status_code for address, page in pages.items() if page.status_code != 200} == {}
     wanted = {"/refit/card", "/refit/history", "/refit/versions/1/card", "/refit/data-docs/index.html"}
     assert wanted <= pages.keys()
@@ -69,6 +70,7 @@ def test_versions_are_compared_on_a_page_and_an_unknown_one_is_one_line(project:
     page = client.get("/refit/compare?first=1&second=1")
     assert page.status_code == 200
     assert "Version 1 and version 1" in page.text
+    assert page.text.count("version 1 <small>champion</small>") == 2, "a champion is no challenger besides"
     unknown = client.get("/refit/compare", params={"first": "1", "second": HOSTILE})
     assert (unknown.status_code, unknown.headers["content-type"]) == (404, "text/plain; charset=utf-8")
     assert unknown.headers["x-content-type-options"] == "nosniff"
