@@ -107,7 +107,10 @@ def test_a_replay_learns_from_the_rows_and_horizons_that_a_run_learns_from(past:
 
 def test_drift_counts_no_label_of_a_time_of_which_longer_horizons_wait_for_theirs(past: Past) -> None:
     champion = cast("Champion", SimpleNamespace(key="row_key"))
-    labels = observations.labels(past.context, champion, validated_data_at(past.context, "latest")).to_pylist()
+    validated = validated_data_at(past.context, "latest")
+    arrived = observations.labels(past.context, champion, validated)
+    labels = observations.ripe(arrived, validated.as_of, past.context.params).to_pylist()
+    assert arrived.num_rows > len(labels), "shorter horizons of later times have theirs"
     horizons: dict[datetime, int] = {}
     for row in labels:
         horizons[row["event_time"]] = horizons.get(row["event_time"], 0) + 1
