@@ -14,7 +14,7 @@ from refit.config.column_types import ArrayColumn
 from refit.errors import UserError
 from refit.learners import load
 from refit.learners.contract import Floats, Learner
-from refit.problems import kind_of
+from refit.problems import output_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,15 +59,6 @@ class TableModel:
         if act is None:
             raise UserError(f"a model of task {self._learner.spec.task!r} takes no actions; call predict(frame)")
         return act(observation)
-
-
-def output_names(task: str, classes: Sequence[str]) -> tuple[str, ...]:
-    """Names of the columns of predictions; none if a prediction is one number.
-
-    >>> output_names("anomaly", ()), output_names("regression", ())
-    (('score', 'log_volume', 'flagged'), ())
-    """
-    return tuple(classes) or kind_of(task).parts
 
 
 def table_of(frame: pd.DataFrame, learner: Learner) -> pa.Table:

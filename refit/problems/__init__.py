@@ -15,7 +15,17 @@ from refit.problems.project_module import file_of
 if TYPE_CHECKING:
     from refit.problems.contract import Problem
 
-__all__ = ["OWN_KINDS", "is_kind", "kind_of", "kinds", "metric_named", "metric_words", "problem_of", "tasks"]
+__all__ = [
+    "OWN_KINDS",
+    "is_kind",
+    "kind_of",
+    "kinds",
+    "metric_named",
+    "metric_words",
+    "output_names",
+    "problem_of",
+    "tasks",
+]
 
 PLUGINS = "refit.problems"  # entry points of installed packages that add kinds: NAME = module:Class
 _KINDS = {
@@ -44,6 +54,15 @@ def kind_of(name: str) -> type[Problem]:
     module, _, cls = entry.partition(":")
     kind: type[Problem] = getattr(importlib.import_module(module), cls)
     return kind
+
+
+def output_names(task: str, classes: Iterable[str]) -> tuple[str, ...]:
+    """Names of the columns of predictions; none if a prediction is one number.
+
+    >>> output_names("anomaly", ()), output_names("regression", ())
+    (('score', 'log_volume', 'flagged'), ())
+    """
+    return tuple(classes) or kind_of(task).parts
 
 
 def is_kind(name: object) -> bool:

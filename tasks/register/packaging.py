@@ -36,11 +36,11 @@ from refit.files.artifacts import (
     write_json,
     write_manifest,
 )
-from refit.learners.pyfunc import output_names
 from refit.models.incumbent import PARENT, PARENT_DIGEST, STAND_IN, TEST_TAG, USES, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
 from refit.models.run_content import shown_moment
 from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
+from refit.problems import output_names
 from refit.runtime import project_requirements, provenance
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
