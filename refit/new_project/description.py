@@ -97,7 +97,7 @@ def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str,
             yield "left", f"{_names(others)}: Refit's docs/forecasting.md says how to say since when it is known"
         yield "known", "each row at the end of its step; if it comes later, `available_at` in params.yaml says so"
         return
-    if unused := [column for column in others if not is_feature(column, reading)]:
+    if unused := [column for column in others if not (column.mixed or is_feature(column, reading))]:
         yield "left", f"{_names(unused)}: a different text in nearly every row; to learn from its words, add it to"
         yield "", "the columns of `cases` in params.yaml, and to featurize.text"
     if text := [column for column in others if column.is_read]:

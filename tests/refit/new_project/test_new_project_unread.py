@@ -25,3 +25,4 @@ def test_numbers_with_a_decimal_comma_among_others_are_counted_with_what_to_do(
     create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="bought", key=("id",)).print()
     said = capsys.readouterr().out
     assert [note for note in notes if note not in said] == []
+    assert "a different text in nearly every row" not in said, "they are numbers"
