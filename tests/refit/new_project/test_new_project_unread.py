@@ -19,7 +19,7 @@ from refit.new_project.project_folder import create
 def test_numbers_with_a_decimal_comma_among_others_are_counted_with_what_to_do(
     every: int, notes: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    prices = [f'"{n * 37 % 97 + 9},5"' if n % every == 0 else f"{n * 37 % 97 + 9}.5" for n in range(400)]
+    prices = [f'"{n * 37 % 397 + 9},5"' if n % every == 0 else f"{n * 37 % 397 + 9}.5" for n in range(400)]
     lines = ["id,price,size,bought", *(f"a{n},{price},{n % 7},{n * n % 3 % 2}" for n, price in enumerate(prices))]
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     create(tmp_path / "p", csv=tmp_path / "t.csv", time=None, label="bought", key=("id",)).print()
