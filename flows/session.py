@@ -46,7 +46,7 @@ class Session:
         Raises:
             RefitError: the ledger cannot be read.
         """
-        lines = _ledger_lines(self.context())
+        lines = ledger_lines(self.context())
         return any(line.to_version == version for line in lines[self.lines_before :])
 
     def context(self) -> Context:
@@ -184,11 +184,12 @@ def session(project: str | Path, options: RunOptions | None = None, *, may_promo
             sweep(root)
             for message in dvc_runner.repair(root):
                 display(message)
-            lines = len(_ledger_lines(Context(root, params, display)))
+            lines = len(ledger_lines(Context(root, params, display)))
             yield Session(project=root, owner=owner, screen=display, force=options.force, lines_before=lines)
 
 
-def _ledger_lines(context: Context) -> list[Entry]:
+def ledger_lines(context: Context) -> list[Entry]:
+    """Return the lines of the ledger about the project's model, oldest first."""
     with registry_store.opened(context) as store:
         return Ledger.of(store).entries(context.params.project.name)
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from refit.config import Params
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError
 from refit.files.artifacts import STATE, atomic, digest
 from refit.files.yaml_files import parse_yaml
 from refit.runtime import dvc_remote, environments
@@ -187,7 +187,7 @@ def _pull(project: Path, recorded: str) -> None:
     try:
         parse_yaml(recorded, _RECORD)
         dvc_remote.pull(project, recorded.encode())
-    except (RefitError, UserError) as error:
+    except RefitError as error:
         raise RefitError(
             f"the data that the last run recorded cannot be brought: {error}; see that this machine reaches DVC's "
             "remote; if it is lost, `python -P -m flows.checkouts --push` in a folder with the newest data records that"

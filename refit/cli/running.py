@@ -13,13 +13,13 @@ import psutil
 from flows.notifications import AWAITS, PROMOTED, REFUSED, announce_by_hand
 from flows.progress_display import LineScreen, show_progress
 from flows.run_options import RunOptions, Trigger
-from flows.session import Session, check, context_of, prepare, session, watching
+from flows.session import Session, check, context_of, ledger_lines, prepare, session, watching
 from refit.errors import RefitError, UserError, first_line, machine_fault
-from refit.runtime import dvc_runner, environments, lock, registry_store, run_file
+from refit.runtime import dvc_runner, environments, lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal
 from refit.schemas.score_report import ScoreReport
-from registry.ledger import MOVES, Entry, Ledger
+from registry.ledger import MOVES
 from tasks.stages import run_in, stage_function
 
 if TYPE_CHECKING:
@@ -122,10 +122,10 @@ def _announced(context: Context, version: str, act: Callable[[], str]) -> str:
     """
     if not context.params.notify:
         return act()
-    before = len(_ledger_lines(context))
+    before = len(ledger_lines(context))
 
     def announce(text: str) -> None:
-        if events := [_EVENTS[line.action] for line in _ledger_lines(context)[before:] if line.action in _EVENTS]:
+        if events := [_EVENTS[line.action] for line in ledger_lines(context)[before:] if line.action in _EVENTS]:
             announce_by_hand(context, events[-1], version, text)
 
     try:
@@ -135,11 +135,6 @@ def _announced(context: Context, version: str, act: Callable[[], str]) -> str:
         raise
     announce(done)
     return done
-
-
-def _ledger_lines(context: Context) -> list[Entry]:
-    with registry_store.opened(context) as store:
-        return Ledger.of(store).entries(context.params.project.name)
 
 
 def promote(project: Path, version: str, *, why: str | None, wait_seconds: float) -> str:

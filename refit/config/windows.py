@@ -67,6 +67,13 @@ def local_days(times: pa.ChunkedArray, zone: ZoneInfo) -> NDArray[np.datetime64]
     return days
 
 
+def as_numpy(moment: datetime) -> np.datetime64:
+    """Convert a moment to the type in the tables: UTC without a zone."""
+    import numpy as np
+
+    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
+
+
 def shift(start: datetime, periods: int, period: Period) -> datetime:
     """Move a period's start by whole periods of local time.
 

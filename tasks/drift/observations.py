@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config import DriftParams, Params
-from refit.config.windows import label_wait, local_days, period_start, shift
+from refit.config.windows import as_numpy, label_wait, local_days, period_start, shift
 from refit.config.windows import windows as retraining_windows
 from refit.drift import inputs
 from refit.drift.measures import ScoredRows
@@ -174,7 +174,7 @@ def ripe(arrived: pa.Table, as_of: datetime, params: Params) -> pa.Table:
     A label counts only after `label.delay_hours`, or after a forecast's longest horizon, the same for every row. Some
     outcomes arrive late, so taking those that are there would be a biased selection.
     """
-    return arrived.filter(arrived["event_time"].to_numpy() < _in_utc(as_of - label_wait(params)))
+    return arrived.filter(arrived["event_time"].to_numpy() < as_numpy(as_of - label_wait(params)))
 
 
 def empty_window(labelled: NDArray[np.datetime64], as_of: datetime, params: Params) -> EmptyWindow | None:
@@ -189,18 +189,14 @@ def empty_window(labelled: NDArray[np.datetime64], as_of: datetime, params: Para
         return None
     delay, zone = timedelta(hours=params.featurize.label.delay_hours), params.project.zone
     for span in retraining_windows(as_of, params):
-        inside = labelled < _in_utc(span.until(delay))
+        inside = labelled < as_numpy(span.until(delay))
         if span.start:
-            inside &= labelled >= _in_utc(span.start)
+            inside &= labelled >= as_numpy(span.start)
         if not inside.any():
             newest = labelled.max().astype("datetime64[us]").item().replace(tzinfo=UTC) if len(labelled) else None
             end = span.end.astimezone(zone).date()
             return EmptyWindow(span.name, end, newest and newest.astimezone(zone).date())
     return None
-
-
-def _in_utc(moment: datetime) -> np.datetime64:
-    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def observe(

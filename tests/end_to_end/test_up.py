@@ -271,7 +271,7 @@ def test_months_that_drifted_are_noticed_and_lead_to_a_new_champion(alone: Path)
     assert watched.returncode == 0, watched.stderr
     watch, retraining = until(alone, ended(2), seconds=900)
     assert (watch.state.name, retraining.state.name) == ("Completed", "Completed")
-    # The newest whole week, said to go on until the decision, so that a later one about the same week counts anew.
+    # The newest whole week, said to go on until the decision, so that a later one about the same week counts too.
     assert retraining.parameters["window"] == {"first": "2025-01-20", "end": "2025-02-01"}
     assert retraining.parameters["reason"].startswith("drift: performance")
     assert isinstance(retraining.parameters["columns"], list)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from feature_store.sql_text import quote
 from refit.config import Params
 from refit.config.forecasting import KNOWN_AT as COLUMN
 from refit.config.forecasting import ZONE
-from refit.config.windows import Window, local_days
+from refit.config.windows import Window, as_numpy, local_days
 from refit.errors import UserError
 from refit.files import artifacts
 from refit.models import feature_models
@@ -148,11 +148,6 @@ class History:
     def first_from(self, moment: datetime) -> int:
         """The index of the first row whose event is not before a moment."""
         return int(np.searchsorted(self.event_time, as_numpy(moment)))
-
-
-def as_numpy(moment: datetime) -> np.datetime64:
-    """Convert a moment to the type in the tables: UTC without a zone."""
-    return np.datetime64(moment.astimezone(UTC).replace(tzinfo=None), "us")
 
 
 def history(context: Context, until: datetime, known_by: datetime) -> History:

@@ -11,9 +11,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from refit.config.windows import as_numpy
 from refit.gate.comparison import Sample, leave_out
 from refit.metrics.clusters import Clusters, Estimate, LeftOut, jackknife, leave_out_mean
-from refit.operations.replay.history import Floats, History, Rows, Times, as_numpy
+from refit.operations.replay.history import Floats, History, Rows, Times
 from refit.operations.replay.simulation import Simulation
 from refit.problems import kind_of, metric_named
 

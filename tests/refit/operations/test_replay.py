@@ -16,10 +16,11 @@ from driving import later_months
 
 from refit.cli.replays import replay
 from refit.config import DriftParams
+from refit.config.windows import as_numpy
 from refit.errors import RefitError, UserError
 from refit.operations.replay import ReplayOptions, bounds_of, policies
 from refit.operations.replay.comparing import Contender, against_chance, best_of, schedules
-from refit.operations.replay.history import as_numpy, history
+from refit.operations.replay.history import history
 from refit.operations.replay.policies import RetrainingPolicy
 from refit.operations.replay.simulation import Parts, Simulator
 from refit.runtime import run_file
@@ -251,8 +252,6 @@ def test_it_decides_on_drift_as_the_watch_of_that_day_does(project: Path, turned
 
 
 def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Path) -> None:
-    from refit.errors import RefitError
-
     features = json.loads((project / "data/features/features.json").read_text())
     as_of = datetime.fromisoformat(features["as_of"])
     context = Context(project=project, params=run_file.params_of(project))

@@ -19,4 +19,4 @@ def test_an_edit_that_keeps_size_and_time_is_run(tmp_path: Path, monkeypatch: py
         os.utime(file, (1_700_000_000, 1_700_000_000))
         loaded = project_code.load(tmp_path, file.name, "featurize.definitions")
         assert loaded.days == number
-    assert [each.name for each in tmp_path.iterdir()] == [file.name], "nothing is written beside it"
+    assert [each.name for each in tmp_path.iterdir()] == [file.name], "no other file is written"
