@@ -1,13 +1,14 @@
 """What the six stages cost as rows grow: flights x 1, x 3, x 10 (x 30 with --largest), each stage in its own process.
 
     python benchmarks/scale.py [--copies N ...] [--largest] [--memory-gb N] [--workers N] [--stop-above-gb N]
-                               [--stages NAME ...]
+                               [--stages NAME ...] [--folder FOLDER]
 
 A copy has every flight of the year once more, under its own flight numbers and aircraft, with delays that differ by up
 to four minutes: rows of each day grow, and with them the rows of each airline and airport, and the number of aircraft.
 Dates, airlines and airports stay. `anonymous` is the memory that a process needs; `peak` also has the pages of
 files that it has mapped, which the system takes back when it needs them. An exponent of 1 means: twice the rows, twice
 the time; it compares with the size before, and the start of Python makes it smaller where rows are few.
+With --folder the projects are kept, and a stage that was measured there is not run again.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import duckdb
 import psutil
 import yaml
 
+from refit.files.artifacts import read_json, write_json
 from refit.files.yaml_files import read_yaml
 
 REFERENCE = Path(__file__).resolve().parent.parent
@@ -118,6 +120,14 @@ def measured(stage: str, project: Path, *, stop_above_gb: float) -> Cost:
     return Cost(cpu, time.perf_counter() - started, max(peak, 1024 * usage.ru_maxrss) / 1e6, most / 1e6)
 
 
+def once(stage: str, project: Path, *, stop_above_gb: float) -> Cost:
+    """Return what the stage took; it runs unless its cost is kept beside the project."""
+    kept = project / f"{stage}.cost.json"
+    if not kept.exists():
+        write_json(kept, measured(stage, project, stop_above_gb=stop_above_gb))
+    return Cost(**read_json(kept))
+
+
 def exponent(cost: Cost, rows: int, before: tuple[Cost, int] | None) -> str:
     """How processor time grew with rows since the size before.
 
@@ -138,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory-gb", type=float, help="resources.memory_gb of the project; default: as Refit sets it")
     parser.add_argument("--stop-above-gb", type=float, default=12, help="stop a stage that needs more memory")
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="show these; earlier ones run too")
-    parser.add_argument("--folder", type=Path, help="keep the projects in this folder")
+    parser.add_argument("--folder", type=Path, help="keep the projects in this folder, and go on there")
     given = parser.parse_args(arguments)
     last = max(STAGES.index(stage) for stage in given.stages)
     before: dict[str, tuple[Cost, int]] = {}
@@ -147,9 +157,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for copies in [*given.copies, *([LARGEST] if given.largest else [])]:
         with tempfile.TemporaryDirectory() as scratch:
             project = (given.folder or Path(scratch)) / f"flights-x{copies}"
-            rows = write_project(project, copies, months=given.months, memory_gb=given.memory_gb, workers=given.workers)
+            written = project / "rows.json"
+            if not written.exists():
+                amount = write_project(
+                    project, copies, months=given.months, memory_gb=given.memory_gb, workers=given.workers
+                )
+                write_json(written, amount)
+            rows = read_json(written)
             for stage in STAGES[: last + 1]:
-                cost = measured(stage, project, stop_above_gb=given.stop_above_gb)
+                cost = once(stage, project, stop_above_gb=given.stop_above_gb)
                 if stage in given.stages:
                     grown = exponent(cost, rows, before.get(stage))
                     print(
