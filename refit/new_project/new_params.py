@@ -17,8 +17,15 @@ from refit.files.yaml_files import YamlTree
 from refit.new_project.column_reading import Column
 from refit.new_project.period_reading import complete_within, holdout_share
 from refit.new_project.series_reading import Series
-from refit.new_project.series_windows import DAY, LEAST_MOMENTS, SECONDS, periods_of_test, validation_periods
 from refit.new_project.table_reading import TableReading
+from refit.new_project.windows import (
+    DAY,
+    LEAST_MOMENTS,
+    SECONDS,
+    periods_of_rows,
+    periods_of_test,
+    validation_periods,
+)
 from refit.new_project.zone_reading import local, utc
 from refit.problems import kind_of
 from tasks.featurize.forecasts import scales
@@ -33,8 +40,6 @@ LINEAR: Mapping[str, YamlTree] = {
 }
 FEW_DAYS = 20  # of a test window, below which days are too few to be clusters
 FEWEST_MOMENTS = 8  # of forecasts in a test window, below which no gate decides: docs/gate.md
-TEST_ROWS = 100  # of a test window at least, if the table is long enough
-RARE = 10  # rows of the rarer of two labels in a test window at least
 MANY = 6  # seasons of a history from which cross-validation covers several, as one may differ from the others
 MOST_FORECASTS = 1_000_000  # rows; with more, forecasts are of every n-th step
 LEARNED_FORECASTS = 300_000  # of these, in as many horizons as that leaves
@@ -127,15 +132,11 @@ def _folds(reading: TableReading, rows: float) -> YamlTree:
 
 
 def _periods(reading: TableReading) -> int:
-    """Return how many of the last periods give enough test rows and rare labels, at most a quarter of all."""
+    """Return how many of the last periods are the test window."""
     if reading.time is None:
         return 1
-    rows = max(1, reading.rows_per_period)
-    rarer = (
-        min(reading.label.counts[value] for value in reading.label.values) if reading.task == "binary" else reading.rows
-    )
-    needed = max(TEST_ROWS, RARE * reading.rows / rarer)
-    return max(1, min(math.ceil(needed / rows), reading.rows // rows // 4))
+    rarer = min(reading.label.counts[each] for each in reading.label.values) if reading.task == "binary" else None
+    return periods_of_rows(reading.rows, reading.rows_per_period, reading.period, rarer=rarer)
 
 
 def _of_series(reading: TableReading, series: Series) -> _Sections:

@@ -12,7 +12,7 @@ from refit.evaluation.giveaways import COUNTS, giveaways
 from refit.new_project.column_reading import Column
 from refit.new_project.period_reading import period_of
 from refit.new_project.repetition import repetitions
-from refit.new_project.series_windows import DAY, MEAN_MONTH, learned_steps
+from refit.new_project.windows import DAY, MEAN_MONTH, learned_steps
 from refit.new_project.zone_reading import local, read_zone
 from refit.schemas.feature_table import Giveaway
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from refit.new_project.repetition import cycles, repetitions
-from refit.new_project.series_windows import learned_steps, periods_of_test, validation_periods
+from refit.new_project.windows import learned_steps, periods_of_test, validation_periods
 
 STEPS = np.arange(2000)
 NOISE = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The windows of a forecast's new project, in periods, and the steps of the history that come before them."""
+"""The windows of a new project, in periods, and the steps of a history of series that come before them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,34 @@ import math
 DAY = 86_400
 MEAN_MONTH = 2_629_746
 LEAST_MOMENTS = 24  # times of forecasts in a test window at least
+LEAST_ROWS, LEAST_RARE = 100, 10  # rows, and those of the rarer of two labels, without which nothing is judged
+AMPLE_ROWS, AMPLE_RARE = 5_000, 500  # which tell most models apart; more would only make the training rows older
+WATCHED = 7  # windows of the drift watch in a test window, from which it learns what is usual
 SECONDS = {"day": DAY, "week": 7 * DAY, "month": MEAN_MONTH}
+
+
+def periods_of_rows(rows: int, per_period: int, period: str, *, rarer: int | None = None) -> int:
+    """The periods of the test window of rows with a time.
+
+    So many that the gate can tell models apart and the drift watch learns what is usual, at most a fifth of all; up to
+    a quarter where it takes that many to judge at all.
+
+    Args:
+        rows: of the table.
+        per_period: rows of a usual period.
+        rarer: rows of the table with the rarer of two labels.
+
+    >>> periods_of_rows(2_000, 95, "week"), periods_of_rows(500_000, 20_000, "month"), periods_of_rows(9_000, 30, "day")
+    (4, 2, 60)
+    >>> periods_of_rows(500_000, 20_000, "month", rarer=3_000)
+    5
+    """
+    per_period = max(1, per_period)
+    periods, of_rarer = rows // per_period, rows / (rarer or rows)
+    least = math.ceil(max(LEAST_ROWS, LEAST_RARE * of_rarer) / per_period)
+    ample = math.ceil(max(AMPLE_ROWS, AMPLE_RARE * of_rarer) / per_period)
+    watched = math.ceil(WATCHED / 4) if period == "month" else WATCHED  # by weeks where batches are months
+    return max(1, min(least, periods // 4), min(max(ample, watched), periods // 5))
 
 
 def periods_of_test(length: int, step_seconds: int, period: str) -> int:
