@@ -58,7 +58,9 @@ def ensure_experiment(store: Store, name: str) -> str:
         artifact_folder(store, name)
         if (experiment := mlflow.get_experiment_by_name(name)) is None:
             location = folder_url(store.artifacts / name) if store.artifacts else None
-            return str(mlflow.create_experiment(name, artifact_location=location, tags={_KIND: _TRAINING}))
+            created = str(mlflow.create_experiment(name, artifact_location=location, tags={_KIND: _TRAINING}))
+            artifact_folder(store, name)
+            return created
         if experiment.lifecycle_stage == "deleted":
             mlflow.restore_experiment(experiment.experiment_id)
         if _KIND not in experiment.tags:
@@ -67,19 +69,30 @@ def ensure_experiment(store: Store, name: str) -> str:
 
 
 def artifact_folder(store: Store, name: str) -> Path | None:
-    """The folder in which the models of an experiment are, if the registry is a database without a server.
+    """The folder in which a registry that is no file has the models of an experiment.
 
-    None if they are in an object store, or the registry is another one.
+    None if they are in an object store, or a server passes them on.
 
     Raises:
-        RegistryError: nobody named a place, so MLflow's client would take its working directory, which other machines
-            do not have and a worker may delete; or this machine does not have the folder.
+        RegistryError: this machine does not have the folder, or MLflow's client would choose it: its working directory,
+            which other machines do not have and a worker may delete.
     """
-    if not store.has_no_server:
+    if not (store.has_no_server or store.server):
         return None
     experiment = client(store).get_experiment_by_name(name)
     folder = local_path(experiment.artifact_location) if experiment else None
-    if experiment and (folder is None or folder.is_dir()):
+    if experiment and folder is None:
+        return None
+    if store.server:
+        # an experiment of a server begins without a folder of its own
+        if folder is None or folder.is_dir() or folder.parent.is_dir():
+            return folder
+        raise RegistryError(
+            f"the MLflow server at {store.shown} lets its clients write the models of {name} into {folder} themselves, "
+            "which this machine does not have: start it with --artifacts-destination instead of "
+            "--no-serve-artifacts (docs/team.md) and rename the experiment, which keeps its place, or mount the folder"
+        )
+    if folder and folder.is_dir():
         return folder
     where = f"are stored in {folder}, which this machine does not have" if folder else "would be stored here alone"
     raise RegistryError(

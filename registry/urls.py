@@ -67,10 +67,10 @@ def local_path(url: str) -> Path | None:
 
     >>> local_path("file:///50%25%20off%3F/mlartifacts")
     PosixPath('/50% off?/mlartifacts')
-    >>> local_path("s3://bucket/x") is None
-    True
+    >>> local_path("s3://bucket/x") is None, local_path("mlflow-artifacts:/3") is None
+    (True, True)
     """
-    if "://" not in url and not url.startswith("file:"):
-        return Path(url)
     parts = urlsplit(url)
+    if not parts.scheme:
+        return Path(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None

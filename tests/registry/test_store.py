@@ -78,6 +78,36 @@ class WithoutServer(Store):
         return None
 
 
+class Served(WithoutServer):
+    """An MLflow server, as far as its experiments tell: here an SQLite file that is taken for one."""
+
+    @property
+    def has_no_server(self) -> bool:
+        return False
+
+    @property
+    def server(self) -> str:
+        return "http://mlflow:5000"
+
+
+def test_a_server_whose_models_only_its_own_machine_can_read_is_refused(tmp_path: Path, empty_registry: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(empty_registry.read_bytes())
+    store = Served(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path)
+    places = {"own": (tmp_path / "srv/mlruns/1").as_uri(), "passed": "mlflow-artifacts:/2", "far": "s3://models/far"}
+    for name, location in places.items():
+        client(store).create_experiment(name, location)
+    with pytest.raises(
+        RegistryError, match=r"lets its clients write the models of own into /.*/srv/mlruns/1 themselves"
+    ):
+        tracking.ensure_experiment(store, "own")
+    for name in ("passed", "far"):
+        tracking.ensure_experiment(store, name)
+        assert tracking.artifact_folder(store, name) is None
+    (tmp_path / "srv/mlruns").mkdir(parents=True)  # the server's machine, or its folder mounted here
+    tracking.ensure_experiment(store, "own")
+    assert tracking.artifact_folder(store, "own") == tmp_path / "srv/mlruns/1"
+
+
 def test_a_database_without_a_server_is_refused_until_all_machines_know_where_its_models_are(
     tmp_path: Path, empty_registry: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
