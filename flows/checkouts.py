@@ -16,6 +16,7 @@ from uuid import UUID
 
 from flows import shared_data
 from flows.deployed_run import end_as_refused, require_declared
+from flows.heartbeat import heartbeats
 from refit.config import Params
 from refit.errors import RefitError, UserError, message_of
 from refit.files.artifacts import SNAPSHOT
@@ -46,7 +47,7 @@ def clone(repository: str, commit: str, project: str = ".", access_token: str | 
         return {}
     from prefect.deployments.steps.pull import git_clone
 
-    with _refused_in_one_line():
+    with heartbeats(), _refused_in_one_line():
         try:
             git_clone(repository=repository, commit_sha=commit, access_token=access_token, clone_directory_name=FOLDER)
         except Exception as error:
@@ -65,7 +66,7 @@ def image() -> dict[str, str]:
     """
     if _RUN not in os.environ:
         return {}
-    with _refused_in_one_line():
+    with heartbeats(), _refused_in_one_line():
         return _enter(Path.cwd())
 
 

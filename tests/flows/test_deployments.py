@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from flows import deployments
+from flows.heartbeat import EVENT, heartbeats
 from refit.errors import UserError
 from refit.files.yaml_files import read_yaml
 
@@ -64,6 +66,38 @@ def test_a_run_whose_data_takes_long_to_pull_is_not_taken_for_a_dead_one() -> No
     before = {waits[f"prefect.flow-run.{event}"] for event in ("Pending", "Submitting")}
     assert before == {3600}
     assert {waits[f"prefect.flow-run.{event}"] for event in ("Running", "heartbeat")} == {90}
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_is_heard_of_while_its_project_is_brought_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect import flow, get_client
+
+    @flow(name="drift-watch")
+    def watch() -> None:
+        """A flow of Refit, by its name."""
+
+    with get_client(sync_client=True) as client:
+        deployment = client.create_deployment(client.create_flow(watch), name="elsewhere")
+        run = client.create_flow_run_from_deployment(deployment)
+
+        def heard() -> list[dict[str, Any]]:
+            wanted = {"event": {"name": [EVENT]}, "resource": {"id": [f"prefect.flow-run.{run.id}"]}}
+            found: list[dict[str, Any]] = client.request("POST", "/events/filter", json={"filter": wanted}).json()[
+                "events"
+            ]
+            return found
+
+        monkeypatch.setenv("PREFECT__FLOW_RUN_ID", str(run.id))
+        with heartbeats(0.2):
+            for _ in range(100):
+                if len(heard()) > 2:
+                    break
+                time.sleep(0.2)
+        counted = len(heard())
+        time.sleep(1)
+        assert 2 < len(heard()) <= counted + 1, "one may have been on its way"
+        (related,) = (each for each in heard()[0]["related"] if each["prefect.resource.role"] == "flow")
+    assert related["prefect.resource.name"] in deployments.FLOW_NAMES, "or the automation takes it for another's run"
 
 
 @pytest.mark.usefixtures("prefect_server")
