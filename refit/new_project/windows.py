@@ -7,17 +7,16 @@ import math
 DAY = 86_400
 MEAN_MONTH = 2_629_746
 LEAST_MOMENTS = 24  # times of forecasts in a test window at least
-LEAST_ROWS, LEAST_RARE = 100, 10  # rows, and those of the rarer of two labels, without which nothing is judged
 AMPLE_ROWS, AMPLE_RARE = 5_000, 500  # which tell most models apart; more would only make the training rows older
-WATCHED = 7  # windows of the drift watch in a test window, from which it learns what is usual
+WATCHED = 5  # windows of the drift watch in a test window: with those of validation it learns from 8 what is usual
 SECONDS = {"day": DAY, "week": 7 * DAY, "month": MEAN_MONTH}
 
 
 def periods_of_rows(rows: int, per_period: int, period: str, *, rarer: int | None = None) -> int:
     """The periods of the test window of rows with a time.
 
-    So many that the gate can tell models apart and the drift watch learns what is usual, at most a fifth of all; up to
-    a quarter where it takes that many to judge at all.
+    So many that the gate can tell models apart and the drift watch has windows enough to learn what is usual, but at
+    most a quarter of all.
 
     Args:
         rows: of the table.
@@ -25,16 +24,14 @@ def periods_of_rows(rows: int, per_period: int, period: str, *, rarer: int | Non
         rarer: rows of the table with the rarer of two labels.
 
     >>> periods_of_rows(2_000, 95, "week"), periods_of_rows(500_000, 20_000, "month"), periods_of_rows(9_000, 30, "day")
-    (4, 2, 60)
+    (5, 2, 75)
     >>> periods_of_rows(500_000, 20_000, "month", rarer=3_000)
     5
     """
     per_period = max(1, per_period)
-    periods, of_rarer = rows // per_period, rows / (rarer or rows)
-    least = math.ceil(max(LEAST_ROWS, LEAST_RARE * of_rarer) / per_period)
-    ample = math.ceil(max(AMPLE_ROWS, AMPLE_RARE * of_rarer) / per_period)
+    wanted = math.ceil(max(AMPLE_ROWS, AMPLE_RARE * rows / (rarer or rows)) / per_period)
     watched = math.ceil(WATCHED / 4) if period == "month" else WATCHED  # by weeks where batches are months
-    return max(1, min(least, periods // 4), min(max(ample, watched), periods // 5))
+    return max(1, min(max(wanted, watched), rows // per_period // 4))
 
 
 def periods_of_test(length: int, step_seconds: int, period: str) -> int:

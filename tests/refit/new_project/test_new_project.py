@@ -385,7 +385,7 @@ def test_a_test_window_has_rows_and_days_enough_for_the_gate_to_judge_by(tmp_pat
     (tmp_path / "t.csv").write_text("\n".join(["id,day,x,y", *weekly]) + "\n")
     params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
     assert params.featurize.windows is not None
-    assert params.featurize.windows.test == 4, "weeks of 21, though the rows of two could be judged"
+    assert params.featurize.windows.test == 5, "weeks of 21, though the rows of two could be judged"
     assert params.evaluate.gate.cluster == "day"
     hourly = [f"2024-{1 + n // 672:02d}-{1 + n // 24 % 28:02d} {n % 24:02d}:00,{n * 37 % 101}" for n in range(672 * 3)]
     (tmp_path / "t.csv").write_text("\n".join(["at,y", *hourly]) + "\n")
