@@ -369,31 +369,6 @@ def test_rows_that_no_column_names_are_named_by_their_line_and_folds_hold_enough
         read_table(tmp_path / "t.csv", key=(), time=None, label="y")
 
 
-def test_a_test_window_has_rows_and_days_enough_for_the_gate_to_judge_by(tmp_path: Path) -> None:
-    daily = [f"{n},{date(2024, 1, 1) + timedelta(n)},{n % 9},{n % 2}" for n in range(400)]
-    (tmp_path / "t.csv").write_text("\n".join(["id,day,x,y", *daily]) + "\n")
-    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
-    assert params.featurize.windows is not None
-    assert params.featurize.windows.test == 3, "months, of 30 rows each"
-    assert params.evaluate.gate.min_rows == 46
-    rare = [f"{n},{row.split(',', 1)[1][:-1]}{int(n % 100 == 0)}" for n, row in enumerate(daily * 9)]
-    (tmp_path / "t.csv").write_text("\n".join(["id,day,x,y", *rare]) + "\n")
-    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
-    assert params.featurize.windows is not None
-    assert params.featurize.windows.test == 3, "months, of 270 rows each of which 1 % are positive"
-    weekly = [f"{n},{date(2024, 1, 1) + timedelta(n // 14)},{n % 9},{n % 2}" for n in range(147 * 14)]
-    (tmp_path / "t.csv").write_text("\n".join(["id,day,x,y", *weekly]) + "\n")
-    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y")))
-    assert params.featurize.windows is not None
-    assert params.featurize.windows.test == 5, "weeks of 21, though the rows of two could be judged"
-    assert params.evaluate.gate.cluster == "day"
-    hourly = [f"2024-{1 + n // 672:02d}-{1 + n // 24 % 28:02d} {n % 24:02d}:00,{n * 37 % 101}" for n in range(672 * 3)]
-    (tmp_path / "t.csv").write_text("\n".join(["at,y", *hourly]) + "\n")
-    params = parse(params_of("p", read_table(tmp_path / "t.csv", key=(), time=None, label="y", horizons=(1,))))
-    assert params.featurize.windows is not None
-    assert (params.ingest.period, params.featurize.windows.test, params.evaluate.gate.cluster) == ("week", 4, "day")
-
-
 def test_the_rows_of_a_period_may_vary_as_much_as_they_do_in_the_table(tmp_path: Path) -> None:
     days = [day for day, rows in enumerate((1, 40, 50, 5, 60, 40, 3)) for _ in range(rows)]
     rows = [f"{n},2024-01-{day + 1:02d} 07:00,{n % 9},{n % 2}" for n, day in enumerate(days)]
