@@ -21,7 +21,6 @@ SCHEMA = "refit"  # of the ledger's tables, apart from MLflow's where one databa
 PAUSE_SECONDS = 0.2  # between two tries
 # The server notices within a minute that a machine is gone, and frees its lock; the default is two hours.
 _SETTINGS = {
-    "search_path": SCHEMA,
     "tcp_keepalives_idle": 20,
     "tcp_keepalives_interval": 5,
     "tcp_keepalives_count": 6,
@@ -38,31 +37,42 @@ _HOLDER = f"select application_name from pg_locks join pg_stat_activity using (p
 _MINE = f"select count(*) from pg_locks where pid = pg_backend_pid() and {_LOCK}"
 
 
-def engine(url: str) -> Engine:
+def engine(url: str, schema: str = SCHEMA) -> Engine:
     """The engine of a database. Its connections are ended by whichever side notices that the other one is gone.
+
+    Args:
+        schema: where it finds and makes tables whose names do not say it.
 
     Raises:
         RegistryError: the driver is not installed, or the URL is not one.
     """
-    return _engine(url, os.getpid())
+    return _engine(url, schema, os.getpid())
+
+
+def driver_url(url: str) -> str:
+    """The URL of a database with the driver that SQLAlchemy is to use."""
+    return f"postgresql+psycopg://{url.partition('://')[2]}"
+
+
+def engine_arguments(schema: str) -> dict[str, object]:
+    """What SQLAlchemy's `create_engine` is given besides the URL."""
+    options = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, "search_path": schema}.items())
+    alive = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 6, "tcp_user_timeout": 60_000}
+    return {
+        "pool_pre_ping": True,
+        "isolation_level": "READ COMMITTED",  # what is read after a lock was waited for is what is there then
+        "connect_args": {"options": options, "connect_timeout": 10, **alive},
+    }
 
 
 @lru_cache(maxsize=8)
-def _engine(url: str, process: int) -> Engine:
+def _engine(url: str, schema: str, process: int) -> Engine:
     """The engine of a process: one that was forked must not use its parent's connections."""
     from sqlalchemy import create_engine
     from sqlalchemy.exc import ArgumentError
 
-    _, _, rest = url.partition("://")
-    options = " ".join(f"-c {name}={value}" for name, value in _SETTINGS.items())
-    alive = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 6, "tcp_user_timeout": 60_000}
     try:
-        return create_engine(
-            f"postgresql+psycopg://{rest}",
-            pool_pre_ping=True,
-            isolation_level="READ COMMITTED",  # what is read after a lock was waited for is what is there then
-            connect_args={"options": options, "connect_timeout": 10, **alive},
-        )
+        return create_engine(driver_url(url), **engine_arguments(schema))
     except (ArgumentError, ValueError):  # its text has parts of the password
         raise RegistryError(
             "the URL of the ledger cannot be read: it is postgresql://USER:PASSWORD@HOST:PORT/DATABASE, PORT a number, "
@@ -76,16 +86,20 @@ def _engine(url: str, process: int) -> Engine:
 
 def failed(url: str, error: Exception, state: str = "nothing moves without it") -> RegistryError:
     """The one-line error for a database that cannot be used; `state` says what that means for the registry."""
-    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    first = cause(error)
     if "InsufficientPrivilege" in first or "UndefinedTable" in first:
         advice = "grant this user what docs/team.md lists"
     elif "LockNotAvailable" in first:
         advice = "another process, such as a dump by hand, keeps writers out for longer than a minute: let it end"
     else:
         advice = "check that it is reachable, and the user and password"
-    return RegistryError(
-        f"the ledger at {redacted(url)} failed: {redacted(first)[:300]}; {state}: {advice}, then run again"
-    )
+    return RegistryError(f"the ledger at {redacted(url)} failed: {first}; {state}: {advice}, then run again")
+
+
+def cause(error: Exception) -> str:
+    """The first line of an error's message, without secrets."""
+    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return redacted(first)[:300]
 
 
 def key(scope: str) -> int:

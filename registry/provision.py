@@ -1,7 +1,7 @@
 """Makes the ledger's tables as their owner, and lets others work with them: `python -P -m registry.provision USER...`.
 
 `REFIT_LEDGER_URI` names the database and the owner. Those users can add lines to the ledger, and neither change nor
-delete one; they cannot drop its triggers, which the owner could.
+delete one; they cannot drop its triggers, which the owner could. Searches for arguments are theirs to write and delete.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from registry import studies
 from registry.ledger_database import LedgerDatabase
 from registry.postgresql import SCHEMA
 from registry.store import LEDGER_VARIABLE, POSTGRESQL, RegistryError
@@ -18,6 +19,9 @@ GRANTS = (
     "grant usage on schema {schema} to {user}",
     "grant select, insert on {schema}.ledger, {schema}.identity to {user}",
     "grant select, insert, update, delete on {schema}.pending, {schema}.records to {user}",
+    "grant usage on schema {studies} to {user}",
+    "grant select, insert, update, delete on all tables in schema {studies} to {user}",
+    "grant usage on all sequences in schema {studies} to {user}",
 )
 
 
@@ -27,11 +31,13 @@ def provision(url: str, users: Sequence[str]) -> None:
     Raises:
         RegistryError: the database cannot be used, or a user does not exist.
     """
+    studies.storage(url)
     with LedgerDatabase(url).writing() as connection:
         quoted = connection.dialect.identifier_preparer.quote
+        schemas = {"schema": quoted(SCHEMA), "studies": quoted(studies.SCHEMA)}
         for user in users:
             for grant in GRANTS:
-                connection.exec_driver_sql(grant.format(schema=quoted(SCHEMA), user=quoted(user)))
+                connection.exec_driver_sql(grant.format(user=quoted(user), **schemas))
 
 
 def main() -> None:

@@ -15,7 +15,11 @@ class RetentionParams(Section):
     versions: Annotated[int, Unit("versions")] | None = Field(
         10, ge=1, description="newest versions kept, in addition to recent champions"
     )
-    runs_days: Days | None = Field(30, ge=1, description="age from which a run that led to no version may be deleted")
+    runs_days: Days | None = Field(
+        30,
+        ge=1,
+        description="age from which a run that led to no version, or a search in the shared database, may be deleted",
+    )
     predictions_days: Days | None = Field(None, ge=0, description="days of the prediction log, back from its newest")
     decisions_days: Days | None = Field(
         None, ge=30, description="decisions on drift, back from the newest; 30 days of them limit retrainings"

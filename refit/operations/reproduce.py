@@ -227,7 +227,7 @@ def _run(stage: str, project: Path, tree: Path) -> None:
     source = tree if (tree / "tasks/stages.py").is_file() else provenance.SOURCE_ROOT
     environment = {name: value for name, value in os.environ.items() if name != environments.VARIABLE}  # resolved
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH", "")]))
-    # MLflow's records of this run are removed with the folder.
+    # MLflow's records of this run are removed with the folder, and no trial is taken from a search that is stored.
     environment["MLFLOW_TRACKING_URI"] = sqlite_url(project / artifacts.STATE / "mlflow.db")
     program = "refit" if (source / "refit/__main__.py").is_file() else "flows"  # module of the command in older commits
     command = [sys.executable, "-P", "-m", program, "stage", stage, "--project", str(project)]

@@ -23,7 +23,7 @@ from refit.schemas.warm_start import WarmStart
 from refit.storage import drift_decisions
 from refit.storage.prediction_log import LOG
 from refit.storage.shared_log import SharedLog, day_named, day_of
-from registry import approval, champion, deletion, versions
+from registry import approval, champion, deletion, studies, versions
 from registry.deletion import Run
 from registry.ledger import Ledger
 from registry.locking import registry_lock
@@ -31,7 +31,9 @@ from registry.records import Records
 from registry.store import Store
 from registry.versions import Version
 
-Kind = Literal["version", "run", "local copy", "cache", "predictions", "decisions", "quarantine", "replay", "leftover"]
+Kind = Literal[
+    "version", "run", "local copy", "cache", "predictions", "decisions", "quarantine", "replay", "search", "leftover"
+]
 REPLAYS = STATE / "replay"  # what a replay keeps for the next one
 
 
@@ -48,6 +50,7 @@ class Item:
     runs: tuple[Run, ...] = ()
     predicted: tuple[str, ...] = ()  # files of the shared prediction log
     decided: tuple[str, ...] = ()  # recorded decisions on drift
+    study: str | None = None  # of the database that all machines share
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def _delete(context: Context, store: Store, item: Item) -> None:
         log.remove(list(item.predicted))
     if item.decided:
         Records(store, context.params.project.name).forget("drift", item.decided)
+    if item.study and store.ledger_uri:
+        studies.delete(store.ledger_uri, item.study)
     if item.version:
         deletion.delete_version(store, item.version)
     for run in item.runs:
@@ -110,6 +115,7 @@ def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Del
         *_predictions(context, store),
         *_decisions(context, store),
         *_quarantine(context),
+        *_searches(context, store),
     ]
     items, notes = _own(context.project, items)
     for path in _undated(context, store):
@@ -291,6 +297,16 @@ def _quarantine(context: Context) -> Iterator[Item]:
         if (path.parent.name, path.stem) not in seen and written < _before(context.now(), keep):
             why = f"the snapshot has no such batch, and it is older than {keep:g} days"
             yield _files("quarantine", f"{path.parent.name} {path.stem}", why, path)
+
+
+def _searches(context: Context, store: Store) -> Iterator[Item]:
+    """Trials of searches in the shared database, of which only a run with the same data, code and params makes use."""
+    if store.ledger_uri is None:
+        return
+    keep = context.params.retention.runs_days
+    for name, last in sorted(studies.last_trials(store.ledger_uri, context.params.project.name).items()):
+        if last < _before(context.now(), keep):
+            yield Item("search", name, 0, f"its newest trial is older than {keep:g} days", study=name)
 
 
 def _leftovers(context: Context) -> Iterator[Item]:

@@ -186,11 +186,12 @@ def _run_trial(spec: Spec, rows: Development, context: Context, *, size_curves: 
     tuning = None
     if space:
         from tasks.train.search_space import Search
+        from tasks.train.stored_trials import shared_store
         from tasks.train.tuning import tune
 
         search = Search(space, params.train.tuning, params.train.metric)
-        alone = replace(spec, average=1)
-        best, tuning = tune(alone, search, rows, context.project, context.progress, context.workers)
+        alone, store = replace(spec, average=1), shared_store(context)
+        best, tuning = tune(alone, search, rows, context.project, context.progress, context.workers, store)
         spec = replace(best, average=spec.average)
     trial = fitted(spec, rows, params, context.progress, size_curves=size_curves)
     return replace(trial, tuning=tuning)

@@ -7,10 +7,8 @@ resumed, or run again on a slower machine, ends with the same arguments.
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,10 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from pydantic import JsonValue
 
 from refit.config.train import Arguments, TuningParams, flat, placed
-from refit.errors import RefitError, UserError, first_line
+from refit.errors import RefitError, UserError
 from refit.files.artifacts import digest
 from refit.learners import Spec
 from refit.learners.contract import CurvePoint, FitReport, stored_spec
@@ -31,24 +28,17 @@ from refit.runtime.context import Progress, silent
 from refit.runtime.stage_code import code_digest
 from refit.runtime.workers import StartWorkers, Workers, processes
 from refit.schemas.training import TrialReport, TuningReport
+from registry.store import Store
 from tasks.train.folds import Development, content
 from tasks.train.search_space import PLACE, Search, enqueued, most_epochs, planned, suggested
+from tasks.train.stored_trials import ATTRIBUTE, RUNG, StoredTrials, TrialResult
 from tasks.train.trial import fit_cost, fit_fold
 
 if TYPE_CHECKING:
     import optuna
 
-STORAGE = Path(".refit/tuning.db")
 _STARTUP = 10  # random trials before the sampler learns from them; a pruner waits for half as many
 _FIRST_EPOCH = 2  # from which a pruner by epoch compares
-
-
-@dataclass(frozen=True)
-class TrialResult:
-    """A trial, with the notes of the pruner."""
-
-    report: TrialReport
-    rungs: Mapping[str, JsonValue]  # by their key among the trial's attributes
 
 
 def tune(
@@ -58,12 +48,14 @@ def tune(
     project: Path,
     progress: Progress = silent,
     start_workers: StartWorkers = processes,
+    shared: Store | None = None,
 ) -> tuple[Spec, TuningReport]:
     """Search for the best arguments on the folds of `development`; returns the spec with them, and the search.
 
     The arguments of the given spec are tried first if they lie in the space. A space that has no more points than there
-    are trials is tried whole, each point once. Trials that were finished before are read from the study in the
-    project's `.refit/tuning.db`.
+    are trials is tried whole, each point once. Trials that were finished before are read from the study in the database
+    of `shared`, or where that is None in the project's `.refit/tuning.db`; where they cannot be stored, the search goes
+    on without.
 
     Raises:
         UserError: no trial could be fitted.
@@ -72,10 +64,9 @@ def tune(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     name = f"{spec.name} {_identity(spec, search, development)[:16]}"
-    record = _opened(project, name, search.direction)
     study = optuna.create_study(direction=search.direction)
+    stored = StoredTrials(project, shared, name, study, progress)
     began = time.monotonic()
-    stored = [_stored_result(trial) for trial in record.get_trials(deepcopy=False)]
     first, are_all = planned(spec, search)
     total = len(first) if are_all else search.tuning.trials
     done: list[TrialResult] = []
@@ -91,13 +82,17 @@ def tune(
             progress(f"tuning {spec.name}", start, total)
             earlier = _checkpoints()
             before = study.get_trials(deepcopy=False)[:start]
-            if len(stored) >= start + size:
-                results = stored[start : start + size]
+            expected = [*(each.report.params for each in done), *wanted]
+            results = stored.read(expected)[start:]
+            if len(results) == size:
+                _tell_all(study, trials, results, _direction(spec))
             else:
-                results = _try_all(spec, wanted, search, development, before, workers)
-            for trial, result in zip(trials, results, strict=True):
-                _tell(study, trial, result, _direction(spec))
-            record.add_trials(study.get_trials(deepcopy=False)[max(start, len(stored)) : start + size])
+                tried = _try_all(spec, wanted, search, development, before, workers)
+                with stored.writing():  # of two clones that search at once, the first to store a trial decides
+                    results = stored.read(expected)[start:]
+                    results += tried[len(results) :]
+                    _tell_all(study, trials, results, _direction(spec))
+                    stored.add()
             done += results
             of_these = _checkpoints() - earlier
             if _best(study) in [trial.number for trial in trials]:
@@ -147,23 +142,6 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
             "folds": [digest([fold.fitted.tolist(), fold.scored.tolist()]) for fold in development.folds],
         }
     )
-
-
-def _opened(project: Path, name: str, direction: Literal["minimize", "maximize"]) -> optuna.Study:
-    import optuna
-    from sqlalchemy import QueuePool
-
-    path = project / STORAGE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        # Opened by path: a URL would need escapes, and Optuna formats text in braces.
-        opening = {"creator": partial(sqlite3.connect, path, check_same_thread=False), "poolclass": QueuePool}
-        storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs=opening)
-        return optuna.create_study(storage=storage, study_name=name, direction=direction, load_if_exists=True)
-    except Exception as error:  # any error of the database driver for a damaged file or a full disk
-        raise RefitError(
-            f"{STORAGE} cannot be opened ({first_line(error)}); delete it: only finished trials are lost"
-        ) from None
 
 
 def _sampler(tuning: TuningParams, seed: int, start: int) -> optuna.samplers.BaseSampler:
@@ -258,7 +236,7 @@ def _try(
         if trial.should_prune() and number + 1 < len(development.folds):
             state = "pruned"
             break
-    rungs = {key: value for key, value in study.trials[-1].system_attrs.items() if "rung" in key}
+    rungs = {key: value for key, value in study.trials[-1].system_attrs.items() if RUNG in key}
     report = TrialReport(
         params=params,
         state=state,
@@ -309,23 +287,24 @@ def _direction(spec: Spec) -> float:
     return spec.stopping_metric.sign * kind_of(spec.task).metric(spec.metric).sign
 
 
+def _tell_all(
+    study: optuna.Study, trials: Sequence[optuna.Trial], results: Sequence[TrialResult], direction: float
+) -> None:
+    for trial, result in zip(trials, results, strict=True):
+        _tell(study, trial, result, direction)
+
+
 def _tell(study: optuna.Study, trial: optuna.Trial, result: TrialResult, direction: float) -> None:
     from optuna.trial import TrialState
 
     by_epoch = [(number, direction * value) for number, value in result.report.epochs]
     for number, value in by_epoch or enumerate(result.report.steps):
         trial.report(value, number)
-    trial.set_user_attr("refit", result.report.to_json())
+    trial.set_user_attr(ATTRIBUTE, result.report.to_json())
     for key, note in result.rungs.items():
         study._storage.set_trial_system_attr(trial._trial_id, key, note)  # the only way to pass on a pruner's notes
     state = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
     study.tell(trial, result.report.value, state=state[result.report.state])
-
-
-def _stored_result(trial: optuna.trial.FrozenTrial) -> TrialResult:
-    """Convert a stored trial to its result."""
-    rungs = {key: value for key, value in trial.system_attrs.items() if "rung" in key}
-    return TrialResult(TrialReport.model_validate_json(json.dumps(trial.user_attrs["refit"])), rungs)
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:

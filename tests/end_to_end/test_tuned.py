@@ -25,7 +25,7 @@ from refit.runtime.registry_store import store_of
 from refit.runtime.run_file import params_of
 from refit.schemas.cross_validation import CrossValidation
 from tasks import train
-from tasks.train.tuning import STORAGE
+from tasks.train.stored_trials import STORAGE
 
 FOLDS = {"kind": "stratified", "folds": 3}
 LEARNERS = [

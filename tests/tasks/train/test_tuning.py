@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import optuna
-import pyarrow as pa
 import pytest
+from searching import TREE, rows, search, spec, tried
 
-from refit.config.train import SearchParams, TuningParams
+from refit.config.train import SearchParams
 from refit.errors import UserError
 from refit.learners import Spec
 from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
@@ -22,41 +22,10 @@ from refit.runtime.context import silent
 from refit.schemas.training import TuningReport
 from tasks import train
 from tasks.train import tuning
-from tasks.train.folds import Development, Fold, LabelledRows
 from tasks.train.search_space import Search, most_epochs
+from tasks.train.stored_trials import STORAGE
 from tasks.train.trial import fit_fold
 from tasks.train.tuning import _identity, tune
-
-TREE = "sklearn.tree.DecisionTreeClassifier"
-SPACE = {
-    "max_depth": SearchParams(low=1, high=12),
-    "min_samples_leaf": SearchParams(low=1, high=64, log=True),
-    "criterion": SearchParams(choices=("gini", "entropy")),
-}
-
-
-def rows(count: int = 400, folds: int = 4) -> Development:
-    random = np.random.default_rng(7)
-    x = random.normal(size=(count, 4))
-    label = (x[:, 0] + x[:, 1] * (x[:, 2] > 0) + random.normal(scale=0.7, size=count) > 0).astype(np.int64)
-    times = np.datetime64("2024-01-01", "us") + np.arange(count).astype("timedelta64[h]")
-    table = pa.table({"event_time": times} | {f"x{i}": x[:, i] for i in range(4)})
-    parts = np.array_split(np.random.default_rng(1).permutation(count), folds)
-    cut = tuple(Fold(np.setdiff1d(np.arange(count), part), np.sort(part)) for part in parts)
-    return Development(LabelledRows(table, label), cut)
-
-
-def spec(kind: str = TREE, **params: Any) -> Spec:
-    return Spec("tree", kind, ("x0", "x1", "x2", "x3"), params=params)
-
-
-def search(space: dict[str, SearchParams] | None = None, **asked: Any) -> Search:
-    return Search(space or SPACE, TuningParams(**{"trials": 14, **asked}), "roc_auc")
-
-
-def tried(found: TuningReport) -> list[tuple[Any, ...]]:
-    """All of a search but how long it took."""
-    return [(each.params, each.steps, each.state) for each in found.trials]
 
 
 @pytest.fixture(scope="module")
@@ -234,7 +203,7 @@ def test_choices_may_be_lists(tmp_path: Path) -> None:
 
 def test_the_study_can_be_opened_with_optuna_itself(undisturbed: tuple[Spec, TuningReport], tmp_path: Path) -> None:
     _, found = tune(spec(), search(trials=4), rows(), tmp_path)
-    storage = f"sqlite:///{tmp_path / tuning.STORAGE}"
+    storage = f"sqlite:///{tmp_path / STORAGE}"
     (name,) = optuna.get_all_study_names(storage)
     study = optuna.load_study(study_name=name, storage=storage)
     assert [each.value for each in study.trials if each.state.name == "COMPLETE"] == [

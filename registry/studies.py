@@ -1,0 +1,131 @@
+"""The searches for a learner's arguments in the ledger's database: Optuna's tables, in a schema of their own.
+
+MLflow's server has a table `alembic_version` too: in one schema, each of them would take the other's for its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from registry import postgresql
+from registry.secrets import redacted
+from registry.store import RegistryError
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+SCHEMA = "refit_tuning"
+
+
+def storage(url: str) -> BaseStorage:
+    """Optuna's storage in a PostgreSQL database; its tables are made if they are missing.
+
+    Raises:
+        RegistryError: the database cannot be used, or another version of Optuna made the tables.
+    """
+    from optuna.storages import RDBStorage, get_storage
+    from sqlalchemy import text
+
+    made = exists(url)
+    try:
+        with postgresql.advisory_lock(url, "/studies", wait_seconds=60):  # no project has this name
+            if not made and not exists(url):
+                with postgresql.engine(url, SCHEMA).begin() as connection:
+                    connection.execute(text(f"create schema {SCHEMA}"))
+            # Optuna formats the URL, and would take braces in a password as a field
+            address = postgresql.driver_url(url).replace("{", "%7B").replace("}", "%7D")
+            return get_storage(RDBStorage(address, engine_kwargs=postgresql.engine_arguments(SCHEMA)))
+    except RegistryError:
+        raise
+    except Exception as error:  # of the driver, of SQLAlchemy or of Optuna, which has no class for all of its own
+        raise failed(url, error) from error
+
+
+def exists(url: str) -> bool:
+    """Whether a search has been stored in the database, or `registry.provision` has made its tables.
+
+    Raises:
+        RegistryError: the database cannot be used.
+    """
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with postgresql.engine(url, SCHEMA).connect() as connection:
+            return connection.execute(text("select to_regnamespace(:name)"), {"name": SCHEMA}).scalar() is not None
+    except SQLAlchemyError as error:
+        raise failed(url, error) from error
+
+
+def name_of(model: str, search: str) -> str:
+    """The name of a study, by which those of other models in the same database are told apart."""
+    return f"{model}: {search}"
+
+
+def last_trials(url: str, model: str) -> dict[str, datetime]:
+    """When the newest trial of each study of a model began, by the study's name; empty if nothing was stored.
+
+    Raises:
+        RegistryError: the database cannot be used.
+    """
+    if not exists(url):
+        return {}
+    try:
+        stored = storage(url)
+        began = {
+            study.study_name: [trial.datetime_start for trial in stored.get_all_trials(study._study_id, deepcopy=False)]
+            for study in stored.get_all_studies()
+            if study.study_name.startswith(name_of(model, ""))
+        }
+    except RegistryError:
+        raise
+    except Exception as error:
+        raise failed(url, error) from error
+    known = {name: [moment for moment in moments if moment] for name, moments in began.items()}
+    return {name: max(moments).astimezone(UTC) for name, moments in known.items() if moments}
+
+
+def delete(url: str, name: str) -> None:
+    """Delete a study with its trials; nothing happens if it is gone already.
+
+    Raises:
+        RegistryError: the database cannot be used.
+    """
+    try:
+        stored = storage(url)
+        with writing(url, name):
+            stored.delete_study(stored.get_study_id_from_name(name))
+    except KeyError:
+        return
+    except RegistryError:
+        raise
+    except Exception as error:
+        raise failed(url, error) from error
+
+
+@contextmanager
+def writing(url: str, name: str) -> Iterator[None]:
+    """Keep other processes from writing to a study: what is read in the block decides what is written.
+
+    Raises:
+        RegistryError: the database cannot be used.
+    """
+    from sqlalchemy import text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        with postgresql.engine(url, SCHEMA).begin() as connection:
+            lock = postgresql.key(f"/studies/{name}")
+            connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": lock})
+            yield
+    except SQLAlchemyError as error:
+        raise failed(url, error) from error
+
+
+def failed(url: str, error: Exception) -> RegistryError:
+    """The one-line error for trials that cannot be read or written there."""
+    inner = error.__cause__ if isinstance(error.__cause__, Exception) else error  # Optuna's own text names no reason
+    return RegistryError(f"the database {redacted(url)} failed: {postgresql.cause(inner)}")
