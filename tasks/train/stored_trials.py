@@ -29,6 +29,7 @@ from registry.store import RegistryError, Store
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 STORAGE = Path(".refit/tuning.db")
 ATTRIBUTE = "refit"  # of a trial: its report
@@ -72,6 +73,7 @@ class StoredTrials:
         """
         self._study, self._progress = study, progress
         self._stored: optuna.Study | None = None
+        self._read_once: list[FrozenTrial] | None = None  # all of `_stored`
         self._results: list[TrialResult] = []  # those of `_stored` that were read and are of this search
         self._added = 0  # trials that are stored since the last `add`
         self._count = 1  # of the studies with this name
@@ -118,18 +120,24 @@ class StoredTrials:
 
     def _read(self, expected: Sequence[Mapping[str, object]]) -> list[TrialResult]:
         while True:
-            trials = self._open().get_trials(deepcopy=False) if self._exists() else []
+            trials = self._trials()
             try:
                 for trial, arguments in list(zip(trials, expected, strict=False))[len(self._results) :]:
                     self._results.append(_result(trial, arguments))
                 return self._results[: len(expected)]
             except ValueError as error:
                 damaged, number = self._own_name, len(self._results)
-                self._stored, self._results, self._count = None, [], self._count + 1
+                self._stored, self._read_once, self._results, self._count = None, None, [], self._count + 1
                 self._progress(
                     f"warning: trial {number} of the study {damaged!r} in {self._location} {error}: that study is left "
                     f"as it is, and the trials of this search are stored as {self._own_name!r}"
                 )
+
+    def _trials(self) -> list[FrozenTrial]:
+        """What is stored; of a file, which no other process writes to, what there was when it was read first."""
+        if self._read_once is None or self._url:
+            self._read_once = self._open().get_trials(deepcopy=False) if self._exists() else []
+        return self._read_once
 
     def _add(self) -> None:
         from optuna.trial import TrialState
@@ -194,7 +202,7 @@ def _file_storage(project: Path) -> BaseStorage:
         ) from None
 
 
-def _result(trial: optuna.trial.FrozenTrial, expected: Mapping[str, object]) -> TrialResult:
+def _result(trial: FrozenTrial, expected: Mapping[str, object]) -> TrialResult:
     """Convert a stored trial to its result.
 
     Raises:

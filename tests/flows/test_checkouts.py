@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 import yaml
 from driving import copy_project
-from servers import free_port
+from servers import free_port, postgresql, postgresql_server  # noqa: F401
 
 from flows import shared_data
 from flows.session import prepare, watching
@@ -142,7 +144,7 @@ def stored_keys(clone: Path) -> set[str]:
 
 @dataclass
 class Machines:
-    """Workers whose folders are deleted after each run, and that share a registry and a ledger in files."""
+    """Workers whose folders are deleted after each run, and that share a registry and a ledger."""
 
     origin: Path
     store: Store
@@ -164,11 +166,45 @@ class Machines:
             run_remembered("ingest", context)
 
 
+INGEST = """
+import sys
+from pathlib import Path
+from flows import shared_data
+from flows.session import prepare
+from refit.runtime import run_file
+from refit.runtime.context import Context
+from tasks.stages import run_remembered
+clone = Path(sys.argv[1])
+prepare(clone)
+context = Context(clone, run_file.params_of(clone))
+print("ready", flush=True)
+sys.stdin.readline()
+with shared_data.ingesting(context):
+    print("inside", flush=True)
+    sys.stdin.readline()
+    run_remembered("ingest", context)
+"""
+
+
 @pytest.fixture
 def machines(origin: Path, team: tuple[Store, Params], monkeypatch: pytest.MonkeyPatch) -> Machines:
     dvc_remote.push(origin)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", team[0].uri)
     return Machines(origin, *team, monkeypatch)
+
+
+@pytest.fixture
+def on_postgresql(machines: Machines, postgresql: str) -> Machines:  # noqa: F811
+    """The same with the ledger in PostgreSQL."""
+    machines.monkeypatch.setenv("REFIT_LEDGER_URI", postgresql)
+    return replace(machines, store=store_of(machines.origin, machines.params))
+
+
+@pytest.fixture(params=["machines", "on_postgresql"])
+def either(request: pytest.FixtureRequest) -> Machines:
+    """With the ledger in a file, and in PostgreSQL."""
+    made: Machines = request.getfixturevalue(request.param)
+    return made
 
 
 def test_rows_that_a_deleted_run_has_stored_and_that_no_source_has_any_more_are_there_for_the_next_run(
@@ -195,14 +231,55 @@ def test_a_run_that_watches_keeps_the_rows_that_it_has_stored(machines: Machines
 
 
 def test_a_run_goes_on_from_what_another_one_has_recorded_since_its_folder_was_made(
-    machines: Machines,
+    either: Machines,
 ) -> None:
-    one, two = machines.clone(), machines.clone()
+    one, two = either.clone(), either.clone()
     late = with_late_rows(one)
-    machines.ingest(one)
-    machines.ingest(two)
+    either.ingest(one)
+    either.ingest(two)
     assert late <= stored_keys(two)
-    assert late <= stored_keys(machines.clone())
+    assert late <= stored_keys(either.clone())
+
+
+@pytest.mark.slow
+def test_of_two_runs_that_ingest_at_once_the_second_waits_for_the_first_and_goes_on_from_it(
+    on_postgresql: Machines,
+) -> None:
+    """Neither ends because of the other: the second would otherwise have ingested in vain."""
+    clones = [on_postgresql.clone(), on_postgresql.clone()]
+    for clone in clones:
+        late = with_late_rows(clone)
+    one, two = (
+        subprocess.Popen(
+            [sys.executable, "-c", INGEST, str(clone)],
+            env={**os.environ, "REFIT_THROWAWAY": str(clone)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for clone in clones
+    )
+    assert (line_of(one), line_of(two)) == ("ready\n", "ready\n")
+    go_on(one)
+    assert line_of(one) == "inside\n"
+    go_on(two, times=2)
+    time.sleep(1)
+    go_on(one)
+    ends = [process.communicate(timeout=300)[1] for process in (one, two)]
+    assert [process.returncode for process in (one, two)] == [0, 0], ends
+    assert late <= stored_keys(on_postgresql.clone())
+
+
+def line_of(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def go_on(process: subprocess.Popen[str], times: int = 1) -> None:
+    assert process.stdin is not None
+    process.stdin.write("go\n" * times)
+    process.stdin.flush()
 
 
 def test_what_was_made_from_older_data_is_pushed_and_not_recorded(machines: Machines) -> None:
@@ -252,9 +329,13 @@ def test_a_version_of_another_environment_brings_no_data_of_its_sources(
     assert not (clone / "data/snapshot.json").exists()
 
 
-def test_a_record_that_changed_in_the_meantime_is_not_replaced(team: tuple[Store, Params]) -> None:
+@pytest.mark.parametrize("ledger", ["file", "postgresql"])
+def test_a_record_that_changed_in_the_meantime_is_not_replaced(
+    ledger: str, team: tuple[Store, Params], request: pytest.FixtureRequest
+) -> None:
     """The lock of the data is lost with a connection; then this decides."""
-    records = Records(team[0], "demo")
+    url = None if ledger == "file" else str(request.getfixturevalue(ledger))
+    records = Records(replace(team[0], ledger_uri=url), "demo")
     assert records.put_in_place_of("data", "dvc.lock", "one", expected=None)
     assert not records.put_in_place_of("data", "dvc.lock", "two", expected=None)
     assert not records.put_in_place_of("data", "dvc.lock", "two", expected="none")
