@@ -11,9 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
-from servers import postgresql, postgresql_server  # noqa: F401
 from snapshots import batch_of, write_snapshot
 
 from refit.config import RetentionParams
@@ -26,7 +24,7 @@ from refit.operations import retention
 from refit.runtime import lock
 from refit.runtime.context import Context
 from refit.storage import prediction_log, quarantine
-from registry import deletion, relocation, studies, tracking, versions
+from registry import deletion, relocation, tracking, versions
 from registry.client import client
 from registry.store import RegistryError
 from tasks import register
@@ -387,26 +385,3 @@ def in_child(function: Any) -> int:
             os._exit(1)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def test_searches_in_the_shared_database_go_once_their_newest_trial_is_old(
-    project: Any,
-    postgresql: str,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("REFIT_LEDGER_URI", postgresql)
-    assert named(retention.collect(asking(project))) == []
-    assert not studies.exists(postgresql), "asking what could be deleted makes nothing"
-    storage = studies.storage(postgresql)
-    for name, days in (("toy: old", [0, 1]), ("toy: in use", [0, 90]), ("toys: of another model", [0])):
-        study = optuna.create_study(storage=storage, study_name=name)
-        for age in days:
-            trial = optuna.create_trial(value=0.5)
-            trial.datetime_start = datetime.now() + timedelta(days=age)  # noqa: DTZ005, as Optuna stores it
-            study.add_trial(trial)
-    context = asking(project)
-    assert named(retention.collect(asking(project, runs_days=None))) == []
-    assert named(retention.collect(context, delete=True)) == [("search", "toy: old")]
-    assert named(retention.collect(context)) == []
-    left = optuna.get_all_study_names(studies.storage(postgresql))
-    assert left == ["toy: in use", "toys: of another model"]
