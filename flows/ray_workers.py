@@ -18,7 +18,7 @@ from prefect.cache_policies import NO_CACHE
 
 from refit.errors import RefitError, UserError, chain, first_line
 from refit.extras import not_installed
-from refit.runtime.workers import Workers
+from refit.runtime.workers import Workers, unreported
 
 if TYPE_CHECKING:
     from prefect_ray import RayTaskRunner
@@ -45,14 +45,23 @@ class RayWorkers:
     def __init__(self, runner: RayTaskRunner[Any]) -> None:
         self._runner = runner
 
-    def map(self, function: Callable[[Given], Result], parts: Sequence[Given]) -> list[Result]:
-        """As `Workers.map`."""
+    def map(
+        self,
+        function: Callable[[Given], Result],
+        parts: Sequence[Given],
+        done: Callable[[int], None] = unreported,
+    ) -> list[Result]:
+        """As `Workers.map`; parts are counted in their order."""
         from ray.exceptions import RayError
 
         # As one callable: Prefect looks into lists and dataclasses for results of other tasks.
         futures = [self._runner.submit(part, {"call": partial(function, each)}) for each in parts]
         try:
-            return [future.result() for future in futures]
+            results = []
+            for future in futures:
+                results.append(future.result())
+                done(len(results))
+            return results
         except Exception as error:
             lost = next((each for each in chain(error) if isinstance(each, RayError)), None)
             if lost is None:

@@ -16,7 +16,7 @@ class ResourcesParams(Section):
         None, ge=0.5, description="memory of a stage, beyond which data goes to disk; default: half of the machine's"
     )
     workers: Annotated[int, Unit("parts")] = Field(
-        1, ge=1, description="parts of a stage that are computed at the same time: features, trials of a search"
+        1, ge=1, description="parts of a stage that are computed at the same time: features, the models of per_group"
     )
     engine: Literal["processes", "ray"] = Field(
         "processes",

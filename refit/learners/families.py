@@ -18,6 +18,7 @@ FAMILIES: Mapping[str, str] = {
     "transformer": "refit.learners.networks.transformer.learner:Transformer",
     "torch_tabular": "refit.learners.torch_tabular:TorchTabular",
     "relative": "refit.learners.relative:Relative",
+    "per_group": "refit.learners.per_group:PerGroup",
     "recursive": "refit.learners.recursive:Recursive",
     "fp_growth": "refit.learners.baskets:FPGrowth",
     "self_training": "refit.learners.self_training:SelfTraining",

@@ -23,6 +23,7 @@ BY_SPEC = (
     "transformer",
     "torch_tabular",
 )  # built-in kinds that read the level from the spec
+AROUND = ("per_group", "relative")  # around a learner that can; a quantile of changes is the change to a quantile
 
 
 def quantile_of(spec: Spec, level: float, *, where: str = "params.yaml: train.learners") -> Spec:
@@ -37,7 +38,7 @@ def quantile_of(spec: Spec, level: float, *, where: str = "params.yaml: train.le
     adapted = replace(spec, quantile=level, metric="pinball", early_stopping_metric="")
     if spec.kind in BY_SPEC:
         return adapted
-    if spec.kind == "relative" and "kind" in spec.params:  # a quantile of changes is the change to a quantile
+    if spec.kind in AROUND and "kind" in spec.params:
         inner = replace(spec, kind=str(spec.params["kind"]), params=spec.params.get("params", {}))
         adapted_inner = quantile_of(inner, level, where=f"{where}.params")
         return replace(adapted, params={**spec.params, "params": adapted_inner.params})
@@ -45,8 +46,8 @@ def quantile_of(spec: Spec, level: float, *, where: str = "params.yaml: train.le
     if (path[0], path[-1]) not in ARGUMENTS or spec.source:
         supported = ", ".join([*(name for _, name in ARGUMENTS), *BY_SPEC])
         raise UserError(
-            f"learner {spec.kind!r} cannot be asked for a quantile; {supported} can, and 'relative' around one: enable "
-            f"those alone, or set train.intervals.by: residuals ({where}.kind)"
+            f"learner {spec.kind!r} cannot be asked for a quantile; {supported} can, and {' and '.join(AROUND)} around "
+            f"one: enable those alone, or set train.intervals.by: residuals ({where}.kind)"
         )
     argument, others = ARGUMENTS[path[0], path[-1]]
     return replace(adapted, params={**spec.params, **others, argument: level})

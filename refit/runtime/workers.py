@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 from refit.errors import RefitError
 
-__all__ = ["StartWorkers", "Workers", "processes"]
+__all__ = ["StartWorkers", "Workers", "processes", "unreported"]
 
 KILLED = 3  # times that processes may be killed while one list of parts is computed
 
@@ -27,13 +27,22 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
+def unreported(count: int) -> None:
+    """Report nothing when a part is done."""
+
+
 class Workers(Protocol):
     """What computes parts, several at a time."""
 
     threads: int  # that a part should use
 
-    def map(self, function: Callable[[Given], Result], parts: Sequence[Given]) -> list[Result]:
-        """The result of each part, in their order.
+    def map(
+        self,
+        function: Callable[[Given], Result],
+        parts: Sequence[Given],
+        done: Callable[[int], None] = unreported,
+    ) -> list[Result]:
+        """The result of each part, in their order; `done` is called with the number of parts that are done so far.
 
         Raises:
             Exception: that of the first part which failed; the others end or are given up.
@@ -57,7 +66,12 @@ class Processes:
         watched, self._alive = context.Pipe(duplex=False)
         self._pool = ProcessPoolExecutor(self._count, context, _end_with, (watched,))
 
-    def map(self, function: Callable[[Given], Result], parts: Sequence[Given]) -> list[Result]:
+    def map(
+        self,
+        function: Callable[[Given], Result],
+        parts: Sequence[Given],
+        done: Callable[[int], None] = unreported,
+    ) -> list[Result]:
         """As `Workers.map`."""
         futures: dict[int, Future[Result]] = {}
         for _ in range(KILLED + 1):
@@ -65,6 +79,10 @@ class Processes:
             try:
                 for index in waiting:
                     futures[index] = self._pool.submit(function, parts[index])
+                for count, future in enumerate(as_completed(futures.values()), start=1):
+                    if not _has_result(future):
+                        break
+                    done(count)
                 return [futures[index].result() for index in range(len(parts))]
             except BrokenProcessPool:
                 futures = {index: future for index, future in futures.items() if _has_result(future)}

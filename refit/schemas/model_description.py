@@ -13,7 +13,7 @@ from refit.schemas.artifact import Artifact, Part, omitted
 from refit.schemas.postprocessing import StoredCalibration, StoredIntervals
 
 __all__ = ["AnomalyLearner", "ClusteringLearner", "EncodedLearner", "ModelDescription", "ReductionLearner"]
-__all__ += ["OwnEstimator", "TransformedLearner"]
+__all__ += ["GroupedLearner", "OwnEstimator", "OwnModel", "TransformedLearner"]
 
 P = TypeVar("P", bound=Part)
 
@@ -93,6 +93,23 @@ class TransformedLearner(Part):
     model_config = ConfigDict(extra="ignore")
 
     learned: Mapping[str, float] = Field(alias="own")  # by the transformation itself
+
+
+class OwnModel(Part):
+    """A value of a category that has a model of its own."""
+
+    value: str
+    rows: int  # that it was fitted to
+
+
+class GroupedLearner(Part):
+    """Entries of a learner of many models."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    models: tuple[OwnModel, ...] = ()  # in the order of the values, which is that of the folders
+    pooled_values: int = 0  # values without a model of their own
+    pooled_rows: int = 0  # of these values, and without a value
 
 
 class AnomalyLearner(Part):

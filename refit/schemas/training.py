@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue, field_serializer, field_validator
 
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
+from refit.schemas.group_models import GroupModels
 from refit.schemas.postprocessing import MarginsByGroup, StoredCalibration
 from refit.schemas.segment_study import SegmentStudy
 from refit.schemas.serving_cost import FitCost
@@ -108,6 +109,7 @@ class LearnerReport(FitCost):
     tuning: TuningReport | None
     verdict: str
     segments: SegmentStudy | None = omitted(None)  # of the candidate, if it is a clustering
+    models: GroupModels | None = omitted(None)  # of the candidate, if it is many models
 
     @property
     def work_seconds(self) -> float:

@@ -113,7 +113,7 @@ def run(context: Context) -> None:
         splits={"candidate": given.features.split_rule}
         | {role: each.features.split_rule for role, each in models.items()},
         remarks=[
-            *remarks(given.learner, given.training.rows, test),
+            *remarks(given.learner, given.training, test),
             *prequential.remarks(measured.prequential),
             *naive_opponents.remarks(measured.opponents_on_parts, scored.opponents, params.gate.metric),
             *context.params.register_.remarks,

@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 from refit.evaluation.holdout import Holdout
 from refit.learners import Learner
-from refit.schemas.training import TrainingRows
+from refit.schemas.training import Training
 
 
-def remarks(learner: Learner, trained: TrainingRows, test: Holdout) -> Iterator[str]:
-    """Yield warnings: the candidate is the naive baseline, or was not trained on all rows or classes that there are."""
-    if trained.left_out:
+def remarks(learner: Learner, training: Training, test: Holdout) -> Iterator[str]:
+    """Yield what is unusual: rows or classes that were not learned, a candidate of many models, or the naive one."""
+    if (trained := training.rows).left_out:
         every = trained.train + trained.left_out
         yield f"trained on {trained.train:,} of {every:,} rows of the training window, drawn by key (train.max_rows)"
+    if training.chosen.models:
+        yield training.chosen.models.sentence
     if learner.spec.kind == "baseline":
         yield "no learner did better on validation than the naive baseline: the candidate is the baseline itself"
     learned = learner.spec.classes

@@ -36,6 +36,7 @@ from refit.files.artifacts import (
 )
 from refit.learners import Floats, Learner, Spec, make, project_files
 from refit.learners.embeddings import embedded
+from refit.learners.fit_workers import fitting_with
 from refit.learners.networks.surroundings import checkpoints_in
 from refit.learners.spill import large_arrays_in
 from refit.problems import metric_named
@@ -46,7 +47,7 @@ from refit.schemas.feature_table import FeatureColumns, FeatureTable
 from refit.schemas.training import Training, TrainingRows
 from refit.schemas.warm_start import WarmStart
 from refit.storage.arrays import summarised
-from tasks.train import interval_margins, segment_study, warm
+from tasks.train import group_models, interval_margins, segment_study, warm
 from tasks.train.folds import Development, LabelledRows, development, require_late, require_learnable
 from tasks.train.problem import problem_in
 from tasks.train.specs import make_all, specs_of
@@ -72,7 +73,9 @@ def run(context: Context) -> None:
         RefitError: an input is missing or damaged, or the predictions of a learner are invalid.
     """
     large = memory.allowed(context.params) // LARGE
-    with checkpoints_in(context.path(CHECKPOINTS)), large_arrays_in(context.path(STATE) / "spill", above=large):
+    side_by_side = fitting_with(context.workers, context.params.resources.workers, context.path("data"), large=large)
+    in_files = large_arrays_in(context.path(STATE) / "spill", above=large)
+    with checkpoints_in(context.path(CHECKPOINTS)), in_files, side_by_side:
         _train(context)
 
 
@@ -142,7 +145,7 @@ def _train(context: Context) -> None:
         started_from=start,
         seconds=round(seconds, 3),
         work_seconds=round(seconds + _work_beyond(trained.trials), 3),
-        learners=trial_reports(trained, params.train.metric, segments),
+        learners=trial_reports(trained, params.train.metric, segments, group_models.of_candidate(trained)),
     ).write(context.path(TRAINING))
     log_training(context)
 

@@ -16,7 +16,9 @@ from refit.files.artifacts import defined
 from refit.learners import FitReport, Floats, Learner, Spec, make
 from refit.learners.averaged import members_of
 from refit.learners.contract import middle_iterations, not_finite
+from refit.learners.per_group import KIND as PER_GROUP
 from refit.runtime.context import Progress
+from refit.schemas.group_models import GroupModels
 from refit.schemas.segment_study import SegmentStudy
 from refit.schemas.serving_cost import FitCost
 from refit.schemas.training import IterationScores, LearnerReport, SeedScores, SizeScores, TuningReport
@@ -215,9 +217,9 @@ def _size_curve(
         try:
             fit_rows(learner, part, iterations=report.iterations)
         except UserError:
-            if not spec.problem.of_features:
+            if not spec.problem.of_features and spec.kind != PER_GROUP:
                 raise
-            continue  # fewer rows than clusters, or noise alone: true of the part, not of the learner
+            continue  # fewer rows than clusters or groups, or noise alone: true of the part, not of the learner
         recent = part.recent(len(validation))
         training = score(recent.label, predict(learner, recent))
         validated = score(validation.label, predict(learner, validation))
@@ -246,16 +248,18 @@ def require_finite(metric: str, *scores: float) -> None:
         raise not_finite(metric, "train.metric")
 
 
-def trial_reports(trained: Trained, metric: str, segments: SegmentStudy | None) -> tuple[LearnerReport, ...]:
-    """Return what `models/training.json` says of all trials; `segments` are those of the candidate, in a clustering."""
-    trials = trained.trials
-    return tuple(trial_report(each, trials, metric, segments if each is trained.best else None) for each in trials)
+def trial_reports(
+    trained: Trained, metric: str, segments: SegmentStudy | None, models: GroupModels | None
+) -> tuple[LearnerReport, ...]:
+    """Return what `models/training.json` says of all trials; `segments` and `models` are the candidate's, if any."""
+    reports = [trial_report(each, trained.trials, metric) for each in trained.trials]
+    best = next(index for index, each in enumerate(trained.trials) if each is trained.best)
+    reports[best] = reports[best].model_copy(update={"segments": segments, "models": models})
+    return tuple(reports)
 
 
-def trial_report(
-    trial: Trial, trials: Sequence[Trial], metric: str, segments: SegmentStudy | None = None
-) -> LearnerReport:
-    """Return what `models/training.json` says of a trial; `segments` are those of the candidate, in a clustering."""
+def trial_report(trial: Trial, trials: Sequence[Trial], metric: str) -> LearnerReport:
+    """Return what `models/training.json` says of a trial."""
     spec, report = trial.learner.spec, trial.report
     baseline = next((t.validation[metric] for t in trials if t.learner.spec.kind == "baseline"), None)
     return LearnerReport(
@@ -288,7 +292,6 @@ def trial_report(
             regularisers=report.regularisers,
             played=spec.problem.played and spec.kind != "baseline",
         ),
-        segments=segments,
         **dict(trial.cost),
     )
 

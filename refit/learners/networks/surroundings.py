@@ -15,7 +15,7 @@ from refit.learners.contract import CurvePoint
 from refit.runtime.context import Progress
 
 __all__ = ["EpochReport", "FitAbandoned", "Surroundings", "checkpoints_in", "curves_judged_by", "reporting_to"]
-__all__ += ["from_nothing", "say_resumed", "surroundings"]
+__all__ += ["alone", "from_nothing", "say_resumed", "surroundings"]
 
 Judge = Callable[[Sequence[CurvePoint], int], None]
 
@@ -101,6 +101,13 @@ def curves_judged_by(judge: Judge) -> Iterator[None]:
 def from_nothing() -> Iterator[None]:
     """Predictions within the block look nothing up, so that the time that they take is that of rows never seen."""
     with _set(remembers=False):
+        yield
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Fits within the block leave no checkpoints and report no epochs, as if nothing was set around them."""
+    with _set(checkpoints=None, on_epoch=None, judge=None):
         yield
 
 

@@ -26,6 +26,7 @@ from refit.schemas.snapshot import stand_in_notice
 from refit.schemas.training import Training
 
 MOST_FEATURES = 20
+MOST_MODELS = 50  # of a candidate that is many
 MODELS = ("candidate", "champion", "anchor", "baseline")
 
 Charts = Mapping[str, Sequence[DrawnChart]]
@@ -97,6 +98,8 @@ def render(known: About, evaluation: Evaluation, features: FeatureTable, trainin
         folds=folds,
         fold_count=max((each.count for each in folds.values()), default=0),
         searches=list(card_learners.searches(evaluation.learners)),
+        group_models=training.chosen.models,
+        most_models=MOST_MODELS,
         learning_metric=training.metric,
         learning_word=metric_named(training.metric).words,
         refit_rows=training.refit_rows,

@@ -79,6 +79,26 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
             "pretrain": {"method": "denoising", "epochs": 2},
         },
     ),
+    "each colour boosting": (
+        "binary",
+        "per_group",
+        {
+            "by": "colour",
+            "min_rows": 80,
+            "kind": f"{ENSEMBLE}.HistGradientBoostingClassifier",
+            "params": {"max_iter": 15, "min_samples_leaf": 5},
+        },
+    ),
+    "each colour logistic of classes": (
+        "multiclass",
+        "per_group",
+        {"by": "colour", "min_rows": 20, "kind": "sklearn.linear_model.LogisticRegression"},
+    ),
+    "each colour ridge": (
+        "regression",
+        "per_group",
+        {"by": "colour", "min_rows": 20, "kind": "sklearn.linear_model.Ridge"},
+    ),
     "mean": ("regression", "baseline", {}),
     "ridge": ("regression", "sklearn.linear_model.Ridge", {}),
     "boosting of numbers": ("regression", f"{ENSEMBLE}.HistGradientBoostingRegressor", {"max_iter": 25}),
