@@ -37,4 +37,5 @@ class GroupModels(Part):
         most = max(self.models, key=lambda model: model.rows)
         own = f"{len(self.models)} values of {self.by} have models of their own"
         sizes = f"of {least.rows:,} ({least.value}) to {most.rows:,} ({most.value}) rows"
-        return f"{own}, {sizes}; {self.pooled_values} share one, with {self.pooled_rows:,} rows"
+        shared = f"{self.pooled_values} share one" if self.pooled_values else "there is one for what has no other"
+        return f"{own}, {sizes}; {shared}, with {self.pooled_rows:,} rows"

@@ -15,9 +15,12 @@ import pytest
 from flows.ray_workers import on_ray
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
+from refit.learners.fit_workers import fitting_with
 from tasks import featurize
 from tasks.featurize import parts
 from tasks.train.tuning import tune
+from tests.refit.learners.test_per_group import fitted
+from tests.refit.learners.test_per_group import rows as of_shops
 from tests.refit.runtime.test_workers import Task, calls, work
 from tests.tasks.orders import projects_in
 from tests.tasks.train.test_tuning import rows, search, spec, tried
@@ -108,6 +111,26 @@ def test_trials_on_ray_find_what_they_find_one_by_one(tmp_path: Path) -> None:
     on_cluster = tune(spec(), asked, rows(200), tmp_path / "ray", start_workers=on_ray)[1]
     alone = tune(spec(), asked, rows(200), tmp_path / "alone", start_workers=lambda count: nullcontext())[1]
     assert tried(on_cluster) == tried(alone)
+
+
+def test_models_of_groups_fitted_on_ray_are_those_of_one_process_also_if_a_node_dies(
+    cluster: Any, second: Any, tmp_path: Path
+) -> None:
+    alone = fitted(*of_shops()).digest()
+    with fitting_with(on_ray, 2, tmp_path, large=10**9):
+        assert fitted(*of_shops()).digest() == alone
+
+        def kill() -> None:
+            while not [*tmp_path.glob("*/*/model/manifest.json")]:
+                time.sleep(0.001)
+            cluster.remove_node(second, allow_graceful=False)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        assert fitted(*of_shops()).digest() == alone
+        killer.join()
+    assert not second.any_processes_alive()
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.usefixtures("second")
