@@ -122,7 +122,8 @@ class PerGroup(MetaLearner):
         pooled, by = self._inner_spec(), self.by
         seed = int.from_bytes(hashlib.sha256(f"{self.spec.seed} {value}".encode()).digest()[:4])
         features = tuple(name for name in pooled.features if name != by)
-        return replace(pooled, features=features, categorical=pooled.categorical - {by}, seed=seed)
+        name = f"{self.spec.name} of {value}"  # for errors
+        return replace(pooled, name=name, features=features, categorical=pooled.categorical - {by}, seed=seed)
 
     def groups(self, table: pa.Table) -> Iterator[tuple[str, Indices]]:
         """Each value with the indices of its rows, ascending; in the order of the values, without the gaps.

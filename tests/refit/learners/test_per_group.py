@@ -211,6 +211,12 @@ def test_fewer_than_two_models_are_refused_with_the_sizes() -> None:
         fitted(*rows(), spec(**LOGISTIC, min_rows=250))
 
 
+def test_an_error_names_the_value_whose_model_cannot_be_fitted() -> None:
+    table, label = rows({"north": 60, "south": 60})
+    with pytest.raises(UserError, match=r"learner 'shops of north' .*could not be fitted"):
+        fitted(table, label, spec(kind="sklearn.calibration.CalibratedClassifierCV", params={"cv": 50}))
+
+
 def test_nothing_is_predicted_before_a_fit() -> None:
     with pytest.raises(RefitError, match="before it was fitted"):
         make(spec()).predict(rows()[0])

@@ -56,6 +56,27 @@ def test_trials_that_were_given_up_after_some_epochs_are_counted_as_such() -> No
     assert shown.states == "2 finished, 1 given up after some folds, 1 given up after some epochs"
 
 
+def test_the_card_and_the_decision_say_how_many_models_the_candidate_is(drawn: Evaluate, small_project: Any) -> None:
+    models = [
+        {"value": "<north>", "rows": 1200, "unseen_rows": 90, "validation": 0.7},
+        {"value": "south", "rows": 5000, "unseen_rows": 0, "validation": None},
+    ]
+    path = small_project.path(artifacts.TRAINING)
+    training = artifacts.read_json(path)
+    training["learners"][0]["models"] = {"by": "shop", "models": models, "pooled_values": 3, "pooled_rows": 700}
+    artifacts.write_json(path, training)
+    drawn()
+    sentence = (
+        "2 values of shop have models of their own, of 1,200 ({}) to 5,000 (south) rows; 3 share one, with 700 rows"
+    )
+    page = " ".join(small_project.path(artifacts.MODEL_CARD).read_text().split())
+    assert sentence.format("&lt;north&gt;") in page
+    rows = re.findall(r'<th scope="row">([^<]*)</th> <td class="n">([\d,]+)</td><td class="n">(\d+)</td>', page)
+    assert rows == [("south", "5,000", "0"), ("&lt;north&gt;", "1,200", "90")]
+    decision = artifacts.read_json(small_project.path(artifacts.DECISION))
+    assert sentence.format("<north>") in decision["notes"]
+
+
 def test_a_card_without_folds_or_a_search_has_no_word_of_them(evaluated: Evaluate, small_project: Any) -> None:
     evaluated()
     page = small_project.path(artifacts.MODEL_CARD).read_text()

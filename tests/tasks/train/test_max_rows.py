@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 from refit.evaluation.holdout import Holdout
 from refit.files import artifacts
 from refit.learners.spill import large_arrays_in
-from refit.schemas.training import TrainingRows
+from refit.schemas.training import Training, TrainingRows
 from tasks.evaluate.remarks import remarks
 from tasks.train import table as training_table
 from tests.tasks.train.conftest import BASE_RATE, LOGISTIC, SmallProject
@@ -74,12 +75,13 @@ def test_a_training_says_how_many_rows_it_left_out(project: SmallProject) -> Non
     assert every["inputs"] != training["inputs"]
 
 
-def test_the_decision_notes_it(trained: tuple[SmallProject, dict[str, object]]) -> None:
+def test_the_decision_notes_it(trained: tuple[SmallProject, dict[str, Any]]) -> None:
     from refit import learners
 
     learner = learners.load(trained[0].candidate)
     rows = TrainingRows(train=200, validation=150, left_out=400)
+    training = Training.from_json(trained[1], "").model_copy(update={"rows": rows})
     test = Holdout.__new__(Holdout)
     object.__setattr__(test, "problem", learner.spec.problem)
-    notes = list(remarks(learner, rows, test))
+    notes = list(remarks(learner, training, test))
     assert notes == ["trained on 200 of 600 rows of the training window, drawn by key (train.max_rows)"]
