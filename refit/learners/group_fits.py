@@ -93,7 +93,7 @@ def fit_all(
     rows = LabelledGroups(train.select([each for each in train.column_names if each in wanted]), label)
 
     def done(count: int) -> None:
-        progress(f"{name}: fitted {count} of {len(fits)} models", count, len(fits))
+        progress(f"fitting the models of {name}", count, len(fits))
 
     by_size = sorted(range(len(fits)), key=lambda index: rows.size(fits[index]))
     smallest, others = by_size[0], by_size[:0:-1]  # the largest first, so that none is waited for at the end
