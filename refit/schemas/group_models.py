@@ -30,12 +30,14 @@ class GroupModels(Part):
 
         >>> two = (GroupModel(value="AA", rows=1200, unseen_rows=0, validation=None),
         ...        GroupModel(value="UA", rows=5000, unseen_rows=0, validation=None))
-        >>> GroupModels(by="carrier", models=two, pooled_values=3, pooled_rows=700).sentence
-        '2 values of carrier have models of their own, of 1,200 (AA) to 5,000 (UA) rows; 3 share one, with 700 rows'
+        >>> for part in GroupModels(by="carrier", models=two, pooled_values=3, pooled_rows=700).sentence.split("; "):
+        ...     print(part)
+        2 values of carrier have their own models, of 1,200 (AA) to 5,000 (UA) rows
+        3 others, with 700 rows, and new ones share one of all rows
         """
         least = min(self.models, key=lambda model: model.rows)
         most = max(self.models, key=lambda model: model.rows)
-        own = f"{len(self.models)} values of {self.by} have models of their own"
+        own = f"{len(self.models)} values of {self.by} have their own models"
         sizes = f"of {least.rows:,} ({least.value}) to {most.rows:,} ({most.value}) rows"
-        shared = f"{self.pooled_values} share one" if self.pooled_values else "there is one for what has no other"
-        return f"{own}, {sizes}; {shared}, with {self.pooled_rows:,} rows"
+        others = f"{self.pooled_values} others, with {self.pooled_rows:,} rows, and new ones share one of all rows"
+        return f"{own}, {sizes}; {others}"

@@ -67,7 +67,8 @@ def test_the_card_and_the_decision_say_how_many_models_the_candidate_is(drawn: E
     artifacts.write_json(path, training)
     drawn()
     sentence = (
-        "2 values of shop have models of their own, of 1,200 ({}) to 5,000 (south) rows; 3 share one, with 700 rows"
+        "2 values of shop have their own models, of 1,200 ({}) to 5,000 (south) rows; 3 others, with 700 rows, and "
+        "new ones share one of all rows"
     )
     page = " ".join(small_project.path(artifacts.MODEL_CARD).read_text().split())
     assert sentence.format("&lt;north&gt;") in page
