@@ -8,14 +8,13 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, JsonValue, field_serializer, field_validator
 
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
-from refit.schemas.group_models import GroupModels
 from refit.schemas.postprocessing import MarginsByGroup, StoredCalibration
 from refit.schemas.segment_study import SegmentStudy
 from refit.schemas.serving_cost import FitCost
 from refit.schemas.warm_start import WarmStart
 
-__all__ = ["IterationScores", "LearnerReport", "Scores", "SeedScores", "SizeScores", "Training", "TrialReport"]
-__all__ += ["TrainingRows", "TuningReport"]
+__all__ = ["GroupModel", "GroupModels", "IterationScores", "LearnerReport", "Scores", "SeedScores", "SizeScores"]
+__all__ += ["Training", "TrainingRows", "TrialReport", "TuningReport"]
 
 Scores = Mapping[str, float | int | None]  # by metric; None if it is undefined for these labels
 
@@ -86,6 +85,42 @@ class TuningReport(Part):
     def work_seconds(self) -> float:
         """Seconds of all trials, those of an earlier, unfinished search included."""
         return sum(trial.seconds for trial in self.trials)
+
+
+class GroupModel(Part):
+    """A value with a model of its own."""
+
+    value: str
+    rows: int  # that the model was fitted to
+    unseen_rows: int  # rows of the value that `validation` is of
+    validation: float | None  # by the training's metric, of fits that have not seen the rows; None if it is undefined
+
+
+class GroupModels(Part):
+    """The models of the candidate."""
+
+    by: str
+    models: tuple[GroupModel, ...]  # in the order of the values
+    pooled_values: int  # values without a model of their own, which share the one of all rows
+    pooled_rows: int  # training rows of these values, and without a value
+
+    @property
+    def sentence(self) -> str:
+        """How many models there are, and of how many rows.
+
+        >>> two = (GroupModel(value="AA", rows=1200, unseen_rows=0, validation=None),
+        ...        GroupModel(value="UA", rows=5000, unseen_rows=0, validation=None))
+        >>> for part in GroupModels(by="carrier", models=two, pooled_values=3, pooled_rows=700).sentence.split("; "):
+        ...     print(part)
+        2 values of carrier have their own models, of 1,200 (AA) to 5,000 (UA) rows
+        3 others, with 700 rows, and new ones share one of all rows
+        """
+        least = min(self.models, key=lambda model: model.rows)
+        most = max(self.models, key=lambda model: model.rows)
+        own = f"{len(self.models)} values of {self.by} have their own models"
+        sizes = f"of {least.rows:,} ({least.value}) to {most.rows:,} ({most.value}) rows"
+        others = f"{self.pooled_values} others, with {self.pooled_rows:,} rows, and new ones share one of all rows"
+        return f"{own}, {sizes}; {others}"
 
 
 class LearnerReport(FitCost):

@@ -9,7 +9,7 @@ import numpy as np
 from refit.learners.averaged import members_of
 from refit.learners.per_group import PerGroup
 from refit.learners.postprocessed import fitted_within
-from refit.schemas.group_models import GroupModel, GroupModels
+from refit.schemas.training import GroupModel, GroupModels
 from tasks.train.trial import Trained
 
 

@@ -18,10 +18,9 @@ from refit.learners.averaged import members_of
 from refit.learners.contract import middle_iterations, not_finite
 from refit.learners.per_group import KIND as PER_GROUP
 from refit.runtime.context import Progress
-from refit.schemas.group_models import GroupModels
 from refit.schemas.segment_study import SegmentStudy
 from refit.schemas.serving_cost import FitCost
-from refit.schemas.training import IterationScores, LearnerReport, SeedScores, SizeScores, TuningReport
+from refit.schemas.training import GroupModels, IterationScores, LearnerReport, SeedScores, SizeScores, TuningReport
 from tasks.train.calibration_and_threshold import Finish, finish_from, pooled
 from tasks.train.effort import Effort, largest, measured
 from tasks.train.folds import FEWEST_ROWS, Development, Fold, Indices, LabelledRows
