@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from refit.runtime.stage_code import stage_code
 PACKAGES = ("flows", "refit", "tasks", "feature_store", "registry")
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -42,6 +42,7 @@ LONG = (
     "scale",
     "wide_tables",
 )
+SLOW = ("concept_changes", "gate_error_rates", "network_loop", "replay_elec2")
 
 
 def prints(name: str, *arguments: str) -> str:
@@ -81,6 +82,6 @@ def test_a_benchmark_prints_its_table(name: str, tmp_path: Path) -> None:
     assert line in prints(name, *arguments.format(prices=tmp_path / "prices.csv").split())
 
 
-@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in SLOW)) for each in LONG])
 def test_a_long_benchmark_starts(name: str) -> None:
     assert "usage:" in prints(name, "--help")

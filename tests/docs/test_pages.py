@@ -23,6 +23,7 @@ from refit.cli import main
 from refit.config.schema import params_schema
 
 SCHEMA = params_schema()
+APP = typer.main.get_command(main.app)
 PACKAGES = ("refit", "flows", "tasks", "registry", "feature_store")
 
 
@@ -37,7 +38,7 @@ def snippets(text: str) -> Iterator[str]:
 def unknown(command: str) -> str:
     """What a command line names that Refit does not have; empty if there is nothing."""
     words = shlex.split(command, comments=True)[1:]
-    node: Any = typer.main.get_command(main.app)
+    node: Any = APP
     while words and words[0] in getattr(node, "commands", {}):
         node = node.commands[words.pop(0)]
     if hasattr(node, "commands"):

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from driving import drive, states
+from quick import quick
 
 from flows.run_options import RunOptions
 from flows.session import session
@@ -287,7 +288,9 @@ def test_growth_is_followed(done: Path) -> None:
         assert np.median(shares) == pytest.approx(1, abs=0.08)
 
 
-@pytest.mark.parametrize(("source", "column", "refused"), [("weather", "rain", True), ("calendar", "holiday", False)])
+@pytest.mark.parametrize(
+    ("source", "column", "refused"), quick([("weather", "rain", True), ("calendar", "holiday", False)])
+)
 def test_what_the_target_will_bring_is_refused_and_what_is_known_ahead_is_not(
     project: Path, source: str, column: str, *, refused: bool
 ) -> None:
@@ -350,6 +353,7 @@ def test_a_later_month_is_taken_in_and_judged(after: Path) -> None:
     assert any("12 of 42 rows are labelled, 500 are needed" in reason for reason in watched.reasons)
 
 
+@pytest.mark.slow
 def test_what_forecasts_are_judged_by_is_not_excluded(project: Path) -> None:
     with pytest.raises(UserError, match=r"featurize\.exclude: forecasts are judged by seasonal_naive, shop"):
         featurized(project, {"featurize.exclude": ["s*"]})
@@ -360,6 +364,7 @@ def test_a_step_that_is_not_the_rows_own_is_told_of(project: Path) -> None:
         featurized(project, {"ingest.sources.forecasts.forecast.step": "1h"})
 
 
+@pytest.mark.slow
 def test_a_series_whose_steps_are_others_is_told_of(project: Path) -> None:
     odd = [row | {"shop": "odd"} for row in days(FIRST, LAST) if row["shop"] == "north" and row["day"].day % 2]
     write(project / "raw/odd.csv", odd)
@@ -373,6 +378,7 @@ def test_a_series_whose_steps_are_others_is_told_of(project: Path) -> None:
     assert "north" not in told
 
 
+@pytest.mark.slow
 def test_a_model_keeps_its_season_where_other_forecasts_are_asked_for(after: Path) -> None:
     """Whatever the rows of today are made by, the champion is judged and asked by what it learned."""
     settings = {
@@ -388,6 +394,7 @@ def test_a_model_keeps_its_season_where_other_forecasts_are_asked_for(after: Pat
     assert all(row["seasonal_naive"] == then[row["row_key"]] for row in now)
 
 
+@pytest.mark.slow
 def test_a_season_longer_than_the_history_is_told_with_both(project: Path) -> None:
     words = (
         r"season of 250 steps of 1d is longer than the history: 'sales' has 243 steps, 2022-12-01 00:00 to 2023-07-31"

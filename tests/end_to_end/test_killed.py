@@ -59,12 +59,9 @@ def partial_files(project: Path) -> list[str]:
     return [str(path) for folder in ("models", "reports") for path in (project / folder).rglob("*.partial*")]
 
 
-@pytest.mark.parametrize(
-    ("stage", "moment"),
-    [("evaluate", "writing")]
-    + [pytest.param(stage, "writing", marks=pytest.mark.slow) for stage in STAGES if stage != "evaluate"]
-    + [pytest.param(stage, "done", marks=pytest.mark.slow) for stage in STAGES],
-)
+@pytest.mark.slow  # killed trainings, deliveries and registrations are quick: the tests of their stages
+@pytest.mark.parametrize("moment", ["writing", "done"])
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_run_killed_in_a_stage_ends_well_when_run_again(project: Path, stage: str, moment: str) -> None:
     before, digest = moves(project), read_json(project / TRAINING)["model_digest"]
     kill_in(project, stage, moment)

@@ -61,6 +61,7 @@ def test_rows_read_are_accepted_quarantined_or_pending(project: Path) -> None:
     assert rows["read"] == rows["accepted"] + rows["quarantined"] + rows["pending"] > 8000
 
 
+@pytest.mark.slow
 def test_a_changed_seed_runs_what_depends_on_it_and_the_old_seed_restores_it(project: Path) -> None:
     params = project / "params.yaml"
     text = params.read_text()
@@ -161,6 +162,7 @@ def test_a_wrong_param_is_refused_before_anything_is_written(project: Path) -> N
     assert (project / "run.yaml").read_text() == before
 
 
+@pytest.mark.slow
 def test_a_new_batch_costs_only_itself(project: Path) -> None:
     header = (project / "raw/subscriptions.csv").read_text().splitlines()[0]
     rows = [
@@ -200,6 +202,7 @@ def test_a_changed_batch_is_refused_with_both_digests(project: Path) -> None:
     assert champion(project)["version"] == "1"
 
 
+@pytest.mark.slow
 def test_a_missing_champion_is_noticed_not_replaced(project: Path) -> None:
     import sqlite3
 

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from refit.files.artifacts import TABLE
 from tests.end_to_end.test_forecasts import HORIZONS, begun, featurized, project
@@ -13,6 +14,7 @@ from tests.end_to_end.test_forecasts import HORIZONS, begun, featurized, project
 __all__ = ["begun", "project"]  # fixtures
 
 
+@pytest.mark.slow
 def test_forecasts_of_every_nth_step_are_learned_in_some_horizons_and_judged_in_all(project: Path) -> None:
     forecast = "ingest.sources.forecasts.forecast"
     featurized(project, {f"{forecast}.every": 5, f"{forecast}.learn": 1})

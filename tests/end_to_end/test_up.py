@@ -237,6 +237,7 @@ def test_up_runs_deployments_and_down_leaves_nothing(alone: Path) -> None:
     assert "nothing of" in refit("down", project=alone)
 
 
+@pytest.mark.slow
 def test_a_port_in_use_is_named_before_anything_starts(project: Path) -> None:
     with socket.create_server((LOOPBACK, 0)) as server:
         port = server.getsockname()[1]

@@ -225,10 +225,7 @@ def figures(project: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(name, marks=() if name in ("fraud", "maintenance", "sentiment") else pytest.mark.slow)
-        for name in NAMES
-    ],
+    [pytest.param(name, marks=() if name == "fraud" else pytest.mark.slow) for name in NAMES],
 )
 def test_a_replay_reads_the_past_of_an_example_and_leaves_it_as_it_was(
     name: str, example: Callable[..., Path], monkeypatch: pytest.MonkeyPatch

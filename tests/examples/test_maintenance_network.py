@@ -43,6 +43,7 @@ def life(example: Callable[[str], Path]) -> dict[str, Any]:
         return found
 
 
+@pytest.mark.slow
 def test_a_sequence_is_an_array_of_the_training_table(life: dict[str, Any]) -> None:
     features = FeatureTable.read(life["project"] / FEATURE_SET)
     array = features.arrays["readings"]

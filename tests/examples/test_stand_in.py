@@ -84,6 +84,7 @@ def test_nothing_made_from_real_rows_is_marked(life: dict[str, Any]) -> None:
     assert "GENERATED stand-in for" not in life["real_card"]
 
 
+@pytest.mark.slow
 def test_a_model_made_from_real_rows_counts_as_the_first(life: dict[str, Any]) -> None:
     decision = life["real"]["decision"]
     assert life["real"]["model"] == {"name": "churn", "version": "2", "alias": "champion"}
@@ -92,6 +93,7 @@ def test_a_model_made_from_real_rows_counts_as_the_first(life: dict[str, Any]) -
     assert champion_summary(life["project"]).anchor == "2"
 
 
+@pytest.mark.slow
 def test_a_model_made_from_generated_rows_never_replaces_one_made_from_real(life: dict[str, Any]) -> None:
     told = life["again"]
     assert told["model"]["alias"] == "challenger"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from quick import quick
 
 from feature_store import Age, Aggregate, DefinitionError, Expression, FeatureSet, FeatureView, Latest, Sequence, Spine
 from feature_store import parts as store_parts
@@ -69,7 +70,7 @@ def divided(store: Store, feature_set: FeatureSet, folder: Path, count: int) -> 
     return [Part(number, folder, feature_set, tables, moment, threads=1) for number in range(count)]
 
 
-@pytest.mark.parametrize("kind", SETS)
+@pytest.mark.parametrize("kind", quick(SETS, 0, 1))
 def test_parts_in_any_order_give_the_same_table(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:

@@ -331,6 +331,7 @@ def test_every_feature_is_what_its_definition_means(shared_store: Any) -> None:
     assert {misread: wrong[misread] for misread in MISREADINGS if wrong[misread] < ENOUGH} == {}
 
 
+@pytest.mark.slow
 @settings(max_examples=20, **REPEATABLE)
 @given(events=_events(), spine=_SPINES, as_of=_AS_OF)
 def test_rows_known_later_change_nothing(

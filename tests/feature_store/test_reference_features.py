@@ -53,6 +53,7 @@ def flights(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Iterator[tu
         yield connection, {name: warehouse.relation(name, declared) for name in FEATURES.sources()}
 
 
+@pytest.mark.slow
 def test_no_flight_is_known_before_its_own_prediction(flights: Any) -> None:
     connection, tables = flights
     for source in ("outcomes", "departures"):

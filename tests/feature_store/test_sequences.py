@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
+from quick import quick
 
 from feature_store import DefinitionError, Expression, FeatureSet, FeatureView, Latest, Sequence, Spine, sequences
 from feature_store.offline import compute
@@ -181,6 +182,7 @@ def test_a_sequence_is_what_its_definition_means(shared_store: Any) -> None:
     assert {misread: wrong[misread] for misread in MISREADINGS if wrong[misread] < ENOUGH} == {}
 
 
+@pytest.mark.slow
 @settings(max_examples=20, **REPEATABLE)
 @given(events=_events(), spine=_SPINES, as_of=_AS_OF)
 def test_rows_known_later_change_nothing(
@@ -194,7 +196,7 @@ def test_rows_known_later_change_nothing(
     assert repr(with_later.to_pylist()) == repr(shared_store.features(FEATURES, FOREVER).to_pylist())
 
 
-@pytest.mark.parametrize("late", [0, 1_000, 100_000])
+@pytest.mark.parametrize("late", quick([0, 1_000, 100_000], 1))
 def test_small_pieces_give_the_same_sequences_as_one(
     shared_store: Any, monkeypatch: pytest.MonkeyPatch, late: int
 ) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from quick import quick
 from servers import execute, mlflow_server, postgresql_cluster, postgresql_programs
 
 from registry import champion, postgresql, versions
@@ -162,7 +163,7 @@ def test_a_damaged_backup_is_not_restored(root: Path, tmp_path: Path) -> None:
     assert "databases.tar" in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("database", ["mlflow", "prefect", "refit"])
+@pytest.mark.parametrize("database", quick(["mlflow", "prefect", "refit"]))
 def test_a_database_that_cannot_be_dumped_whole_is_not_backed_up(database: str, root: Path, tmp_path: Path) -> None:
     with machine(root, tmp_path / "machine") as made:
         made.stand_in("pg_dump", CUT_OFF.format(folder=postgresql_programs(), database=database))
@@ -188,7 +189,7 @@ def test_writers_go_on_while_the_databases_are_dumped_as_they_were_at_one_moment
     assert "written during the dump" not in content
 
 
-@pytest.mark.parametrize("status", [1, 2])
+@pytest.mark.parametrize("status", quick([1, 2]))
 def test_a_file_that_changes_while_the_volumes_are_copied_does_not_end_a_backup(
     status: int, root: Path, tmp_path: Path
 ) -> None:
@@ -205,6 +206,7 @@ def test_a_file_that_changes_while_the_volumes_are_copied_does_not_end_a_backup(
         assert [*tmp_path.glob("backup*")] == []
 
 
+@pytest.mark.slow
 def test_a_refused_restore_stops_no_server_and_one_that_was_cut_off_goes_on(root: Path, tmp_path: Path) -> None:
     backup, restore = (root / f"infra/compose/{name}.sh" for name in ("backup", "restore"))
     with machine(root, tmp_path / "machine") as made:

@@ -69,6 +69,7 @@ def test_a_run_does_not_start_without_the_data_that_versions_were_made_from(
     assert (clone / "data/snapshot.json").read_bytes() == (origin / "data/snapshot.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_data_of_an_older_commit_does_not_stand_in_for_that_of_a_version(
     origin: Path, team: tuple[Store, Params]
 ) -> None:
@@ -86,6 +87,7 @@ def test_the_data_of_an_older_commit_does_not_stand_in_for_that_of_a_version(
             shared_data.bring(cloned(origin, lock=lock is None), *team)
 
 
+@pytest.mark.slow
 def test_a_script_of_ci_ends_where_the_data_is_not_there(origin: Path, team: tuple[Store, Params]) -> None:
     clone = cloned(origin, lock=True)
     command = [sys.executable, "-m", "flows.checkouts"]
@@ -221,6 +223,7 @@ def test_rows_that_a_deleted_run_has_stored_and_that_no_source_has_any_more_are_
     assert late <= stored_keys(second)
 
 
+@pytest.mark.slow
 def test_a_run_that_watches_keeps_the_rows_that_it_has_stored(machines: Machines) -> None:
     first = machines.clone()
     late = with_late_rows(first)
@@ -230,6 +233,7 @@ def test_a_run_that_watches_keeps_the_rows_that_it_has_stored(machines: Machines
     assert late <= stored_keys(machines.clone())
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_what_another_one_has_recorded_since_its_folder_was_made(
     either: Machines,
 ) -> None:
@@ -282,6 +286,7 @@ def go_on(process: subprocess.Popen[str], times: int = 1) -> None:
     process.stdin.flush()
 
 
+@pytest.mark.slow
 def test_what_was_made_from_older_data_is_pushed_and_not_recorded(machines: Machines) -> None:
     """A training that goes on for hours, while others ingest."""
     slow, quick = machines.clone(), machines.clone()
@@ -293,6 +298,7 @@ def test_what_was_made_from_older_data_is_pushed_and_not_recorded(machines: Mach
     assert late <= stored_keys(machines.clone())
 
 
+@pytest.mark.slow
 def test_a_record_whose_data_is_lost_ends_a_run_until_a_person_records_other_data(
     machines: Machines, tmp_path: Path
 ) -> None:

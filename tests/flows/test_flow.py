@@ -77,6 +77,7 @@ def flow_run(identifier: str | None) -> Any:
         return client.read_flow_run(UUID(str(identifier)))
 
 
+@pytest.mark.slow
 def test_a_run_is_named_and_tagged_by_what_it_does_and_a_refusal_is_seen_in_its_state(project: Path) -> None:
     from flows.continuous_training import continuous_training
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from quick import quick
 from servers import postgresql, postgresql_server  # noqa: F401
 
 from registry import champion, versions
@@ -118,7 +119,7 @@ def test_a_restoration_that_died_before_its_alias_is_completed_and_names_no_dele
     assert moves(store)[-1] == ("restore", "2", "3")
 
 
-@pytest.mark.parametrize("action", ["promote", "rollback", "overrule"])
+@pytest.mark.parametrize("action", quick(["promote", "rollback", "overrule"], 1))
 def test_any_other_move_is_given_up_where_the_alias_is_gone(store: Store, action: str) -> None:
     champion.set_champion(store, FIRST)
     Ledger.of(store).begin(replace(SECOND, action=action))  # type: ignore[arg-type]

@@ -133,6 +133,7 @@ def test_a_lock_that_was_lost_cannot_be_entered_once_more(store: Store) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_a_writer_that_loses_its_lock_after_its_line_notes_no_old_head(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

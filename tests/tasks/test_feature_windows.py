@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pyarrow.compute as pc
 import pytest
+from quick import quick
 
 from refit.config import override, parse
 from refit.config.windows import earliest_as_of
@@ -45,7 +46,7 @@ def test_windows_are_whole_local_months_before_the_newest_known_label(project: P
         assert (span["rows"], span["positive"]) == (len(labels), pc.sum(labels).as_py())
 
 
-@pytest.mark.parametrize("delay_hours", [0, 0.5, 48, 239, 240, 360, 720])
+@pytest.mark.parametrize("delay_hours", quick([0, 0.5, 48, 239, 240, 360, 720], 1, 3, 4))
 def test_no_row_is_learned_from_whose_label_came_after_the_next_window_opened(
     project: Project, delay_hours: float
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick import quick
 
 from feature_store.offline import compute
 from refit.config import parse
@@ -117,7 +118,7 @@ def features(context: Context, as_of: datetime) -> list[dict[str, Any]]:
         return [{name: _plain(value) for name, value in row.items()} for row in table.to_arrow_table().to_pylist()]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", quick(range(3)))
 def test_features_over_deliveries_are_those_of_the_rows_that_were_known(tmp_path: Path, seed: int) -> None:
     chance = random.Random(400 + seed)
     tables = deliveries(chance, 12)
@@ -137,6 +138,7 @@ def test_features_over_deliveries_are_those_of_the_rows_that_were_known(tmp_path
             assert {name: found[name] for name in expected} == expected, ask
 
 
+@pytest.mark.slow
 def test_a_run_as_of_a_delivery_sees_the_same_whatever_is_delivered_later(tmp_path: Path) -> None:
     chance = random.Random(410)
     tables = deliveries(chance, 12)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from quick import quick
 
 from refit.config import override, parse
 from refit.errors import UserError
@@ -52,7 +53,7 @@ def stream_of(context: Context) -> Online:
     return stream
 
 
-@pytest.mark.parametrize("delay", [48, 240, 480])
+@pytest.mark.parametrize("delay", quick([48, 240, 480]))
 def test_each_run_learns_every_row_once(delay: int, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"featurize__label__delay_hours": delay, "train__warm_start": "champion"}
     first = context_of(tmp_path / "project", "2019-08-31T23:00:00Z", **changes)
@@ -90,6 +91,7 @@ def test_without_them_a_stream_is_refused_before_it_is_read(tmp_path: Path) -> N
         train.run(context)
 
 
+@pytest.mark.slow
 def test_other_learners_never_see_them(tmp_path: Path) -> None:
     logistic = {"name": "it", "kind": "sklearn.linear_model.LogisticRegression", "exclude": ["shop"]}
     digests = []

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from changing_project import AS_OF, DAYS, KINDS, START, History, Project, Row
+from quick import quick
 
 from refit.config import override, parse
 from refit.files import artifacts
@@ -35,7 +36,7 @@ def compare(tmp_path: Path, kind: str, seed: int, rounds: int, *, of_all: bool) 
     return copied
 
 
-@pytest.mark.parametrize(("kind", "of_all"), [("corrections", False), ("snapshot", True)])
+@pytest.mark.parametrize(("kind", "of_all"), quick([("corrections", False), ("snapshot", True)]))
 def test_copied_features_are_those_of_a_full_run_after_any_change(tmp_path: Path, kind: str, of_all: bool) -> None:
     copied = compare(tmp_path, kind, 1, 4, of_all=of_all)
     assert copied[0] == 0
@@ -110,7 +111,7 @@ def _corrected(project: Project, history: History, row: Row, arrived: datetime) 
     assert project.run_in_full() == files
 
 
-@pytest.mark.parametrize("damage", ["torn", "another table", "another list", "no list", "no folder"])
+@pytest.mark.parametrize("damage", quick(["torn", "another table", "another list", "no list", "no folder"], 0, 2))
 def test_a_damaged_cache_is_not_used_and_is_replaced(stored: tuple[Project, History], damage: str) -> None:
     project, _ = stored
     files, folder = project.run(), project.folder / table_cache.FOLDER

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from refit.drift.multivariate import separate
 
@@ -56,6 +57,7 @@ def embeddings(count: int, shift: float, seed: int) -> pa.Table:
     return pa.table({"x": x, "image.embedding.0": first, "image.embedding.1": second + shift})
 
 
+@pytest.mark.slow
 def test_without_windows_embeddings_are_judged_as_if_rows_were_independent() -> None:
     days = np.repeat(np.datetime64("2020-01-01"), 400)
     p = []

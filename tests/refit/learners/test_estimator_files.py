@@ -100,6 +100,7 @@ def with_checkpoints(folder: Path, *, kill: bool = False) -> tuple[Learner, list
     return learner, epochs
 
 
+@pytest.mark.slow
 def test_a_killed_autoencoder_goes_on_from_its_last_epoch_and_ends_with_the_same_bits(tmp_path: Path) -> None:
     call = f"with_checkpoints(Path({str(tmp_path)!r}), kill=True)"
     run_until_killed("tests.refit.learners.test_estimator_files", "with_checkpoints", call)

@@ -117,6 +117,7 @@ def test_it_learns_what_there_is_to_learn(subjects: dict[str, Subject], task: st
     assert (reached > least) == (task == "binary")
 
 
+@pytest.mark.slow
 @has_keras
 def test_each_kind_of_feature_is_an_input_by_its_name(tmp_path: Path) -> None:
     """A row is 1 if its image, vector, sequence and category agree by majority: none of them decides alone."""
@@ -158,6 +159,7 @@ def test_a_training_goes_on_only_with_the_same_layers(change: dict[str, Any], tr
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.slow
 @has_keras
 def test_a_model_that_goes_on_reads_features_in_the_order_that_it_has_learned(train_rows: Any, tmp_path: Path) -> None:
     """`features.py` may name them in another one since."""
@@ -220,6 +222,7 @@ def test_a_lambda_in_a_stored_model_is_not_run(train_rows: Any, tmp_path: Path) 
         load(tmp_path, trusted_types=(KIND,))
 
 
+@pytest.mark.slow
 @has_keras
 def test_a_layer_of_the_file_is_loaded_from_the_copy_of_the_file(train_rows: Any, tmp_path: Path) -> None:
     source = f"""

@@ -79,8 +79,9 @@ class Noise(keras.Layer):
 """
 
 
+@pytest.mark.slow
 @has_keras
-@pytest.mark.parametrize("source", [SOURCE, pytest.param(DRAWS, marks=pytest.mark.slow)], ids=["usual", "draws"])
+@pytest.mark.parametrize("source", [SOURCE, DRAWS], ids=["usual", "draws"])
 def test_a_killed_fit_ends_with_the_same_bits_and_repeats_no_complete_epoch(source: str, tmp_path: Path) -> None:
     """Also one whose optimizer has a schedule and averages, and whose layers keep statistics and draw."""
     module = "tests.refit.learners.test_keras_training"
@@ -92,6 +93,7 @@ def test_a_killed_fit_ends_with_the_same_bits_and_repeats_no_complete_epoch(sour
     assert again.digest() == killed_or_not(None, source=source)[0].digest()
 
 
+@pytest.mark.slow
 @has_keras
 def test_a_checkpoint_of_another_optimizer_is_left_alone(train_rows: Any, tmp_path: Path) -> None:
     """A package may change what an optimizer keeps; nothing is taken over then."""

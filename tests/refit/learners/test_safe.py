@@ -337,6 +337,7 @@ print(torch.ones(2).sum().item(), safe.untrusted_types(LogisticRegression(), ())
 """
 
 
+@pytest.mark.slow
 def test_looking_at_a_model_of_scikit_learn_imports_no_torch_and_leaves_it_importable() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, check=False)
     assert done.stdout == "2.0 []\n", done.stderr

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 import pytest
+from quick import quick
 from scipy.special import gammaln
 from scipy.stats import chi2
 
@@ -65,7 +66,7 @@ def test_the_log_volume_is_that_of_the_level_sets_within_its_error(columns: int)
     assert value == pytest.approx(truth, abs=0.15)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", quick(METRICS, 1))
 def test_two_fits_that_differ_in_nothing_have_a_difference_of_exactly_0(metric: str) -> None:
     train, test = rows(500, 0), rows(600, 1)
     ours, theirs = (judged(forest(train).predict, test) for _ in range(2))
@@ -121,6 +122,7 @@ def test_a_column_of_one_value_is_no_dimension() -> None:
     assert PROBLEM.reference(pa.table({"none": np.ones(50)})) is None
 
 
+@pytest.mark.slow
 def test_too_many_columns_for_volumes_leave_a_difference_without_an_error() -> None:
     for columns in (40, 60):  # too few points near rows, and more columns than points are drawn for
         test = rows(300, 1, columns)

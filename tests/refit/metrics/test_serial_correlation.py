@@ -122,9 +122,8 @@ def test_days_that_do_not_vary_or_are_not_finite_have_no_error_of_this_kind() ->
     assert jackknife(LeftOut(0.5, np.full(30, 0.5), 30.0), Clusters.by_day(np.arange(30))).lower(0.05) == 0.5
 
 
-@pytest.mark.parametrize(
-    "count", [pytest.param(20, marks=pytest.mark.slow), 30, pytest.param(60, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [20, 30, 60])
 def test_equal_models_pass_seldom_though_luck_lasts_over_days(count: int) -> None:
     """At most 6.5 % where days correlate by .5 and 8.5 % where by .7, instead of 17 % and 25 %."""
     runs = 800

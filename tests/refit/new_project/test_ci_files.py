@@ -99,6 +99,7 @@ def test_a_pipeline_stops_where_nothing_says_where_refit_comes_from(tmp_path: Pa
     assert done.stdout == "install refit[server] @ git+https://example.org/refit\n"
 
 
+@pytest.mark.slow
 def test_a_project_in_a_folder_of_a_repository_gets_no_workflow_of_its_own(tmp_path: Path) -> None:
     from refit.new_project.project_folder import create
 

@@ -150,6 +150,7 @@ def test_a_column_of_percentages_is_said_to_be_text_and_how_to_make_numbers_of_i
     assert params.ingest.sources["table"].columns["Discount"] == "text"
 
 
+@pytest.mark.slow
 def test_the_line_to_type_next_works_in_a_folder_whose_name_needs_quotes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,7 @@ def source_of(folder: Path) -> dict[str, Any]:
     return source
 
 
+@pytest.mark.slow
 def test_a_project_from_a_query_reads_what_one_from_a_csv_of_its_rows_reads(shop: Path, postgresql: str) -> None:  # noqa: F811
     done = refit_in(shop, "init", "by_sql", "--sql", "SHOP_URL", "--query", f"{QUERY};", *ROLES)
     assert done.returncode == 0, done.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from commands import refit_in
+from quick import quick
 
 from refit.config import parse
 from refit.errors import UserError
@@ -44,7 +45,7 @@ def test_the_branch_of_a_new_repository_is_main_where_the_user_has_configured_no
     assert git(tmp_path / "demo", "symbolic-ref", "--short", "HEAD") == branch
 
 
-@pytest.mark.parametrize("is_there", [False, True], ids=["of its own", "that is there"])
+@pytest.mark.parametrize("is_there", quick([False, True]), ids=["of its own", "that is there"])
 def test_the_rows_of_the_user_do_not_get_into_a_repository(is_there: bool, tmp_path: Path) -> None:
     assert refit_in(tmp_path, "init", "generated", "--no-git").returncode == 0
     (tmp_path / "generated/raw/subscriptions.csv").rename(tmp_path / "own.csv")
@@ -57,6 +58,7 @@ def test_the_rows_of_the_user_do_not_get_into_a_repository(is_there: bool, tmp_p
     assert "own.csv" not in git(tmp_path / "demo", "ls-files")
 
 
+@pytest.mark.slow
 def test_rows_next_to_the_generated_table_do_not_either(tmp_path: Path) -> None:
     assert refit_in(tmp_path, "init", "demo").returncode == 0
     (tmp_path / "demo/raw/own.csv").write_text("a\n")
@@ -64,12 +66,14 @@ def test_rows_next_to_the_generated_table_do_not_either(tmp_path: Path) -> None:
     assert git(tmp_path / "demo", "ls-files", "raw") == "raw/subscriptions.csv"
 
 
+@pytest.mark.slow
 def test_a_project_within_a_repository_gets_none_of_its_own(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     assert refit_in(tmp_path, "init", "demo").returncode == 0
     assert not (tmp_path / "demo/.git").exists()
 
 
+@pytest.mark.slow
 def test_no_git_leaves_a_project_without_a_repository(tmp_path: Path) -> None:
     done = refit_in(tmp_path, "init", "demo", "--no-git")
     assert (done.returncode, "git commit" in done.stdout) == (0, False)

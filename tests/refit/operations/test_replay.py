@@ -68,6 +68,7 @@ def digests(project: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_a_replay_changes_no_file_of_the_project(told: tuple[Path, ReplayResult, dict[str, str]]) -> None:
     project, _, before = told
     assert digests(project) == before
@@ -150,6 +151,7 @@ def test_what_was_kept_and_is_damaged_is_made_again(told: tuple[Path, ReplayResu
     assert untimed(again.policies["always"].by_window) == untimed(first.policies["always"].by_window)
 
 
+@pytest.mark.slow
 def test_windows_are_named_by_the_days_of_the_projects_own_time_zone(
     told: tuple[Path, ReplayResult, dict[str, str]],
 ) -> None:
@@ -224,6 +226,7 @@ def test_what_lies_in_the_future_changes_no_decision_before_it(
     assert again.policies["always"].score != found.policies["always"].score  # it did sing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turned", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_it_decides_on_drift_as_the_watch_of_that_day_does(project: Path, turned: bool) -> None:
     from refit.operations.replay.drift_checks import Watch
@@ -251,6 +254,7 @@ def test_it_decides_on_drift_as_the_watch_of_that_day_does(project: Path, turned
     assert "validation window of a retraining now" in replayed.decide(fit, now, trained, [], by_age).blocked[0]
 
 
+@pytest.mark.slow
 def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Path) -> None:
     features = json.loads((project / "data/features/features.json").read_text())
     as_of = datetime.fromisoformat(features["as_of"])

@@ -93,6 +93,7 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Past:
     return Past(context, Training.read(context.path(artifacts.TRAINING)), rows, fits.at(AS_OF, None), fits)
 
 
+@pytest.mark.slow
 def test_a_replay_learns_from_the_rows_and_horizons_that_a_run_learns_from(past: Past) -> None:
     table = FeatureTable.read(past.context.path(artifacts.FEATURE_SET))
     assert past.training.rows.train == MAX_ROWS < table.windows.train.rows

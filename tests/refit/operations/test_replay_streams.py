@@ -122,6 +122,7 @@ def test_a_replay_trains_the_streams_that_the_stages_train(tmp_path: Path) -> No
         assert fit.learned.max() < fit.start
 
 
+@pytest.mark.slow
 def test_a_window_that_begins_after_the_end_of_a_stream_is_refused_as_rows_between_would_be_lost(
     tmp_path: Path,
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_replay_learns_from_rows_without_a_label_as_the_stages_do(replayed: tu
     assert len(fit.learned) == trained.rows.train + trained.rows.validation
 
 
+@pytest.mark.slow
 def test_a_replay_judges_by_the_labels_of_that_moment(replayed: tuple[Training, History, Fit]) -> None:
     _, past, fit = replayed
     labels = past.labels_at(fit.tested, AS_OF)

@@ -50,6 +50,7 @@ def label(column: str | None) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["odd", pytest.param(None, marks=pytest.mark.slow)])
 def test_a_detector_goes_through_all_stages_with_a_label_that_only_judges_or_without_one(
     column: str | None, tmp_path: Path
@@ -95,6 +96,7 @@ def test_a_label_may_be_named_or_left_out() -> None:
         assert params.evaluate.gate.metric == ("log_volume" if column is None else "roc_auc")
 
 
+@pytest.mark.slow
 def test_rows_without_a_label_are_learned_from_like_all_others(tmp_path: Path) -> None:
     digests, rows = [], []
     for name, blank in (("all", False), ("half", True)):

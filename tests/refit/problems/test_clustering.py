@@ -74,6 +74,7 @@ def test_a_clustering_goes_through_all_stages_and_its_number_of_segments_is_chos
     assert states(life["again"]) == ["unchanged"] * 6
 
 
+@pytest.mark.slow
 def test_the_card_describes_the_segments_in_words_and_draws_them(life: dict[str, Any]) -> None:
     card = life["card"]
     for words in ("How many segments", "A map of the segments", "Shares of the segments", "It divides the rows into 3"):
@@ -87,6 +88,7 @@ def test_the_card_describes_the_segments_in_words_and_draws_them(life: dict[str,
     assert "mostly place 'right'" in " ".join(segments)
 
 
+@pytest.mark.slow
 def test_the_next_training_keeps_the_names_and_the_card_shows_how_shares_moved(life: dict[str, Any]) -> None:
     """By size alone, what was segment 3 would now be segment 1."""
     assert life["later training"]["started_from"]["version"] == "1"
@@ -97,6 +99,7 @@ def test_the_next_training_keeps_the_names_and_the_card_shows_how_shares_moved(l
     assert life["later evaluation"]["gains"]["champion"]["negative_log_likelihood"]["value"] > 0
 
 
+@pytest.mark.slow
 def test_drift_is_quiet_although_the_segments_of_the_champion_were_renamed(life: dict[str, Any]) -> None:
     """The model fitted before the candidate, on fewer rows, numbers its segments by their sizes."""
     assert life["later"]["model"]["alias"] == "champion", life["later"]["decision"]["reasons"]
@@ -107,6 +110,7 @@ def test_drift_is_quiet_although_the_segments_of_the_champion_were_renamed(life:
     assert not [each.column for each in newest.columns if each.breached]
 
 
+@pytest.mark.slow
 def test_a_replay_compares_the_segments_of_one_fit(life: dict[str, Any]) -> None:
     project, as_of = life["project"], datetime(2024, 6, 1, tzinfo=UTC)
     with watching(project, trigger="test", wait_seconds=0) as context:
@@ -116,6 +120,7 @@ def test_a_replay_compares_the_segments_of_one_fit(life: dict[str, Any]) -> None
     np.testing.assert_array_equal(fit.unseen, model.predict(past.seen_by(as_of, 0).take(fit.held_back)))
 
 
+@pytest.mark.slow
 def test_scored_rows_have_their_segment_and_an_explanation(life: dict[str, Any], tmp_path: Path) -> None:
     project, file = life["project"], tmp_path / "new.csv"
     file.write_text("id,at,x,y,place,odd\n1,2024-10-01,6.0,0.1,left,0\n2,2024-10-01,40,40,left,0\n")
@@ -136,6 +141,7 @@ def test_scored_rows_have_their_segment_and_an_explanation(life: dict[str, Any],
 ONE_FEATURE = TRAIN["learners"][1] | {"exclude": ["y"]}  # y stays in the table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides", [{"featurize.exclude": ["place", "odd", "y"]}, {"train.learners": [ONE_FEATURE]}], ids=["all", "own"]
 )
@@ -153,6 +159,7 @@ def test_a_champion_of_other_features_is_not_compared_by_a_density_of_them(
     assert any("its features are others" in reason for reason in decision["reasons"])
 
 
+@pytest.mark.slow
 def test_features_that_say_nothing_end_the_training_in_a_line(life: dict[str, Any]) -> None:
     with (
         pytest.raises(UserError, match="feature 'place' is a text or a category, and only numbers"),

@@ -38,6 +38,7 @@ TRAIN: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_a_reduction_goes_through_all_stages_and_places_new_rows(tmp_path: Path) -> None:
     project = make_project(tmp_path, TRAIN)
     summary = drive(project)

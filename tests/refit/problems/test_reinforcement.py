@@ -182,6 +182,7 @@ def _require_drift_of_features_alone(project: Path) -> None:
     assert "exit" in {each.column for each in newest.inputs.columns}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_policy_and_another_seed_another(policy: Learner) -> None:
     assert fitted().digest() == policy.digest()
     assert fitted(seed=1).digest() != policy.digest()

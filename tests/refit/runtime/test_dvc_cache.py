@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from quick import quick
 
 from refit.runtime import dvc_runner
 from tests.refit.runtime.test_dvc_runner import both, dvc, made
@@ -198,7 +199,9 @@ def _is_of_seed_zero(project: Path, folder: Path) -> bool:
     return wanted in folder.read_text()
 
 
-@pytest.mark.parametrize("torn", [b"\xff\x00torn", b"- [", b"", b"{}"], ids=["no text", "no YAML", "empty", "no entry"])
+@pytest.mark.parametrize(
+    "torn", quick([b"\xff\x00torn", b"- [", b"", b"{}"], 0, 3), ids=["no text", "no YAML", "empty", "no entry"]
+)
 def test_a_torn_entry_of_the_run_cache_is_passed_over(project: Path, torn: bytes) -> None:
     calls: list[str] = []
     both(project, calls)

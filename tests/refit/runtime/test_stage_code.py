@@ -69,17 +69,19 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
             {"validate"},
         ),
         ("train", 'Unit("folds")] = Field(5, ge=2', 'Unit("folds")] = Field(4, ge=2', {"train", "evaluate"}),
-        (
+        pytest.param(
             "featurize",
             "delay_hours: Hours = Field(\n        48",
             "delay_hours: Hours = Field(\n        24",
             {"ingest", "featurize", "train"},
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             "drift",
             'windows: Annotated[int, Unit("windows")] = Field(\n        3',
             'windows: Annotated[int, Unit("windows")] = Field(\n        4',
             set(),
+            marks=pytest.mark.slow,
         ),
         ("validate", "more bad rows than this fail the batch", "more rows that are bad fail the batch", set()),
     ],
@@ -147,6 +149,7 @@ def test_an_empty_name_is_no_file_next_to_the_project(tmp_path: Path, monkeypatc
     assert own_code(Path(), [""]) == [], "as in `refit init .`"
 
 
+@pytest.mark.slow
 def test_a_learner_within_a_learner_counts_where_it_is_the_projects_own(refit: Path, tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     for name in ("mine.py", "off.py", "own/models.py"):

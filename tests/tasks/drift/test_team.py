@@ -131,6 +131,7 @@ def test_drift_that_two_machines_see_is_answered_once(machines: Machines) -> Non
     assert not retrain(two, 21)
 
 
+@pytest.mark.slow
 def test_a_retraining_that_lost_its_lock_answers_no_drift(machines: Machines, postgresql: str) -> None:  # noqa: F811
     one, two = machines.clone("one"), machines.clone("two")
     trigger = admitted("drift", window(20), None, None)
@@ -143,6 +144,7 @@ def test_a_retraining_that_lost_its_lock_answers_no_drift(machines: Machines, po
     assert not retrain(one, 21), "what the second machine answered is not overwritten"
 
 
+@pytest.mark.slow
 def test_what_was_predicted_without_the_lock_is_not_logged(
     machines: Machines,
     postgresql: str,  # noqa: F811

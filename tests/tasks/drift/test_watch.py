@@ -74,6 +74,7 @@ def test_silent_change_of_concept_asks_for_a_retraining_once(project: Path) -> N
     assert "the last retraining was decided 1.0 days ago" in next_day.blocked[0]
 
 
+@pytest.mark.slow
 def test_retraining_that_was_asked_for_counts_although_it_was_answered_and_decided_otherwise(project: Path) -> None:
     later_months(project, turned=True)
     asked = watch.run(context(project), as_of="2024-11-25")
@@ -97,6 +98,7 @@ def test_file_that_is_no_decision_is_named(project: Path, content: str) -> None:
         watch.run(context(project), as_of="2024-11-25")
 
 
+@pytest.mark.slow
 def test_labels_that_are_not_ripe_do_not_count(project: Path) -> None:
     later_months(project, turned=True)
     settings = (project / "params.yaml").read_text().replace("delay_hours: 0", "delay_hours: 240")
@@ -128,6 +130,7 @@ def test_time_in_which_no_data_came_is_told(project: Path) -> None:
     assert any("no row came; does the source still deliver?" in reason for reason in told.reasons), told.reasons
 
 
+@pytest.mark.slow
 def test_a_retraining_is_not_asked_for_while_its_windows_would_hold_no_labelled_row(project: Path) -> None:
     later_months(project, turned=False)
     told = watch.run(context(project), as_of="2025-06-01")
@@ -141,6 +144,7 @@ def test_a_retraining_is_not_asked_for_while_its_windows_would_hold_no_labelled_
         drive(project, as_of="2025-06-01")
 
 
+@pytest.mark.slow
 def test_month_whose_labels_are_all_yet_to_come_is_watched_without_them(project: Path) -> None:
     later_months(project, turned=False)
     rows = list(csv.DictReader((project / "raw/later.csv").open()))

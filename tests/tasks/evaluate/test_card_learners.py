@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from refit.files import artifacts
 from refit.reports.model_card import learner_charts
 from refit.reports.model_card.card_learners import searches
@@ -33,6 +35,7 @@ def told_of(small_project: Any) -> None:
     artifacts.write_json(path, training)
 
 
+@pytest.mark.slow
 def test_the_card_tells_scores_by_fold_and_how_a_search_went(drawn: Evaluate, small_project: Any) -> None:
     told_of(small_project)
     found = drawn()

@@ -178,6 +178,7 @@ def test_all_values_of_a_column_are_judged_not_only_those_that_the_report_shows(
     assert sorted(np.concatenate(list(shown.values())).tolist()) == list(range(120))
 
 
+@pytest.mark.slow
 def test_the_card_and_the_picture_show_each_slice_against_its_margin(drawn: Evaluate, challenged: Any) -> None:
     gate = {**GATE, "slices": {"colour": 0.03}}
     found = drawn(evaluate__gate=gate)

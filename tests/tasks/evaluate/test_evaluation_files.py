@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from refit.files import artifacts
 from tests.tasks.evaluate.test_evaluate import CARD, FIGURES, Evaluate
@@ -24,6 +25,7 @@ def test_metrics_json_is_flat_and_holds_nothing_of_the_clock(evaluated: Evaluate
     assert not [name for name in flat if "second" in name or "latency" in name]
 
 
+@pytest.mark.slow
 def test_the_pictures_are_pictures(drawn: Evaluate, small_project: Any) -> None:
     drawn()
     names = {path.name for path in small_project.path(FIGURES).iterdir()}

@@ -18,6 +18,7 @@ from refit.schemas.evaluation import Evaluation, Explained
 Evaluate = Callable[..., dict[str, Any]]
 
 
+@pytest.mark.slow
 def test_the_features_that_matter_most_are_drawn_and_told(drawn: Evaluate, small_project: Any) -> None:
     found = drawn(evaluate__explain={"rows": 100, "features": 2})["explained"]
     assert found["rows"] == 100

@@ -192,6 +192,7 @@ def test_a_header_that_states_the_impossible_costs_no_memory(project: Any) -> No
     assert "ends within the 4,294,967,295 rows" in project.fails(UserError)
 
 
+@pytest.mark.slow
 def test_a_gzip_that_unpacks_to_many_times_its_size_is_refused(project: Any) -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     zeros = bytes(1 << 20)

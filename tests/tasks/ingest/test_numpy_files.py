@@ -129,6 +129,7 @@ def test_arrays_that_are_not_what_was_declared_are_named_in_one_line(project: An
     assert project.stored() == []
 
 
+@pytest.mark.slow
 def test_an_array_that_unpacks_to_many_times_its_size_is_refused(project: Any) -> None:
     zeros = np.zeros((300, 1024, 1024), np.uint8)
     project.put("arrays.npz", npz(packed=True, picture=zeros))

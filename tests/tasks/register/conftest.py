@@ -234,7 +234,9 @@ class Project:
         """A whole run; its receipt. After the same runs, and nothing else, it is the run that another test made."""
         from mlflow.tracking._tracking_service import utils as mlflow_utils
 
-        after = self._runs / f"{seed} {promote} {mode}" if self._runs and self._is_as_runs_left_it() else None
+        after = (
+            self._runs / self._named(f"{seed} {promote} {mode}") if self._runs and self._is_as_runs_left_it() else None
+        )
         if after and after.is_dir():
             shutil.copytree(after / "project", self.folder, dirs_exist_ok=True)
             relocation.settle(self.store)
@@ -247,9 +249,17 @@ class Project:
         self._runs, self._files = after, _files(self.folder)
         return self.receipt
 
+    def _named(self, run: str) -> str:
+        """The name of a run: where its context is not the plain one, by its clock and params too."""
+        if self.context is self._plain:
+            return run
+        told = [self.context.params.model_dump(mode="json", by_alias=True), self.context.now().isoformat()]
+        return f"{run} {digest(told)[:16]}"
+
     def _is_as_runs_left_it(self) -> bool:
-        """Whether no file, param or setting differs from what it was after the last whole run."""
-        plain = self.context is self._plain and verification.in_fresh_process is check_here
+        """Whether no file or setting differs from what it was after the last whole run."""
+        same = replace(self.context, params=self._plain.params, now=self._plain.now) == self._plain
+        plain = same and verification.in_fresh_process is check_here
         own = self.store.database == self.folder / ".refit/mlflow.db" and "REFIT_SIGNING_KEY" not in os.environ
         return plain and own and self._files == _files(self.folder)
 

@@ -35,6 +35,7 @@ def one(tmp_path: Path, empty_registry: Path) -> Iterator[Store]:
         yield made
 
 
+@pytest.mark.slow
 def test_only_the_ledger_with_the_champions_line_decides_until_it_is_moved(
     one: Store,
     postgresql: str,  # noqa: F811

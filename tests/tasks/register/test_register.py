@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from quick import quick
 
 from refit.errors import RefitError, UserError
 from refit.files import artifacts
@@ -122,7 +123,7 @@ def test_a_decision_about_another_model_is_not_used(project: Any) -> None:
     assert project.aliases == {}
 
 
-@pytest.mark.parametrize("file", ["data/candidate/model.skops", "golden.parquet", "provenance/dvc.lock"])
+@pytest.mark.parametrize("file", quick(["data/candidate/model.skops", "golden.parquet", "provenance/dvc.lock"]))
 def test_a_tampered_stored_model_is_refused_with_its_file_named_and_the_alias_stays(project: Any, file: str) -> None:
     (project.folder / "dvc.lock").write_text("schema: '2.0'\n")
     project.registered(0)

@@ -168,6 +168,7 @@ def checkouts(
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trials", [1, MANY])
 def test_of_eight_promotions_judged_against_one_champion_one_is_carried_out_and_seven_say_by_whom_they_were_beaten(
     checkouts: Checkouts, trials: int, request: pytest.FixtureRequest

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick import quick
 from servers import Database, postgresql_server  # noqa: F401
 
 from refit.errors import RefitError
@@ -166,7 +167,7 @@ EXPECTED = (
 )
 
 
-@pytest.mark.parametrize(("name", "count", "when"), CRITICAL)
+@pytest.mark.parametrize(("name", "count", "when"), quick(CRITICAL, 2, 5, 6))
 def test_killed_at_a_step_and_run_again_there_is_one_version_one_line_and_the_right_aliases(
     project: Any, name: str, count: int, when: str
 ) -> None:

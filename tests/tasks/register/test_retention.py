@@ -161,6 +161,7 @@ def test_a_run_that_someone_made_by_hand_is_left_alone(project: Any) -> None:
     assert named(retention.collect(asking(project, runs_days=1))) == []
 
 
+@pytest.mark.slow
 def test_what_a_version_that_stays_was_trained_on_from_stays_too_and_only_that(project: Any) -> None:
     def trained_on(seed: int, start: str) -> None:
         project.judged(seed)

@@ -76,6 +76,7 @@ def test_a_store_that_does_not_answer_is_no_verdict_on_a_model(project: Any, mon
     assert project.aliases["champion"] == "1"
 
 
+@pytest.mark.slow
 def test_a_folder_called_tasks_in_the_project_does_not_shadow_ours(
     stored: Path, project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

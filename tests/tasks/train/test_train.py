@@ -100,6 +100,7 @@ def test_where_lower_is_better_the_lowest_is_chosen(project: Any) -> None:
     assert training["learner"] == best["name"] != "base_rate"
 
 
+@pytest.mark.slow
 def test_a_learner_without_a_safe_format_is_compared_and_never_chosen(project: Any, learners: Any) -> None:
     process = {
         "name": "process",

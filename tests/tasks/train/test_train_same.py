@@ -110,7 +110,7 @@ def dies_in(owner, name, where=""):
     [
         pytest.param("SklearnEstimator, 'save'", marks=pytest.mark.slow),
         pytest.param("train, 'write_manifest'", marks=pytest.mark.slow),
-        "Path, 'replace', '.candidate.'",
+        pytest.param("Path, 'replace', '.candidate.'", marks=pytest.mark.slow),
         "Path, 'replace', '.training.json.'",
     ],
 )

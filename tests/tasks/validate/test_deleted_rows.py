@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick import quick
 
 from refit.config import parse
 from refit.errors import UserError
@@ -71,7 +72,7 @@ def with_prices(prices: dict[int, str]) -> str:
     return "\n".join(rows) + "\n"
 
 
-@pytest.mark.parametrize("period", ["month", "day"])
+@pytest.mark.parametrize("period", quick(["month", "day"]))
 @pytest.mark.parametrize("price", ["x", "-1"], ids=["does not cast", "breaks an expectation"])
 def test_a_bad_row_in_a_delivery_is_set_aside_and_stops_no_run(tmp_path: Path, price: str, period: str) -> None:
     small = {"share": 0.05, "period": period}
@@ -82,6 +83,7 @@ def test_a_bad_row_in_a_delivery_is_set_aside_and_stops_no_run(tmp_path: Path, p
     assert mended.rows.quarantined == 1
 
 
+@pytest.mark.slow
 def test_the_bad_rows_of_a_delivery_are_counted_over_all_its_periods(tmp_path: Path) -> None:
     small = {"share": 0.05, "period": "day"}
     deliver(tmp_path, 5, with_prices({}), **small)

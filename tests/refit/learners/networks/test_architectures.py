@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from quick import quick
 from tiny_transformer import write_folder
 
 from refit.config.column_types import ArrayColumn
@@ -152,13 +153,13 @@ def test_every_architecture_is_in_this_suite() -> None:
     assert {case.kind for case in CASES} == {*ARCHITECTURES, "transformer"}
 
 
-@every_architecture
+@pytest.mark.parametrize("case", quick(CASES, *range(9), 10), ids=lambda case: case.kind)
 def test_it_learns(case: Case) -> None:
     unseen, label = case.rows(200, seed=3)
     assert case.spec.score(label, fitted(case.kind).predict(unseen)) >= case.reaches
 
 
-@every_architecture
+@pytest.mark.parametrize("case", quick(CASES, 0, 1), ids=lambda case: case.kind)
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(case: Case) -> None:
     again, other = make(case.spec), make(replace(case.spec, seed=1))
     for learner in (again, other):

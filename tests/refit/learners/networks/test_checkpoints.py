@@ -85,6 +85,7 @@ def in_half_precision(folder: Path | None, *, kill: bool = False) -> tuple[Learn
         return *fitted(folder, kill=kill, precision="16-mixed"), states
 
 
+@pytest.mark.slow
 def test_a_killed_fit_in_half_precision_goes_on_with_the_scale_of_its_gradients(tmp_path: Path) -> None:
     """With that of the start it would skip other steps."""
     module = "tests.refit.learners.networks.test_checkpoints"

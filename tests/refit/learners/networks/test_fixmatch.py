@@ -43,6 +43,7 @@ def accuracy(learner: Learner) -> float:
     return learner.spec.score(label, learner.predict(table))
 
 
+@pytest.mark.slow
 def test_rows_without_a_label_are_worth_more_than_the_labels_alone() -> None:
     alone, extra = spec_of("cnn", epochs=60, batch_rows=12, dense=16), image_rows(600, 5)[0]
     how = {**HOW, "augment": {"crop": 2, "erase": 0.3}}

@@ -167,6 +167,7 @@ def test_its_fit_is_given_up_where_a_search_stops_it(
         make(replace(spec_of(), kind=kind)).fit(rows.table, rows.label, validation=(rows.table, rows.label))
 
 
+@pytest.mark.slow
 def test_a_fit_that_a_changed_package_began_is_begun_again(
     rows: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

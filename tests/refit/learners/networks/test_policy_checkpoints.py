@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from killing import noted, run_until_killed
+from quick import quick
 
 from refit.learners import FitReport, Learner, Spec, make
 from refit.learners.networks.surroundings import EpochReport, checkpoints_in, reporting_to
@@ -74,6 +75,7 @@ def killed(algorithm: str, folder: Path, every_seconds: float = 0) -> None:
     run_until_killed("tests.refit.learners.networks.test_policy_checkpoints", "fitted, spec", call)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "algorithm", ["ppo", "dqn", *(pytest.param(each, marks=pytest.mark.slow) for each in ("a2c", "sac"))]
 )
@@ -88,6 +90,7 @@ def test_a_killed_training_ends_with_the_same_bits_and_repeats_no_check(algorith
     assert report == reported
 
 
+@pytest.mark.slow
 def test_a_killed_training_loses_the_steps_since_the_last_check_at_most(tmp_path: Path) -> None:
     killed("ppo", tmp_path, every_seconds=1000)
     messages: list[str] = []
@@ -99,6 +102,7 @@ def test_a_killed_training_loses_the_steps_since_the_last_check_at_most(tmp_path
     assert again.digest() == fitted(spec("ppo"), None)[0].digest()
 
 
+@pytest.mark.slow
 def test_a_training_that_goes_on_from_a_policy_goes_on_from_its_own_checkpoint(tmp_path: Path) -> None:
     before = fitted(spec("ppo"), None)[0]
     first, report, checks = fitted(spec("ppo"), tmp_path, before=before)
@@ -110,7 +114,7 @@ def test_a_training_that_goes_on_from_a_policy_goes_on_from_its_own_checkpoint(t
     assert len(fitted(spec("ppo"), tmp_path)[2]) == 5, "from nothing it is another training"
 
 
-@pytest.mark.parametrize("other", [{"params": {"learning_rate": 0.02}}, {"seed": 3}], ids=str)
+@pytest.mark.parametrize("other", quick([{"params": {"learning_rate": 0.02}}, {"seed": 3}], 1), ids=str)
 def test_the_checkpoint_of_another_training_is_never_used(tmp_path: Path, other: dict[str, Any]) -> None:
     fitted(spec("ppo"), tmp_path)
     wanted = spec("ppo", **other["params"]) if "params" in other else replace(spec("ppo"), **other)

@@ -70,6 +70,7 @@ def test_going_on_is_repeatable_and_leaves_the_first_as_it_was() -> None:
     assert update(update(before, batches[:1]), batches[1:]).digest() == update(before, batches).digest()
 
 
+@pytest.mark.slow
 def test_a_policy_that_no_check_betters_stays_as_it_was() -> None:
     before = fitted()
     ruinous = spec(learning_rate=10.0)

@@ -46,7 +46,7 @@ with checkpoints_in(scratch / "checkpoints", every_seconds=0.02):
 @pytest.mark.parametrize(
     ("name", "rows", "kills", "seconds"),
     [
-        ("linear", 6_000, 3, 0.4),
+        pytest.param("linear", 6_000, 3, 0.4, marks=pytest.mark.slow),
         pytest.param("linear", 20_000, 20, 0.4, marks=pytest.mark.slow),
         pytest.param("partial_fit", 6_000, 20, 2.0, marks=pytest.mark.slow),
         pytest.param("forest of river, watched", 4_000, 20, 0.4, marks=pytest.mark.slow),

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from quick import quick
 from tiny_transformer import write_folder
 
 from refit.errors import RefitError, UserError
@@ -67,7 +68,9 @@ def changed(learner: Transformer, folder: Path) -> set[str]:
     return {name for name, weight in encoder_of(learner).model.state_dict().items() if not weight.equal(before[name])}
 
 
-@pytest.mark.parametrize(("model_type", "pooling"), [*((each, "mean") for each in SETTINGS), ("bert", "cls")])
+@pytest.mark.parametrize(
+    ("model_type", "pooling"), quick([*((each, "mean") for each in SETTINGS), ("bert", "cls")], 0, len(SETTINGS))
+)
 def test_a_text_has_the_vector_that_the_library_itself_computes(
     own: Callable[..., Path], model_type: str, pooling: str
 ) -> None:
@@ -90,7 +93,7 @@ def test_a_text_has_the_vector_that_the_library_itself_computes(
     torch.testing.assert_close(alone, expected)
 
 
-@every_mode
+@pytest.mark.parametrize("mode", quick(MODES))
 def test_the_same_fit_gives_the_same_bits_with_and_without_a_killed_one_before_it(
     tiny: Path, tmp_path: Path, mode: str
 ) -> None:
@@ -155,6 +158,7 @@ def test_a_text_is_read_alone_so_that_its_vector_depends_on_no_other(
     assert min(smallest for _, smallest in read) > 0, "without padding"
 
 
+@pytest.mark.slow
 def test_the_same_weights_in_another_use_have_other_vectors(tiny: Path, tmp_path: Path) -> None:
     """Pooling, normalising, heads and activation are no weights, and decide a vector."""
     firsts = write_folder(tmp_path / "firsts", pooling="cls")
