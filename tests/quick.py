@@ -15,8 +15,10 @@ def quick(cases: Iterable[Any], *few: int) -> list[Any]:
     """
     marked = []
     for place, case in enumerate(cases):
-        if place in (few or (0,)) or hasattr(case, "marks"):
+        if place in (few or (0,)):
             marked.append(case)
+        elif hasattr(case, "marks"):
+            marked.append(pytest.param(*case.values, id=case.id, marks=[*case.marks, pytest.mark.slow]))
         else:
             values = case if isinstance(case, tuple) else (case,)
             marked.append(pytest.param(*values, marks=pytest.mark.slow))

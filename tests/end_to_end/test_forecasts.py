@@ -359,6 +359,7 @@ def test_what_forecasts_are_judged_by_is_not_excluded(project: Path) -> None:
         featurized(project, {"featurize.exclude": ["s*"]})
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_the_rows_own_is_told_of(project: Path) -> None:
     with pytest.raises(UserError, match="that the rows of 'days' are 1h apart, and that 1 steps ahead still lie in"):
         featurized(project, {"ingest.sources.forecasts.forecast.step": "1h"})

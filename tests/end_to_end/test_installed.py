@@ -61,6 +61,7 @@ def test_a_wheel_has_every_file_of_the_packages(wheel: Path, root: Path) -> None
     assert missing == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [["-m", "refit"], ["-c", "from refit.cli.main import main; main()"]])
 def test_refit_from_a_wheel_works_in_a_project_with_packages_of_the_same_names(
     start: list[str], wheel: Path, her_project: Path

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from driving import drive, states
+from quick import quick
 
 from refit.cli import doctor, inspection
 from refit.errors import RefitError, UserError
@@ -107,7 +108,7 @@ def test_a_bare_repro_judges_against_the_present_champion(project: Path) -> None
 
 @pytest.mark.parametrize(
     ("command", "words"),
-    [("dag", "| evaluate |"), ("metrics show", "roc_auc"), ("plots show", "index.html")],
+    quick([("dag", "| evaluate |"), ("metrics show", "roc_auc"), ("plots show", "index.html")]),
 )
 def test_the_researchers_commands_work(project: Path, command: str, words: str) -> None:
     assert words in dvc(project, *command.split())
@@ -148,6 +149,7 @@ def test_a_forced_run_gives_the_same_model_and_no_second_version(project: Path) 
     assert told["model"]["version"] == "1"
 
 
+@pytest.mark.slow
 def test_an_as_of_that_leaves_nothing_to_train_on_is_refused_and_changes_nothing(project: Path) -> None:
     with pytest.raises(UserError, match=r"as_of|as-of"):
         drive(project, as_of="2024-01-15")

@@ -102,6 +102,7 @@ classes_now = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @each_task
 def test_init_sees_the_task_and_the_first_model_takes_charge_by_the_metric_of_it(
     done: dict[str, Path], task: str
@@ -114,6 +115,7 @@ def test_init_sees_the_task_and_the_first_model_takes_charge_by_the_metric_of_it
     assert training["classes"] == (["high", "low", "middle"] if task == "multiclass" else [])
 
 
+@pytest.mark.slow
 @each_task
 def test_every_metric_of_the_task_is_measured_with_its_interval_and_only_its_plots_are_drawn(
     done: dict[str, Path], task: str
@@ -130,6 +132,7 @@ def test_every_metric_of_the_task_is_measured_with_its_interval_and_only_its_plo
     assert evaluation["candidate"]["threshold"] is None
 
 
+@pytest.mark.slow
 @each_task
 def test_the_model_card_speaks_of_the_task(done: dict[str, Path], task: str) -> None:
     page = (done[task] / MODEL_CARD).read_text()
@@ -138,6 +141,7 @@ def test_the_model_card_speaks_of_the_task(done: dict[str, Path], task: str) -> 
     assert "called positive" not in page
 
 
+@pytest.mark.slow
 def test_intervals_are_learned_judged_and_told(done: dict[str, Path]) -> None:
     told = read_json(done["regression"] / TRAINING)["intervals"]
     assert set(told["groups"]) == {"K", "L", "M"}
@@ -156,6 +160,7 @@ def test_intervals_are_learned_judged_and_told(done: dict[str, Path]) -> None:
     assert read_json(done["multiclass"] / TRAINING)["intervals"] is None
 
 
+@pytest.mark.slow
 def test_intervals_are_judged_with_the_labels_that_were_known_at_each_prediction(done: dict[str, Path]) -> None:
     learner = learners.load(done["regression"] / CANDIDATE)
     assert isinstance(learner, IntervalLearner)
@@ -170,6 +175,7 @@ def test_intervals_are_judged_with_the_labels_that_were_known_at_each_prediction
         assert np.allclose(widen(band, margins)[:, 1], judged["high"].to_numpy()) is same
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("copied", ["regression"], indirect=True)
 def test_scores_have_intervals_that_follow_the_labels_known_by_then(copied: tuple[str, Path]) -> None:
     """In June prices jump; who scores before that is known hears of nothing, who scores later of wide intervals."""

@@ -68,6 +68,7 @@ def test_the_main_job_runs_without_torch(fresh_project: Path) -> None:
     assert "version 1 is champion" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_run_with_a_network_says_which_extra_it_needs(fresh_project: Path) -> None:
     network = "train.learners=[{name: net, kind: mlp}, {name: base, kind: baseline}]"
     done = without_torch(RUN, "run", "--set", network, cwd=fresh_project)

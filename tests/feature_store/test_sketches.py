@@ -52,7 +52,7 @@ ROWS = st.lists(
 
 
 @given(ROWS, ROWS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 def test_counts_of_two_parts_add_up_to_those_of_all_rows(one: list[Row], other: list[Row]) -> None:
     together = counted([*one, *other])
     assert counted(one) + counted(other) == together == counted(other) + counted(one)

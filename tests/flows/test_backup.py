@@ -189,6 +189,7 @@ def test_writers_go_on_while_the_databases_are_dumped_as_they_were_at_one_moment
     assert "written during the dump" not in content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", quick([1, 2]))
 def test_a_file_that_changes_while_the_volumes_are_copied_does_not_end_a_backup(
     status: int, root: Path, tmp_path: Path

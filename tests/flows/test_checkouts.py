@@ -57,6 +57,7 @@ def cloned(origin: Path, *, lock: bool) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_does_not_start_without_the_data_that_versions_were_made_from(
     origin: Path, team: tuple[Store, Params]
 ) -> None:
@@ -315,6 +316,7 @@ def test_a_record_whose_data_is_lost_ends_a_run_until_a_person_records_other_dat
     assert stored_keys(machines.clone()) == stored_keys(machines.origin)
 
 
+@pytest.mark.slow
 def test_a_version_of_another_environment_brings_no_data_of_its_sources(
     origin: Path, team: tuple[Store, Params], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,7 @@ def test_a_run_is_named_and_tagged_by_what_it_does_and_a_refusal_is_seen_in_its_
     assert run.state.message == "; ".join(refused.decision.reasons)
 
 
+@pytest.mark.slow
 def test_a_run_whose_candidate_another_machine_kept_from_promotion_is_no_promotion(project: Path) -> None:
     """The gate would promote it, and a champion that was promoted meanwhile stays."""
     from prefect import flow
@@ -162,6 +163,7 @@ def test_the_flow_takes_the_parameters_that_deployments_give_it() -> None:
     assert continuous_training.parameters.required in (None, [])
 
 
+@pytest.mark.slow
 def test_the_seconds_of_a_run_are_those_of_its_whole_process(project: Path) -> None:
     from flows.run_options import RunOptions
     from refit.cli import running

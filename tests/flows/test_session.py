@@ -123,6 +123,7 @@ def test_parts_are_computed_by_ray_within_a_flow_run_only(monkeypatch: pytest.Mo
     assert _engine(parse(RAW)) is processes
 
 
+@pytest.mark.slow
 def test_only_a_run_that_has_written_a_line_in_the_ledger_has_decided(project: Path) -> None:
     """In a clone, which has no receipt, `register` runs even where nothing is new: nobody is to hear of it each day."""
     (project / RECEIPT).unlink()

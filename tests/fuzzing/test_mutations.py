@@ -183,6 +183,20 @@ FORMATS = {
     "csv, all of ingest": Format("raw/a.csv", whole_ingest, share=0.01),
     "manifest, all of ingest": Format("data/batches/trips/2013-01.json", whole_ingest, damaged_json, share=0.05),
 }
+# Read by the code that reads another of them: among the long tests.
+ALIKE = (
+    "answered drift",
+    "csv in bzip2",
+    "csv in utf-16",
+    "csv in zip",
+    "csv in zip by bzip2",
+    "csv in zip by lzma",
+    "dvc.yaml",
+    "manifest",
+    "record of up",
+    "released.json",
+    "rows to score",
+)
 
 
 @pytest.fixture
@@ -231,7 +245,7 @@ def check(project: Path, name: str, number: int) -> None:
         form.read(path)
 
 
-@pytest.mark.parametrize("name", list(FORMATS))
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in ALIKE)) for each in FORMATS])
 def test_a_damaged_file_is_read_or_refused_in_one_line(project: Path, name: str) -> None:
     check(project, name, 400)
 

@@ -265,6 +265,7 @@ def test_a_connection_that_a_pooler_gave_to_another_is_noticed_before_anything_m
         require_lock(store)
 
 
+@pytest.mark.slow
 def test_two_registries_whose_projects_have_one_name_do_not_share_a_ledger(store: Store, empty_registry: Path) -> None:
     stores = []
     for name in ("one", "two"):

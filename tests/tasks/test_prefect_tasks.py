@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from quick import quick
 
 from refit.errors import RefitError, UserError
 from refit.runtime.context import Context
@@ -69,7 +70,7 @@ def test_the_users_mistake_is_not_tried_again_though_the_machine_told_of_it(
     assert len(faults) == 1
 
 
-@pytest.mark.parametrize("fault", [RefitError("the batch has changed"), ZeroDivisionError("by zero")])
+@pytest.mark.parametrize("fault", quick([RefitError("the batch has changed"), ZeroDivisionError("by zero")]))
 def test_a_fault_that_no_machine_caused_is_not_tried_again(
     project: Path, faults: list[Exception], fault: Exception
 ) -> None:

@@ -92,6 +92,7 @@ def test_what_arrives_at_the_very_moment_of_a_prediction_is_seen_by_it(
     _corrected(project, history, change(before), known)
 
 
+@pytest.mark.slow
 def test_the_features_of_a_row_itself_are_computed_again_where_it_is_of_no_entity(
     stored: tuple[Project, History],
 ) -> None:
@@ -157,7 +158,7 @@ def _removal(project: Project, history: History) -> None:
     history.batches.pop(3)
 
 
-@pytest.mark.parametrize("change", [_definition, _param, _static, _quarantine, _removal])
+@pytest.mark.parametrize("change", quick([_definition, _param, _static, _quarantine, _removal]))
 def test_all_is_computed_where_more_may_differ_than_what_added_rows_touch(
     stored: tuple[Project, History], change: Callable[[Project, History], None]
 ) -> None:

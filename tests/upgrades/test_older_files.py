@@ -57,6 +57,7 @@ def test_the_state_of_an_older_ingest_is_read(older: Path) -> None:
     assert {name: state.to_json() for name, state in read_states(path).items()} == read_json(path)
 
 
+@pytest.mark.slow
 def test_an_older_decision_has_the_digest_that_the_ledger_names_it_by(older: Path) -> None:
     with sqlite3.connect(older / ".refit/ledger.db") as ledger:
         (key,) = ledger.execute("select key from ledger order by rowid desc limit 1").fetchone()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from commands import refit_in
+from quick import quick
 
 from refit.cli import main
 from refit.errors import Terminated, UserError
@@ -52,7 +53,7 @@ def test_the_version_is_the_one_that_a_model_records(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("sent", "status", "words"),
-    [(signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")],
+    quick([(signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")]),
     ids=["SIGTERM", "SIGINT"],
 )
 def test_a_command_that_is_asked_to_end_within_a_query_says_so_and_is_no_fault(
@@ -199,6 +200,7 @@ def test_a_lost_ledger_is_said_to_be_lost_and_a_broken_one_to_be_broken(project:
     assert "ledger.db cannot be used" in refit_in(project, "doctor", "--json").stdout
 
 
+@pytest.mark.slow
 def test_a_torn_snapshot_is_one_line_for_a_stage_and_for_the_quarantine_and_a_run_mends_it(project: Path) -> None:
     from driving import drive
 

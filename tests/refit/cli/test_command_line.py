@@ -80,6 +80,7 @@ def test_explain_with_a_file_in_place_of_a_version_says_how_rows_are_explained(
     assert "`refit explain --row 'new rows.csv'` says" in text
 
 
+@pytest.mark.slow
 def test_quiet_leaves_results_as_json_and_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refit_in(tmp_path, "init", "demo").returncode == 0
     project = str(tmp_path / "demo")

@@ -191,6 +191,7 @@ def poisoned(value: Any) -> Any:
     return f"{value}{HOSTILE}" if isinstance(value, str) else value
 
 
+@pytest.mark.slow
 def test_the_summary_of_a_run_shows_texts_as_they_are(project: Path) -> None:
     from driving import summary_of
 

@@ -91,6 +91,7 @@ def test_a_volume_is_that_of_the_points_in_the_units_of_the_columns() -> None:
         assert np.exp(volumes.log_of(np.array([radius]))[0]) == pytest.approx(6 * np.pi * radius**2, rel=0.25)
 
 
+@pytest.mark.slow
 def test_without_labels_the_log_volume_tells_a_good_detector_from_a_poor_one() -> None:
     rows, _ = points(2_000, seed=1)
     good, poor = (

@@ -97,6 +97,7 @@ def test_validation_rows_count_as_much_as_the_rows_of_a_weighted_fit(kind: str, 
     assert (losses * weights).sum() / weights.sum() == pytest.approx(best.validation, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_on_a_rare_class_a_proper_score_chooses_better_iterations_than_ranks_do() -> None:
     rows, validation, test = (machines(count, seed) for seed, count in enumerate((4000, 1500, 4000)))
     scores = {}

@@ -208,6 +208,7 @@ def test_a_lambda_is_refused_before_it_is_trained(reason: str, train_rows: Any) 
         learner.fit(train_rows.table, train_rows.label)
 
 
+@pytest.mark.slow
 @has_keras
 def test_a_lambda_in_a_stored_model_is_not_run(train_rows: Any, tmp_path: Path) -> None:
     learner = make(numbers_of(small(SEQUENTIAL.replace("{layers}", ""), epochs=1)))

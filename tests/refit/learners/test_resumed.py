@@ -53,7 +53,9 @@ KINDS: dict[str, tuple[Fit, str]] = {
 }
 
 
-@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[has_keras] if kind == "keras" else []) for kind in KINDS])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[has_keras, pytest.mark.slow] if kind == "keras" else []) for kind in KINDS]
+)
 def test_a_fit_that_goes_on_says_so_and_from_where(kind: str, tmp_path: Path) -> None:
     fit, reached = KINDS[kind]
 

@@ -69,6 +69,7 @@ def test_what_detectors_agree_on_are_the_odd_rows_though_no_label_says_so() -> N
     assert agreement(DISTANCE, rows) > 0.8 > agreement(ONE_COLUMN, rows) > 0.2 > abs(agreement(CHANCE, rows))
 
 
+@pytest.mark.slow
 def test_agreement_depends_on_no_unit_and_on_no_other_scale_of_the_score() -> None:
     rows, _ = points(300)
     values = np.column_stack([rows[name].to_numpy() for name in rows.column_names])

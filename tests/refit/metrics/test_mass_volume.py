@@ -54,7 +54,7 @@ def ellipse(*weights: float) -> Callable[[pa.Table], np.ndarray]:
     return predict
 
 
-@pytest.mark.parametrize("columns", [2, 5, 10])
+@pytest.mark.parametrize("columns", quick([2, 5, 10], 0, 1))
 def test_the_log_volume_is_that_of_the_level_sets_within_its_error(columns: int) -> None:
     points = np.random.default_rng(0).normal(size=(3_000, columns))
     table = pa.table({f"x{each}": points[:, each] for each in range(columns)})
@@ -74,6 +74,7 @@ def test_two_fits_that_differ_in_nothing_have_a_difference_of_exactly_0(metric: 
     assert (difference.value, difference.standard_error, difference.monte_carlo_error) == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_difference_does_not_depend_on_the_units_of_the_columns(metric: str) -> None:
     test = rows(500, 1)
@@ -83,7 +84,7 @@ def test_a_difference_does_not_depend_on_the_units_of_the_columns(metric: str) -
     assert first.value == pytest.approx(second.value, abs=1e-6)
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", quick(METRICS, 1))
 def test_a_detector_that_follows_the_density_better_wins(metric: str) -> None:
     train, test = rows(800, 0), rows(1_000, 1)
     good, poor = (
@@ -114,6 +115,7 @@ def test_the_error_by_points_is_that_between_draws_of_them() -> None:
     assert all(each.monte_carlo_error < each.standard_error for each in gains)
 
 
+@pytest.mark.slow
 def test_a_column_of_one_value_is_no_dimension() -> None:
     test = rows(400, 1)
     flat = test.append_column("none", pa.array(np.full(400, 7.0)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refit.errors import RefitError
@@ -18,6 +18,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, ma
 
 
 @given(PAIRS)
+@settings(max_examples=40)
 def test_scores_equal_those_of_scikit_learn_with_ties(pairs: list[tuple[int, int]]) -> None:
     from sklearn import metrics as theirs
 
@@ -35,6 +36,7 @@ def test_scores_equal_those_of_scikit_learn_with_ties(pairs: list[tuple[int, int
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 8), st.integers(0, 8)), min_size=3, max_size=40))
+@settings(max_examples=40)
 def test_scores_of_several_classes_equal_those_of_scikit_learn(rows: list[tuple[int, int, int]]) -> None:
     from sklearn import metrics as theirs
 

@@ -136,6 +136,7 @@ def test_what_a_table_leaves_open_is_said_and_nothing_is_made(
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.slow
 def test_a_column_of_percentages_is_said_to_be_text_and_how_to_make_numbers_of_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +161,7 @@ def test_the_line_to_type_next_works_in_a_folder_whose_name_needs_quotes(
     assert "DVC" not in said.out + said.err, "what it says of itself is not what a user should do next"
 
 
+@pytest.mark.slow
 def test_the_example_has_the_zone_that_is_named(tmp_path: Path) -> None:
     create(tmp_path / "demo", csv=None, time=None, label=None, key=(), hints=Hints(zone="Europe/Berlin"))
     assert read_yaml(tmp_path / "demo/params.yaml")["project"]["timezone"] == "Europe/Berlin"

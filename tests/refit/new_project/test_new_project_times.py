@@ -117,6 +117,7 @@ def test_labels_that_the_newest_rows_still_lack_are_known_as_much_later_as_they_
     assert (found.period, params_of("late", found)["featurize"]["label"]["delay_hours"]) == ("month", hours)
 
 
+@pytest.mark.slow
 def test_a_project_of_which_the_newest_month_has_no_label_runs_and_says_when_labels_count_as_known(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

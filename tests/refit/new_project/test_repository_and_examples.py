@@ -45,6 +45,7 @@ def test_the_branch_of_a_new_repository_is_main_where_the_user_has_configured_no
     assert git(tmp_path / "demo", "symbolic-ref", "--short", "HEAD") == branch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_there", quick([False, True]), ids=["of its own", "that is there"])
 def test_the_rows_of_the_user_do_not_get_into_a_repository(is_there: bool, tmp_path: Path) -> None:
     assert refit_in(tmp_path, "init", "generated", "--no-git").returncode == 0

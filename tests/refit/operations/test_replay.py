@@ -138,6 +138,7 @@ def test_a_second_replay_with_another_threshold_trains_nothing(
     assert again.policies["always"].by_window == first.policies["always"].by_window
 
 
+@pytest.mark.slow
 def test_what_was_kept_and_is_damaged_is_made_again(told: tuple[Path, ReplayResult, dict[str, str]]) -> None:
     project, first, _ = told
     kept = project / ".refit/replay"
@@ -316,6 +317,7 @@ def test_a_time_before_any_model_could_be_trained_says_from_when_on_one_can(proj
         lived(project, start="2024-01-05", end="2024-02-05", policies="never")
 
 
+@pytest.mark.slow
 def test_windows_without_any_row_have_no_score_and_end_no_replay(project: Path) -> None:
     """Those before the first row, and a month in which nothing happened."""
     path = project / "raw/subscriptions.csv"

@@ -103,6 +103,7 @@ def replayed(context: Context) -> list[Fit]:
     return [first, fits.at(end, first)]
 
 
+@pytest.mark.slow
 def test_a_replay_trains_the_streams_that_the_stages_train(tmp_path: Path) -> None:
     project = new_project(tmp_path / "stream")
     first = trained(project, FIRST, WarmStart())

@@ -188,6 +188,7 @@ def test_the_same_seed_gives_the_same_policy_and_another_seed_another(policy: Le
     assert fitted(seed=1).digest() != policy.digest()
 
 
+@pytest.mark.slow
 def test_as_many_steps_as_the_best_checkpoint_had_give_the_same_policy(policy: Learner) -> None:
     learner = make(spec())
     report = learner.fit(rows(), np.zeros(40), validation=(rows(20, 100), np.zeros(20)))
@@ -245,7 +246,12 @@ def test_a_champion_is_judged_in_the_environment_of_the_candidate(policy: Learne
     [
         ("a2c", "CartPole-v1", {"n_steps": 8, "environments": 2}),
         ("dqn", "CartPole-v1", {"learning_starts": 50, "train_freq": [4, "step"], "activation": "relu"}),
-        ("sac", "Pendulum-v1", {"learning_starts": 50, "activation": "relu", "normalize": True}),
+        pytest.param(
+            "sac",
+            "Pendulum-v1",
+            {"learning_starts": 50, "activation": "relu", "normalize": True},
+            marks=pytest.mark.slow,
+        ),
         ("ppo", "Pendulum-v1", {"n_steps": 64, "schedule": "linear", "patience": 1}),
     ],
 )

@@ -128,6 +128,7 @@ def test_one_process_holds_several_projects_and_changes_no_variable(tmp_path: Pa
     assert lock.holder(tmp_path / "a") is None
 
 
+@pytest.mark.slow
 def test_who_looks_whether_a_project_is_in_use_refuses_no_run_that_starts(tmp_path: Path) -> None:
     (tmp_path / ".refit").mkdir()
     (tmp_path / ".refit/lock").touch()

@@ -100,6 +100,7 @@ def test_keys_that_s3_refuses_are_one_line_that_says_which_to_check(bucket: Buck
             assert keys[1] not in refusal
 
 
+@pytest.mark.slow
 def test_a_bucket_that_does_not_exist_is_no_empty_one(bucket: Bucket, shared: Shared) -> None:
     shared.use(bucket.owner, "misspelt")
     for refusal in shared.refusals():

@@ -53,6 +53,7 @@ def test_a_part_whose_process_was_killed_is_computed_again_and_the_finished_ones
     assert calls(tmp_path)[2] >= 3
 
 
+@pytest.mark.slow
 def test_processes_that_are_killed_each_time_are_given_up_in_one_line(tmp_path: Path) -> None:
     with processes(1) as workers, pytest.raises(RefitError, match=r"killed 4 times.*memory.*resources\.workers"):
         workers.map(work, [Task(0, tmp_path, killed=9)])

@@ -364,6 +364,7 @@ def test_importance_of_a_feature_does_not_depend_on_which_others_there_are(
     assert turned == pytest.approx(few, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_no_permutation_rows_measure_nothing_and_say_so(drawn: Evaluate, small_project: Any) -> None:
     assert drawn(evaluate__permutation_rows=0)["importance"]["features"] == []
     assert "Not measured" in small_project.path(CARD).read_text()

@@ -138,6 +138,7 @@ def test_there_is_one_chart_of_training_and_one_of_the_test_rows() -> None:
     assert {each.section for each in stream_charts.CHARTS} == {"stream"}
 
 
+@pytest.mark.slow
 def test_what_is_undefined_is_left_out_and_drawn_nowhere() -> None:
     measured, test, scored = judged({})
     nothing = replace(test, table=test.table.slice(0, 0), labels=test.labels[:0])

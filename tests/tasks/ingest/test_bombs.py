@@ -121,6 +121,7 @@ def test_lines_are_cut_in_time_that_grows_with_their_number_alone(monkeypatch: p
         assert max(map(len, blocks)) < 3 << 10
 
 
+@pytest.mark.slow
 def test_many_bad_lines_are_given_out_in_small_batches(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes(HEADER + (b"," * (4 * MB) + b"\n") * 12)

@@ -267,6 +267,7 @@ def test_images_to_score_need_no_labels(project: Any) -> None:
     assert read.notes == ("new-images has no column kind: taken as missing",)
 
 
+@pytest.mark.slow
 def test_more_images_than_memory_holds_are_moved_to_disk_and_give_the_same_batch(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

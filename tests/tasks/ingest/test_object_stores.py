@@ -71,6 +71,7 @@ def test_objects_of_a_pattern_are_read_as_files_are_and_only_new_ones_are_copied
     assert "1 missing" in bucket.fails(UserError)
 
 
+@pytest.mark.slow
 def test_rewritten_objects_are_compared_one_at_a_time(
     bucket: Any, month: Month, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,6 +198,7 @@ def test_rows_read_while_the_clock_stood_behind_count_once(project: Any) -> None
     assert totals(other)["read"] == 171
 
 
+@pytest.mark.slow
 def test_a_row_that_still_waits_is_counted_where_it_waits(project: Any) -> None:
     other = fresh(project, "p")
     other.put("a.csv", export(range(30)))

@@ -157,6 +157,7 @@ def test_a_waiting_row_is_taken_once_its_time_has_come(shop: Any) -> None:
     assert ids(shop) == [*range(40), 80]
 
 
+@pytest.mark.slow
 def test_rows_that_are_corrected_in_place_are_new_versions(shop: Any, reads: list[int]) -> None:
     shop.source["changes"] = {"kind": "corrections", "version": "loaded"}
     shop.ingest()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick import quick
 from servers import postgresql, postgresql_server  # noqa: F401
 
 from flows import judging
@@ -224,7 +225,7 @@ def judged_again_without_approval(project: Any) -> None:
     register.run(project.context)
 
 
-@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize("late", quick([False, True], 1))
 def test_what_a_person_refused_stays_refused_once_approval_is_lifted(waiting: Any, late: bool) -> None:
     if late:
         with pytest.raises(UserError, match="nobody approved it before"):

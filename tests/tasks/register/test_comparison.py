@@ -41,6 +41,7 @@ def test_versions_that_the_gate_compared_show_its_gain_whichever_is_named_first(
     assert comparison._judged((second, second), (None, None)) == ({}, None, None), "the gate compared it with another"
 
 
+@pytest.mark.slow
 def test_what_differs_is_named_with_both_values_and_what_is_lost_is_said(project: Any, same_process: Any) -> None:
     project.registered(0)
     project.registered(1)

@@ -255,6 +255,7 @@ def uses(toy: Any, model: str, digest: str, version: str = "1") -> None:
     artifacts.write_manifest(toy.folder / artifacts.CANDIDATE)
 
 
+@pytest.mark.slow
 def test_gc_keeps_and_lineage_names_a_version_that_computes_features_of_another_model(toy: Any) -> None:
     toy.judged(3)
     digest = toy.version("2").tags["refit.model_digest"]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from quick import quick
 
 from refit import learners
 from refit.errors import RefitError, UserError
@@ -139,7 +140,7 @@ def test_a_look_that_another_checkout_takes_meanwhile_is_no_disagreement_on_the_
     assert incumbent.check(project.context) == written
 
 
-@pytest.mark.parametrize("deleted", [False, True])
+@pytest.mark.parametrize("deleted", quick([False, True]))
 def test_of_two_candidates_judged_at_once_on_one_window_the_later_one_is_judged_again_as_a_second_look(
     project: Any, new_project: Callable[[str], Any], deleted: bool
 ) -> None:

@@ -96,6 +96,7 @@ def test_a_champion_or_a_number_names_the_same_parent_with_a_checked_copy(base: 
     assert weights_in(copy).read_bytes() == good, "a damaged copy is fetched again"
 
 
+@pytest.mark.slow
 def test_only_the_newest_parent_has_a_copy(base: Any) -> None:
     first = parents.fetched(base.context, "models:/toy/1")
     base.registered(1)
@@ -262,6 +263,7 @@ def test_what_a_parents_parent_has_seen_is_recorded_or_looked_up_and_unknown_if_
     assert seen("3") == (own,), "its own record says it"
 
 
+@pytest.mark.slow
 def test_a_parent_stays_while_its_child_does(base: Any) -> None:
     with_child(base)
     base.registered(2)

@@ -210,14 +210,17 @@ def rerun(project: Any) -> None:
 
 @pytest.mark.parametrize(
     ("name", "count", "when", "done"),
-    [
-        ("begin", 1, "before", "version 1 is champion again"),
-        ("begin", 1, "after", "version 1 is champion again"),
-        ("set_registered_model_alias", 1, "after", "version 1 is champion again"),  # previous
-        ("set_registered_model_alias", 2, "after", "version 1 is champion again"),  # champion
-        ("finish", 1, "before", "version 1 is champion again"),
-        ("finish", 1, "after", "rolled back already, from version 2 to version 1"),
-    ],
+    quick(
+        [
+            ("begin", 1, "before", "version 1 is champion again"),
+            ("begin", 1, "after", "version 1 is champion again"),
+            ("set_registered_model_alias", 1, "after", "version 1 is champion again"),  # previous
+            ("set_registered_model_alias", 2, "after", "version 1 is champion again"),  # champion
+            ("finish", 1, "before", "version 1 is champion again"),
+            ("finish", 1, "after", "rolled back already, from version 2 to version 1"),
+        ],
+        *(3, 5),
+    ),
 )
 def test_a_rollback_killed_at_a_step_and_typed_again_rolls_back_once(
     project: Any, name: str, count: int, when: str, done: str
@@ -274,6 +277,7 @@ def test_a_move_cut_off_is_finished_even_if_the_next_run_has_another_candidate(p
     assert project.told[-1] == ("promote", "1", "2")
 
 
+@pytest.mark.slow
 def test_a_run_that_may_not_promote_leaves_a_move_that_was_cut_off_as_it_is(project: Any) -> None:
     def killed() -> None:
         killing(owner_of("begin"), "begin", 1, "after")
@@ -285,6 +289,7 @@ def test_a_run_that_may_not_promote_leaves_a_move_that_was_cut_off_as_it_is(proj
     assert Ledger.of(project.store).pending("toy") is not None
 
 
+@pytest.mark.slow
 def test_a_move_cut_off_is_given_up_where_someone_else_took_charge_since(project: Any) -> None:
     def killed() -> None:
         killing(owner_of("begin"), "begin", 1, "after")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from quick import quick
 
 from refit import learners
 from refit.errors import RefitError, UserError
@@ -102,6 +103,7 @@ def test_a_rollback_and_the_next_run_go_on_from_it(bereft: Any) -> None:
     assert bereft.aliases["champion"] == "3"
 
 
+@pytest.mark.slow
 def test_a_challenger_judged_against_it_may_still_take_charge(project: Any) -> None:
     project.registered(0)
     project.judged(1)
@@ -182,7 +184,7 @@ def test_what_does_not_predict_its_golden_rows_does_not_come_back(bereft: Any, m
 LATER = [pytest.param(name, marks=pytest.mark.slow) for name in ("begin", "set_registered_model_alias")]
 
 
-@pytest.mark.parametrize("name", ["create_model_version", *LATER, "finish"])
+@pytest.mark.parametrize("name", quick(["create_model_version", *LATER, "finish"]))
 @pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])
 def test_killed_anywhere_and_called_again_there_is_one_version_and_one_line(project: Any, name: str, when: str) -> None:
     from mlflow import MlflowClient

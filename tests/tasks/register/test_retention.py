@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quick import quick
 from snapshots import batch_of, write_snapshot
 
 from refit.config import RetentionParams
@@ -301,7 +302,7 @@ def test_a_link_goes_without_what_it_leads_to(project: Any, tmp_path: Path) -> N
     assert (tmp_path / "kept/f").read_text() == "theirs"
 
 
-@pytest.mark.parametrize("way", ["database", "link"])
+@pytest.mark.parametrize("way", quick(["database", "link"], 1))
 def test_a_run_whose_artifacts_are_not_in_its_own_folder_is_left_alone(seven: Any, tmp_path: Path, way: str) -> None:
     theirs = tmp_path / "theirs/artifacts"
     theirs.mkdir(parents=True)
@@ -338,9 +339,9 @@ def test_what_a_replay_under_way_uses_stays(project: Any) -> None:
     ("owner", "name"),
     [
         ("MlflowClient", "set_tag"),
-        ("MlflowClient", "delete_model_version"),
+        pytest.param("MlflowClient", "delete_model_version", marks=pytest.mark.slow),
         ("LocalArtifactRepository", "delete_artifacts"),
-        ("MlflowClient", "delete_run"),
+        pytest.param("MlflowClient", "delete_run", marks=pytest.mark.slow),
     ],
 )
 @pytest.mark.parametrize("when", [pytest.param("before", marks=pytest.mark.slow), "after"])

@@ -167,6 +167,7 @@ def test_a_version_without_a_signature_is_refused_until_it_is_signed(
         use(signed, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_version_that_is_not_the_one_that_was_judged_is_not_signed(signed: Any) -> None:
     swap_and_cover(signed)
     with pytest.raises(RefitError, match="is not the one that was judged: the ledger recorded manifest"):
@@ -207,6 +208,7 @@ def test_an_exported_folder_is_loaded_only_by_its_digest_or_its_signature(signed
         refit.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_signature_from_before_is_replaced_whole(
     signed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

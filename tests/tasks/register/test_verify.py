@@ -60,6 +60,7 @@ def test_a_check_that_is_killed_or_too_slow_is_no_failure_of_the_model(
         check(stored, project)
 
 
+@pytest.mark.usefixtures("same_process")
 def test_a_store_that_does_not_answer_is_no_verdict_on_a_model(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     project.judged()
     before = project.ledger

@@ -62,6 +62,7 @@ def rows_in_table(postgresql: str, monkeypatch: pytest.MonkeyPatch) -> Callable[
     return lambda: execute(postgresql, query)
 
 
+@pytest.mark.slow
 def test_a_window_that_is_scored_again_replaces_its_rows_and_no_others(
     rows_in_table: Callable[[], list[Any]], tmp_path: Path
 ) -> None:

@@ -79,7 +79,13 @@ def held(learner: IntervalLearner, where: slice = slice(None)) -> tuple[float, f
     return float(np.mean((band[:, 0] <= labels[order]) & (labels[order] <= band[:, 1]))), float(np.diff(band).mean())
 
 
-LONG = ("boosting", "older boosting", "network")  # the contract holds all three families to quantiles
+LONG = (
+    "boosting",
+    "older boosting",
+    "network",
+    "linear",
+    "xgboost",
+)  # the contract holds all three families to quantiles
 LIGHT = KINDS["lightgbm"]
 NARROW, WIDE = slice(0, 1500), slice(4500, 6000)
 

@@ -50,6 +50,7 @@ def episodes(start: datetime, count: int) -> LabelledRows:
     return LabelledRows(pa.table({"event_time": pa.array(times), "seed": seeds}), np.zeros(count, np.int64))
 
 
+@pytest.mark.slow
 def test_the_best_of_the_checks_is_the_candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def trained_again(*_: object, **named: object) -> None:
         raise AssertionError("a second training would end in another policy")

@@ -123,6 +123,7 @@ def test_the_checkpoint_of_another_training_is_never_used(tmp_path: Path, other:
     assert learner.digest() == fitted(wanted, None)[0].digest()
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_the_checkpoints_and_nothing_else(tmp_path: Path) -> None:
     messages: list[str] = []
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -165,6 +166,7 @@ class Forgetful(gymnasium.Env):
 """
 
 
+@pytest.mark.slow
 def test_an_environment_that_does_not_repeat_an_episode_makes_a_training_start_again(tmp_path: Path) -> None:
     name = "forgetful.py:Forgetful"
     wanted = replace(

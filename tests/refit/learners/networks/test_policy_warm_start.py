@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from quick import quick
 
 from refit.errors import UserError
 from refit.learners import Learner, Spec, make, update
@@ -47,7 +48,7 @@ def resumed(before: Learner, wanted: Spec, **named: Any) -> Policy:
     return after
 
 
-@pytest.mark.parametrize("algorithm", QUICK)
+@pytest.mark.parametrize("algorithm", quick(QUICK))
 def test_without_learning_it_is_the_policy_that_it_went_on_from(algorithm: str) -> None:
     before = fitted(algorithm)
     assert isinstance(before, Policy)
@@ -61,6 +62,7 @@ def test_without_learning_it_is_the_policy_that_it_went_on_from(algorithm: str) 
         )
 
 
+@pytest.mark.slow
 def test_going_on_is_repeatable_and_leaves_the_first_as_it_was() -> None:
     before = fitted()
     digest = before.digest()

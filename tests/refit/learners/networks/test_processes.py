@@ -119,7 +119,12 @@ def test_a_killed_fit_of_two_processes_ends_with_the_same_bits(images: Rows, tmp
 @pytest.mark.parametrize(
     ("does", "kind", "message"),
     [
-        ("os.kill(os.getpid(), 9)", RefitError, r"process 2 of 2 was ended by signal 9.*goes on from its checkpoint"),
+        pytest.param(
+            "os.kill(os.getpid(), 9)",
+            RefitError,
+            r"process 2 of 2 was ended by signal 9.*goes on from its checkpoint",
+            marks=pytest.mark.slow,
+        ),
         (
             "raise ValueError('odd rows')",
             UserError,

@@ -233,7 +233,7 @@ def test_layers_below_learn_more_slowly(tiny: Path) -> None:
     assert scale[id(network.get_parameter("head.linear.weight"))] == pytest.approx(10)
 
 
-@every_mode
+@pytest.mark.parametrize("mode", quick(MODES))
 def test_it_goes_on_from_a_stored_one(tiny: Path, tmp_path: Path, mode: str) -> None:
     fitted(tiny, **MODES[mode]).save(tmp_path)
     before, spec = load(tmp_path), spec_of(None, **MODES[mode])
@@ -259,6 +259,7 @@ def test_that_it_goes_on_with_the_same_network_is_seen_to_the_last_bit(
     assert alike == [True]
 
 
+@pytest.mark.slow
 def test_it_starts_from_a_stored_one_with_other_labels(tiny: Path, tmp_path: Path) -> None:
     parent = fitted(tiny, tuned_layers=1)
     parent.save(tmp_path)
