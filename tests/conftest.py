@@ -41,6 +41,7 @@ for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE"
 LONGEST = (
     "end_to_end/test_flights.py",
     "end_to_end/test_main_job.py",
+    "flows/test_flow.py",
     "end_to_end/test_up.py",
     "refit/new_project/test_new_project_odd_tables.py",
     "end_to_end/test_tasks.py",
@@ -48,8 +49,9 @@ LONGEST = (
     "tasks/train/test_train_same.py",
     "refit/new_project/test_new_project.py",
     "end_to_end/test_forecasts.py",
-    "flows/test_flow.py",
     "examples/test_stand_in.py",
+    "tasks/train/test_tuning.py",
+    "tasks/register/test_approval.py",
     "tasks/register/test_retention.py",
     "tasks/register/test_register.py",
     "refit/learners/test_contract.py",
@@ -117,6 +119,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if missing := [str(path) for path in places if not path.is_file()]:
         raise pytest.UsageError(f"LONGEST of tests/conftest.py names files that do not exist: {', '.join(missing)}")
     items.sort(key=lambda item: places.get(item.path, len(places)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Gives one worker all files that need a Prefect server: each worker that needs one starts its own."""
+    if config.getvalue("dist") != "loadfile":
+        return None
+    from xdist.scheduler.loadfile import LoadFileScheduling
+
+    tests = ROOT / "tests"
+    served = {str(file.relative_to(ROOT)) for file in tests.rglob("test_*.py") if "prefect_server" in file.read_text()}
+
+    class OneServer(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return "a Prefect server" if file in served else file
+
+    return OneServer(config, log)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:

@@ -57,6 +57,7 @@ def test_a_second_run_finds_six_stages_unchanged_and_registers_nothing(project: 
     assert inspection.status(project) == {}
 
 
+@pytest.mark.slow
 def test_rows_read_are_accepted_quarantined_or_pending(project: Path) -> None:
     rows = drive(project)["rows"]
     assert rows["read"] == rows["accepted"] + rows["quarantined"] + rows["pending"] > 8000
@@ -114,6 +115,7 @@ def test_the_researchers_commands_work(project: Path, command: str, words: str) 
     assert words in dvc(project, *command.split())
 
 
+@pytest.mark.slow
 def test_the_researcher_sees_which_params_differ_from_the_last_commit(project: Path) -> None:
     for arguments in (["init"], ["add", "."], ["commit", "-m", "as it was"]):
         subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments], cwd=project, check=True)

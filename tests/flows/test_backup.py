@@ -174,6 +174,7 @@ def test_a_database_that_cannot_be_dumped_whole_is_not_backed_up(database: str, 
     assert [*tmp_path.glob("backup*")] == []
 
 
+@pytest.mark.slow
 def test_writers_go_on_while_the_databases_are_dumped_as_they_were_at_one_moment(root: Path, tmp_path: Path) -> None:
     with machine(root, tmp_path / "machine") as made:
         provision(made)

@@ -113,6 +113,7 @@ def test_a_registry_that_does_not_answer_ends_a_run_with_one_line(
         shared_data.bring(cloned(origin, lock=True), lost, team[1])
 
 
+@pytest.mark.slow
 def test_only_a_run_whose_folder_may_be_deleted_pushes_what_it_made(
     origin: Path, team: tuple[Store, Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

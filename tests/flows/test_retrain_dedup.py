@@ -98,6 +98,7 @@ def test_a_window_without_an_end_is_refused_in_words(project: Path, wrong: dict[
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("prefect_server")
 def test_the_flow_ends_as_answered_with_what_answered_it(project: Path) -> None:
     from flows.continuous_training import continuous_training

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from driving import drive, states
 from pydantic import JsonValue
+from quick import quick
 
 from flows.progress_display import LogScreen, show_progress
 from flows.run_options import RunOptions
@@ -48,10 +49,13 @@ def test_an_as_of_that_is_no_time_is_refused_before_prefect_is_imported(project:
 
 @pytest.mark.parametrize(
     ("settings", "words"),
-    [
-        ({"as_of": "1999-01-01"}, "lies before the first batch"),
-        ({"overrides": {"train.learners.boosting.params.depth": 3}}, "has no argument 'depth'"),
-    ],
+    quick(
+        [
+            ({"as_of": "1999-01-01"}, "lies before the first batch"),
+            ({"overrides": {"train.learners.boosting.params.depth": 3}}, "has no argument 'depth'"),
+        ],
+        1,
+    ),
 )
 def test_a_run_refused_within_a_stage_leaves_the_settings_as_they_were(
     project: Path, settings: dict[str, object], words: str

@@ -108,6 +108,7 @@ def test_a_move_that_died_after_its_aliases_is_completed(store: Store) -> None:
     assert standing(store) == ("2", "1", "1")
 
 
+@pytest.mark.slow
 def test_a_restoration_that_died_before_its_alias_is_completed_and_names_no_deleted_version(store: Store) -> None:
     champion.set_champion(store, FIRST)
     champion.set_champion(store, SECOND)

@@ -122,6 +122,7 @@ def test_a_column_without_a_name_is_refused_in_one_line(tmp_path: Path) -> None:
         ingest.run(project(tmp_path, [""]))
 
 
+@pytest.mark.slow
 def test_a_key_of_several_columns_is_unlike_a_column_called_row_key(tmp_path: Path) -> None:
     context = project(tmp_path, ["row_key", "shop"])
     source = context.params.ingest.sources["cases"].model_copy(update={"key": ("id", "shop")})

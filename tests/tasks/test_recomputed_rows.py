@@ -75,10 +75,13 @@ def test_a_correction_after_all_predictions_computes_no_row_but_its_own(stored: 
 
 @pytest.mark.parametrize(
     "change",
-    [
-        lambda row: row | {"value": 100.0},
-        lambda row: row | {"who": "bea"},
-    ],
+    quick(
+        [
+            lambda row: row | {"value": 100.0},
+            lambda row: row | {"who": "bea"},
+        ],
+        1,
+    ),
     ids=["value", "moved to another entity"],
 )
 def test_what_arrives_at_the_very_moment_of_a_prediction_is_seen_by_it(
@@ -112,7 +115,7 @@ def _corrected(project: Project, history: History, row: Row, arrived: datetime) 
     assert project.run_in_full() == files
 
 
-@pytest.mark.parametrize("damage", quick(["torn", "another table", "another list", "no list", "no folder"], 0, 2))
+@pytest.mark.parametrize("damage", quick(["torn", "another table", "another list", "no list", "no folder"], 2))
 def test_a_damaged_cache_is_not_used_and_is_replaced(stored: tuple[Project, History], damage: str) -> None:
     project, _ = stored
     files, folder = project.run(), project.folder / table_cache.FOLDER

@@ -69,6 +69,7 @@ def moments(context: Context) -> dict[str, tuple[datetime, datetime]]:
     return {span.name: (span.end.replace(tzinfo=None), span.opens.replace(tzinfo=None)) for span in found if span.opens}
 
 
+@pytest.mark.slow
 def test_rows_without_a_label_are_kept_as_windows_of_their_own(used: Context, plain: Context) -> None:
     kept = without_labels(table_of(used))
     assert set(kept["window"].to_pylist()) == {"train unlabelled", "validation unlabelled"}

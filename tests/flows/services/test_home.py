@@ -65,6 +65,7 @@ def test_the_home_page_names_the_champion_and_each_of_its_links_opens(project: P
             assert not re.search(r"(src|href)=[\"'](https?:)?//", page.text), address
 
 
+@pytest.mark.slow
 def test_versions_are_compared_on_a_page_and_an_unknown_one_is_one_line(project: Path) -> None:
     client = browser(project)
     page = client.get("/refit/compare?first=1&second=1")

@@ -125,6 +125,7 @@ def test_a_server_that_answers_but_cannot_prove_that_it_was_started_is_not_taken
         end(stranger)
 
 
+@pytest.mark.slow
 def test_a_prefect_server_that_does_not_answer_is_no_fault_of_refit(tmp_path: Path) -> None:
     from prefect import flow
     from prefect.settings import PREFECT_API_URL, temporary_settings

@@ -122,6 +122,7 @@ def test_a_held_project_says_who_holds_it(project: Path) -> None:
     assert_one_line(done, 1, f"pid {holder.pid}", "--wait")
 
 
+@pytest.mark.slow
 def test_show_and_status_answer_a_machine_on_the_last_line(project: Path) -> None:
     shown = json.loads(process("show", "--json", cwd=project).stdout.splitlines()[-1])
     assert (shown["model"], shown["version"]) == ("demo", "1")
@@ -151,6 +152,7 @@ def test_quarantine_is_listed_and_a_release_needs_a_reason(project: Path) -> Non
     assert_one_line(refit_in(project, "quarantine", "release", "table", "2024-01", "3"), 2, "--why")
 
 
+@pytest.mark.slow
 def test_promoting_a_version_that_is_not_there_names_those_that_are(project: Path) -> None:
     assert_one_line(process("promote", "7", cwd=project), 2, "7")
 

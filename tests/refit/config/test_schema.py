@@ -44,6 +44,7 @@ def test_every_key_of_the_params_says_what_it_means() -> None:
     assert [name for name, field in fields(SCHEMA) if not field.get("description")] == []
 
 
+@pytest.mark.slow
 def test_a_command_prints_it_and_a_new_project_has_it_and_is_valid(root: Path, tmp_path: Path) -> None:
     assert refit_in(tmp_path, "params-schema").stdout == written()
     done = refit_in(tmp_path, "init", "demo", "--no-git")

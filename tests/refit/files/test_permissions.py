@@ -48,6 +48,7 @@ def test_refit_is_walked_once_by_a_run_and_closed_before_it_begins(
     assert walked == [tmp_path / STATE, tmp_path / PREDICTIONS]
 
 
+@pytest.mark.slow
 def test_every_command_tightens_an_old_project(project: Path) -> None:
     (project / STATE).chmod(0o777)
     (project / STATE / "mlflow.db").chmod(0o666)

@@ -366,6 +366,7 @@ def test_it_depends_on_no_settings_of_the_machine_and_reaches_no_network(tmp_pat
     assert [path.name for path in home.iterdir()] == ["keras.json"]
 
 
+@pytest.mark.slow
 @has_keras
 def test_a_stored_model_names_the_libraries_it_needs(train_rows: Any, tmp_path: Path) -> None:
     learner = make(spec_of(epochs=1))

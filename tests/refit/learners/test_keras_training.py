@@ -20,6 +20,7 @@ from refit.learners.networks.surroundings import EpochReport, checkpoints_in, re
 from tests.refit.learners.test_keras import SOURCE, has_keras, spec_of
 
 
+@pytest.mark.slow
 @has_keras
 def test_epochs_are_reported_and_the_process_keeps_its_random_state(train_rows: Any, seen_rows: Any) -> None:
     reports: list[EpochReport] = []

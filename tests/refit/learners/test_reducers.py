@@ -84,6 +84,7 @@ def test_pca_loses_what_scikit_learn_says_in_the_units_of_the_features() -> None
     np.testing.assert_allclose(scaled[:, 0], 0, atol=1e-20)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_restores_what_lies_on_a_curve_which_no_plane_does() -> None:
     t = np.random.default_rng(0).uniform(-3, 3, 600)
     table = pa.table({"x": t, "y": t**2, "z": np.abs(t)})

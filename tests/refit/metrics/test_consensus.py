@@ -102,6 +102,7 @@ def with_chance(rows: int, columns: int) -> pa.Table:
     return values
 
 
+@pytest.mark.slow
 def test_agreement_needs_no_points_so_that_it_is_known_of_many_columns_and_of_pictures() -> None:
     wide = with_chance(200, MOST_COLUMNS + 1)
     assert agreement(DISTANCE, wide) > agreement(CHANCE, wide) + 0.3

@@ -6,6 +6,7 @@ import gc
 import tracemalloc
 
 import numpy as np
+import pytest
 
 from refit.metrics.consensus import agreed
 from refit.metrics.mass_volume import ReferencePoints
@@ -40,6 +41,7 @@ def held() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
+@pytest.mark.slow
 def test_the_measures_of_detectors_keep_no_rows() -> None:
     agreed(matrix(30, 40, 0))  # imports what it needs
     tracemalloc.start()

@@ -84,6 +84,7 @@ def test_rows_whose_names_are_one_number_are_named_by_text(tmp_path: Path) -> No
     assert reading.columns[0].type == "text"
 
 
+@pytest.mark.slow
 def test_init_says_which_digits_it_took_as_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [f"{n:06d},2024-0{n // 28 + 1}-{n % 28 + 1:02d},{n % 7},{n % 2}" for n in range(200)]
     (tmp_path / "t.csv").write_text("\n".join(["account,day,x,late", *rows]) + "\n")
@@ -190,6 +191,7 @@ def test_an_option_that_describes_a_table_is_refused_without_a_table(
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.slow
 def test_a_folder_with_params_of_ones_own_becomes_their_project(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

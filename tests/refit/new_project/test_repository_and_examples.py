@@ -107,6 +107,7 @@ def test_an_example_becomes_a_project_whose_readme_is_true_there(root: Path, tmp
     assert refit_in(tmp_path / "mine", "status").returncode == 0
 
 
+@pytest.mark.slow
 def test_an_example_that_takes_features_from_another_is_made_and_names_it(tmp_path: Path) -> None:
     done = refit_in(tmp_path, "init", "mine", "--from-example", "value_by_kind")
     assert done.returncode == 0, done.stderr
@@ -166,6 +167,7 @@ def test_a_file_in_the_place_of_the_folder_is_a_mistake_of_the_user_in_one_line(
     assert (tmp_path / "afile").read_text() == "mine\n"
 
 
+@pytest.mark.slow
 def test_a_project_in_a_folder_of_a_repository_gets_the_scripts_of_ci_and_says_who_has_to_call_them(
     tmp_path: Path,
 ) -> None:

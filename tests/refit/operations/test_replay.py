@@ -182,6 +182,7 @@ def test_months_without_any_label_are_told_and_end_no_replay(project: Path) -> N
     assert [window.labelled > 0 for window in found.policies["always"].by_window] == [True, False, False]
 
 
+@pytest.mark.slow
 def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path) -> None:
     training = json.loads((project / "models/training.json").read_text())
     features = json.loads((project / "data/features/features.json").read_text())

@@ -45,6 +45,7 @@ TRAIN: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 def test_baskets_go_through_all_stages_and_get_what_belongs_to_them(tmp_path: Path) -> None:
     pytest.importorskip("mlxtend", reason="needs the extra [baskets]")
     project = tmp_path / "shop"

@@ -341,6 +341,7 @@ def test_a_policy_gives_the_action_for_an_observation_and_another_model_says_tha
         TableModel(make(Spec("it", "baseline", ("x",)))).act(np.array([6.0]))
 
 
+@pytest.mark.slow
 def test_every_check_is_reported_while_a_policy_trains() -> None:
     reports: list[EpochReport] = []
     with reporting_to(reports.append):

@@ -179,6 +179,7 @@ def test_equal_charts_have_equal_bytes() -> None:
     assert svg() == svg()
 
 
+@pytest.mark.slow
 def test_threads_that_draw_at_the_same_time_share_no_settings() -> None:
     with ThreadPoolExecutor(4) as threads:
         assert set(threads.map(lambda _: svg(), range(12))) == {svg()}

@@ -75,6 +75,7 @@ class TestCache:
         assert "model of rows" in self.unused(project)
         assert self.unused(project, lock) == set()
 
+    @pytest.mark.slow
     def test_what_a_commit_names_stays(self, project: Path) -> None:
         def git(*arguments: str) -> None:
             identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]

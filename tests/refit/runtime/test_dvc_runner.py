@@ -119,6 +119,7 @@ def test_without_the_seam_the_command_runs_with_the_same_result(project: Path, m
     assert callable(dvc.stage.run.cmd_run)
 
 
+@pytest.mark.slow
 def test_threads_of_one_process_run_stages_of_several_projects_each_in_its_own_folder(tmp_path: Path) -> None:
     projects = []
     for name in ("a", "b", "c"):
@@ -231,6 +232,7 @@ def test_a_torn_lock_file_is_set_aside_and_the_stages_come_back(project: Path) -
     assert both(project, calls) == ["restored", "restored"]
 
 
+@pytest.mark.slow
 def test_a_lock_file_nested_without_end_is_named_before_dvc_reads_it(project: Path) -> None:
     (project / "dvc.lock").write_text("a: " + "[" * 100_000 + "]" * 100_000)  # DVC's parser would end the process
     said = r"dvc\.lock line 1: nested deeper than 60 levels, the limit; `refit run` sets it aside"

@@ -91,6 +91,7 @@ def test_what_one_machine_pushes_to_s3_another_pulls(bucket: Bucket, shared: Sha
     assert (shared.folder / "made").read_text() == "1"
 
 
+@pytest.mark.slow
 def test_keys_that_s3_refuses_are_one_line_that_says_which_to_check(bucket: Bucket, shared: Shared) -> None:
     for keys in (("AKIA0000000000000000", "unknown"), (bucket.owner[0], "wrong"), bucket.stranger):
         shared.use(keys)

@@ -226,6 +226,7 @@ def test_without_a_champion_there_are_no_errors_to_reduce(evaluated: Evaluate, s
     assert "error_reduction" not in artifacts.read_json(small_project.path(artifacts.METRICS))
 
 
+@pytest.mark.slow
 def test_costs_are_always_told_and_limit_where_a_ceiling_asks(evaluated: Evaluate, small_project: Any) -> None:
     price = {"cpu_hour": 100.0, "currency": "EUR"}
     found = evaluated(cost=price)

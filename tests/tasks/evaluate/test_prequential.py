@@ -78,6 +78,7 @@ def test_curves_end_where_the_figures_are() -> None:
     assert measured.test_points[-1].rolling["candidate"] < 0.1, "the newest steps are those that have turned"
 
 
+@pytest.mark.slow
 def test_the_card_names_alarms_with_their_time_and_what_they_watch() -> None:
     pytest.importorskip("river", reason="needs the extra [online]")
     measured, _, _ = judged({"detectors": ["adwin", "page_hinkley"]})
@@ -94,6 +95,7 @@ def test_the_card_names_alarms_with_their_time_and_what_they_watch() -> None:
     assert len(dotted) == len(shown.alarms)
 
 
+@pytest.mark.slow
 def test_a_candidate_no_better_than_no_change_is_pointed_out() -> None:
     measured, _, _ = judged({})
 
@@ -117,6 +119,7 @@ def test_another_learner_has_no_such_report() -> None:
     assert list(prequential.flat(None)) == []
 
 
+@pytest.mark.slow
 def test_labels_of_a_class_that_it_has_not_learned_are_left_out() -> None:
     table, label = stream()
     names = np.array(["down", "up"], dtype=object)[label]

@@ -318,6 +318,7 @@ def test_the_manifest_is_written_last(project: Any, month: Month, monkeypatch: p
     assert seen == [["2013-01.parquet"]]
 
 
+@pytest.mark.slow
 def test_a_period_may_come_in_many_files(project: Any) -> None:
     project.zone = "UTC"
     for day in range(1, 32):

@@ -256,6 +256,7 @@ def test_what_cannot_be_a_snapshot_is_refused(project: Any, more: dict[str, Any]
 # --- deliveries with a date in their name -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_deliveries_read_at_once_are_those_read_one_after_the_other(dated: Any) -> None:
     contents = (FIRST, FIRST.replace("a,2", "b,7"), FIRST.replace("1,2013-01-05,a,1\n", "4,2013-02-07,a,4\n"))
     for day, content in enumerate(contents, start=3):
@@ -375,7 +376,7 @@ def test_of_a_delivery_that_was_killed_nothing_remains(
     assert not (Path(replaced.path) / "data/batches/trips/position").read_text().count("unfinished")
 
 
-@pytest.mark.parametrize("writes", quick(range(1, 6), 0, 2))
+@pytest.mark.parametrize("writes", quick(range(1, 6), 2))
 def test_deliveries_with_dates_that_were_killed_are_stored_as_if_they_had_not_been(
     dated: Any, monkeypatch: pytest.MonkeyPatch, writes: int
 ) -> None:

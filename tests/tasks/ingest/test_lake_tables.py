@@ -138,6 +138,7 @@ def test_a_row_that_was_deleted_or_updated_stops_the_run_of_a_source_that_only_g
     assert lake.files() == before
 
 
+@pytest.mark.slow
 def test_an_update_is_a_new_version_where_rows_are_corrected(project: Any, lake: Any) -> None:
     lake.source["changes"] = {"kind": "corrections", "version": "changed"}
     for old in (lake.path / "data/batches/trips").glob("*"):

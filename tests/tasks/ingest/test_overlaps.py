@@ -50,6 +50,7 @@ def fresh(project: Any, name: str) -> Any:
     return other
 
 
+@pytest.mark.slow
 def test_overlapping_exports_give_the_same_totals_at_once_and_one_after_the_other(project: Any) -> None:
     parts = {"a.csv": range(50), "b.csv": range(40, 70), "c.csv": range(45, 90)}
     results = []
@@ -111,6 +112,7 @@ def test_two_files_that_differ_under_one_key_are_refused_at_once_and_one_after_t
         assert "has changed" in said
 
 
+@pytest.mark.slow
 def test_a_bad_line_counts_once_in_overlapping_files_and_twice_where_one_file_has_it_twice(project: Any) -> None:
     bad = line(8, cost="much")
     a, b = export(range(8)) + bad + bad, HEADER + line(7) + bad + line(9) + line(10)
@@ -173,7 +175,7 @@ def check_any_split(project: Any, tmp_path: Path, draws: int) -> None:
 
 
 def test_any_split_of_the_same_files_over_visits_gives_the_same_rows(project: Any, tmp_path: Path) -> None:
-    check_any_split(project, tmp_path, 8)
+    check_any_split(project, tmp_path, 4)
 
 
 @pytest.mark.slow

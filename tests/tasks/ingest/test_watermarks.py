@@ -92,6 +92,7 @@ def test_a_clone_without_the_cache_goes_on_from_the_position_that_is_stored(shop
     assert ids(shop) == list(range(40))
 
 
+@pytest.mark.slow
 def test_a_row_that_comes_within_the_lookback_is_read_and_one_beyond_it_is_found_by_the_number_of_rows(
     shop: Any, reads: list[int]
 ) -> None:

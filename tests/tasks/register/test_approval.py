@@ -307,6 +307,7 @@ def test_a_version_still_waits_after_a_check_that_failed_and_a_repaired_one_is_a
     assert waiting.aliases["champion"] == "2"
 
 
+@pytest.mark.slow
 def test_show_explain_and_gc_know_that_a_version_waits(waiting: Any) -> None:
     (wait,) = register.champion_summary(waiting.context).waiting
     assert (wait.version, wait.against, wait.until) == ("2", "1", datetime(2014, 1, 8, tzinfo=UTC))
@@ -321,6 +322,7 @@ def test_show_explain_and_gc_know_that_a_version_waits(waiting: Any) -> None:
     assert retention.collect(waiting.context).stay["2"] == "waits for approval"
 
 
+@pytest.mark.slow
 def test_the_wait_of_a_deleted_version_can_be_ended(waiting: Any) -> None:
     waiting.registered(2, promote=False)
     client(waiting.store).delete_model_version("toy", "2")

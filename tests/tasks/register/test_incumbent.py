@@ -74,6 +74,7 @@ def test_a_champion_is_not_judged_against_itself_so_a_second_run_finds_the_file_
         assert (path.read_bytes(), path.stat().st_mtime_ns) == before
 
 
+@pytest.mark.slow
 def test_after_a_refusal_too_a_second_run_finds_the_file_unchanged(project: Any) -> None:
     project.registered(0)
     project.registered(1, promote=False)
@@ -126,6 +127,7 @@ def test_evaluate_is_refused_where_the_file_and_the_registry_disagree(project: A
         incumbent.check(project.context)
 
 
+@pytest.mark.slow
 def test_a_look_that_another_checkout_takes_meanwhile_is_no_disagreement_on_the_champion(
     project: Any, new_project: Callable[[str], Any]
 ) -> None:

@@ -190,6 +190,7 @@ def test_an_exported_folder_whose_model_is_named_like_a_path_deletes_and_writes_
     assert sorted(base.folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_a_version_that_was_started_from_a_folder_outside_of_the_project_is_not_reproduced(
     base: Any, tmp_path: Path
 ) -> None:
@@ -244,6 +245,7 @@ def test_lineage_is_walked_both_ways_and_said_in_words(base: Any) -> None:
     assert register.champion_summary(base.context).started_from == "version 1 of toy"
 
 
+@pytest.mark.slow
 def test_what_a_parents_parent_has_seen_is_recorded_or_looked_up_and_unknown_if_it_is_gone(base: Any) -> None:
     with_child(base)
     with_child(base, "models:/toy/2", number=3, records=True)
@@ -311,6 +313,7 @@ def test_a_pretrained_parent_that_was_altered_or_deleted_is_an_error_that_names_
         parents.fetched_again(base.context, parent)
 
 
+@pytest.mark.slow
 def test_lineage_names_a_pretrained_parent(base: Any, pretrained: Path) -> None:
     start = with_child(base, "../tiny")
     (parent,) = lineage.lineage(base.context, "2").parents

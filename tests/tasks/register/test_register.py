@@ -34,6 +34,7 @@ def test_the_first_promoted_candidate_takes_charge_and_one_line_tells_of_it(proj
     assert (line.trigger, line.reasons) == ("test", ("better than the baseline",))
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_the_lock_longer_than_another_one_needs_to_check_its_model(
     project: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +94,7 @@ def test_the_same_candidate_trained_again_is_the_version_that_it_was(project: An
     assert project.aliases == {"challenger": "1", "champion": "2", "previous": "1"}
 
 
+@pytest.mark.slow
 def test_where_a_whole_model_was_deleted_the_next_one_gets_no_number_that_the_ledger_knows(project: Any) -> None:
     project.registered(0, promote=False)
     client(project.store).delete_registered_model("toy")
@@ -277,6 +279,7 @@ def test_promoting_a_version_that_does_not_exist_says_so(project: Any, version: 
         register.promote(project.context, version)
 
 
+@pytest.mark.slow
 def test_what_a_person_put_aside_is_not_put_back_by_the_next_run(project: Any) -> None:
     project.registered(0)
     project.registered(1)
@@ -315,6 +318,7 @@ def test_a_champion_keeps_the_decision_that_promoted_it(project: Any) -> None:
     assert project.told == [("promote", None, "1")]
 
 
+@pytest.mark.slow
 def test_two_projects_with_one_registry_share_its_lock_and_ledger(
     new_project: Callable[[str], Any], tmp_path: Path
 ) -> None:

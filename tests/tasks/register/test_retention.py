@@ -126,6 +126,7 @@ def test_afterwards_nothing_is_left_to_delete_and_what_stays_can_be_shown_explai
     assert {run.data.tags["refit.candidate"] for run in left} == {each.tags["refit.candidate"] for each in staying}
 
 
+@pytest.mark.slow
 def test_null_keeps_every_version_and_every_run_for_ever(seven: Any) -> None:
     seven.trained(50)
     tracking_only(seven)

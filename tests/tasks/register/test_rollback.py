@@ -109,6 +109,7 @@ def test_a_version_that_someone_registered_and_made_champion_by_hand_can_be_show
     assert project.aliases["champion"] == "1"
 
 
+@pytest.mark.slow
 def test_anchor_that_is_taken_out_of_charge_is_no_anchor_any_more(project: Any) -> None:
     project.registered(0)
     project.registered(1, mode="superiority")
@@ -263,6 +264,7 @@ def test_no_run_replaces_a_champion_whose_alias_was_set_outside_of_refit(project
     assert Ledger.of(project.store).demotion("toy", "2") is None, "the gate replaced it, and no person"
 
 
+@pytest.mark.slow
 def test_no_run_replaces_a_refused_version_that_has_the_alias_of_a_model_without_a_champion(project: Any) -> None:
     project.registered(0, promote=False)
     client(project.store).set_registered_model_alias("toy", "champion", "1")
@@ -290,6 +292,7 @@ def test_an_alias_set_outside_of_refit_is_undone_by_the_command_that_the_warning
     assert "version 1 is champion again" in register.rollback(project.context), "the undone alias was no rollback"
 
 
+@pytest.mark.slow
 def test_a_model_that_a_person_replaced_does_not_come_back_under_another_number(project: Any) -> None:
     project.registered(0)
     project.registered(1)

@@ -182,6 +182,7 @@ def test_without_the_private_key_nothing_is_registered(signed: Any, monkeypatch:
     assert signed.aliases["champion"] == "1"
 
 
+@pytest.mark.slow
 def test_an_exported_folder_is_loaded_only_by_its_digest_or_its_signature(signed: Any, tmp_path: Path) -> None:
     done = export.export(signed.context, None, tmp_path / "out")
     key = signed.folder / "keys/public.pem"

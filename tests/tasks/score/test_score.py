@@ -219,6 +219,7 @@ def test_a_missing_champion_is_said(project: Path) -> None:
         score.run(context(project), "2024-05")
 
 
+@pytest.mark.slow
 def test_a_champion_whose_alias_was_set_outside_of_refit_is_used_with_a_warning(project: Path, tmp_path: Path) -> None:
     told: list[str] = []
     asking = replace(context(project), progress=lambda what, *_: told.append(what))

@@ -207,6 +207,7 @@ def test_a_table_that_cannot_be_written_leaves_the_earlier_object_as_it_was(tmp_
     assert pq.read_table(next(tmp_path.rglob("*.parquet")), partitioning=None).num_rows == 5
 
 
+@pytest.mark.slow
 def test_files_and_delta_hold_each_window_once_on_this_machine_and_in_a_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -117,6 +117,7 @@ def test_every_learner_that_can_be_asked_for_quantiles_is_wide_where_labels_spre
     assert (again.digest(), held(again)) == (learner.digest(), (share, width))
 
 
+@pytest.mark.slow
 def test_quantiles_hold_everywhere_what_residuals_hold_on_the_whole() -> None:
     plain, varied = (candidate(*LIGHT, intervals={"by": by}) for by in ("residuals", "quantiles"))
     assert held(plain, NARROW)[0] > 0.97 > 0.85 > held(plain, WIDE)[0]
@@ -124,6 +125,7 @@ def test_quantiles_hold_everywhere_what_residuals_hold_on_the_whole() -> None:
     assert varied.predict(rows(50)[0]).tolist() == plain.predict(rows(50)[0]).tolist()
 
 
+@pytest.mark.slow
 def test_an_average_of_seeds_has_ends_that_are_averages(tmp_path: Path) -> None:
     learner = candidate(LIGHT[0], {**LIGHT[1], "feature_fraction": 0.5}, average=2, intervals={"by": "quantiles"})
     assert learner.ends is not None

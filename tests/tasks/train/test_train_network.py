@@ -77,6 +77,7 @@ def test_a_misspelt_learner_is_named_before_the_stages_run(tmp_path: Path, new_p
         find(project.folder, RunOptions(), "netwrok", lowest=0.001, highest=1.0, steps=20)
 
 
+@pytest.mark.slow
 def test_a_learning_rate_is_found_below_where_the_loss_diverges(project: Any) -> None:
     network = {**NETWORK, "params": {"hidden": [8], "batch_rows": 32, "optimizer": "sgd"}}
     context = Context(project.folder, parse(project.params(train__learners=[network])))

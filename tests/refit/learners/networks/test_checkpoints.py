@@ -128,6 +128,7 @@ def test_a_module_whose_file_was_changed_starts_again(tmp_path: Path) -> None:
         assert len(list((tmp_path / "checkpoints").iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_checkpoint_under_the_name_of_another_or_a_damaged_one_is_left_alone(tmp_path: Path) -> None:
     fitted(tmp_path, channels=[4, 5])
     (other,) = tmp_path.iterdir()

@@ -53,6 +53,7 @@ def test_another_value_than_the_only_one_of_the_training_rows_is_as_far_from_it_
     assert float(numbers[0, 0]) == pytest.approx(0.1, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_the_means_of_large_images_need_no_more_memory_than_those_of_small_ones() -> None:
     rows, size = 60, 256 * 256 * 3
     pixels = np.random.default_rng(0).integers(0, 256, (rows, size), np.uint8)

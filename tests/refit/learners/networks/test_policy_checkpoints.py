@@ -114,6 +114,7 @@ def test_a_training_that_goes_on_from_a_policy_goes_on_from_its_own_checkpoint(t
     assert len(fitted(spec("ppo"), tmp_path)[2]) == 5, "from nothing it is another training"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", quick([{"params": {"learning_rate": 0.02}}, {"seed": 3}], 1), ids=str)
 def test_the_checkpoint_of_another_training_is_never_used(tmp_path: Path, other: dict[str, Any]) -> None:
     fitted(spec("ppo"), tmp_path)

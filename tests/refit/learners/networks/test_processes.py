@@ -116,6 +116,7 @@ def test_a_killed_fit_of_two_processes_ends_with_the_same_bits(images: Rows, tmp
     assert resumed.digest() == through.digest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("does", "kind", "message"),
     [

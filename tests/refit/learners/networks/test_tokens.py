@@ -110,6 +110,7 @@ for kind in ("word", "bpe"):
 """
 
 
+@pytest.mark.slow
 def test_another_process_trains_the_same_tokenizers(capsys: pytest.CaptureFixture[str]) -> None:
     exec(TRAIN_BOTH, {})
     other = subprocess.run([sys.executable, "-c", TRAIN_BOTH], capture_output=True, text=True, check=True)

@@ -172,6 +172,7 @@ def test_the_same_weights_in_another_use_have_other_vectors(tiny: Path, tmp_path
         np.testing.assert_array_equal(after_another.predict(UNSEEN[0]), fitted(folder).predict(UNSEEN[0]))
 
 
+@pytest.mark.slow
 def test_what_is_remembered_is_bounded(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedding, "MOST_BYTES", 4 * 16 * 10)
     embedding._remembered.clear()
