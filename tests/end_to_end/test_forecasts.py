@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from driving import drive, states
-from quick import quick
 
 from flows.run_options import RunOptions
 from flows.session import session
@@ -288,9 +287,7 @@ def test_growth_is_followed(done: Path) -> None:
         assert np.median(shares) == pytest.approx(1, abs=0.08)
 
 
-@pytest.mark.parametrize(
-    ("source", "column", "refused"), quick([("weather", "rain", True), ("calendar", "holiday", False)])
-)
+@pytest.mark.parametrize(("source", "column", "refused"), [("weather", "rain", True), ("calendar", "holiday", False)])
 def test_what_the_target_will_bring_is_refused_and_what_is_known_ahead_is_not(
     project: Path, source: str, column: str, *, refused: bool
 ) -> None:
@@ -359,7 +356,6 @@ def test_what_forecasts_are_judged_by_is_not_excluded(project: Path) -> None:
         featurized(project, {"featurize.exclude": ["s*"]})
 
 
-@pytest.mark.slow
 def test_a_step_that_is_not_the_rows_own_is_told_of(project: Path) -> None:
     with pytest.raises(UserError, match="that the rows of 'days' are 1h apart, and that 1 steps ahead still lie in"):
         featurized(project, {"ingest.sources.forecasts.forecast.step": "1h"})

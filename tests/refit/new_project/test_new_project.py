@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -189,26 +188,6 @@ def test_an_option_that_describes_a_table_is_refused_without_a_table(
     with pytest.raises(UserError, match=f"{option} describes a table of your own: name its file by --csv"):
         create(tmp_path / "demo", **{"csv": None, "time": None, "label": None, "key": (), **given})
     assert not (tmp_path / "demo").exists()
-
-
-@pytest.mark.slow
-def test_a_folder_with_params_of_ones_own_becomes_their_project(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    made, mine = tmp_path / "demo", tmp_path / "mine/demo"
-    create(made, csv=None, time=None, label=None, key=()).print()
-    mine.mkdir(parents=True)
-    shutil.copytree(made / "raw", mine / "raw")
-    shutil.copy(made / "params.yaml", mine / "params.yaml")
-    capsys.readouterr()
-    create(mine, csv=None, time=None, label=None, key=()).print()
-    assert f"next    cd {mine} && refit run" in capsys.readouterr().out
-    for name in ("params.yaml", "dvc.yaml", "prefect.yaml"):
-        assert (mine / name).read_text() == (made / name).read_text(), name
-    own_files = "/raw/*\n!/raw/subscriptions.csv\n"  # where one's own rows lie, only their owner knows
-    assert (mine / ".gitignore").read_text() + own_files == (made / ".gitignore").read_text()
-    with pytest.raises(UserError, match="holds a project already"):
-        create(mine, csv=None, time=None, label=None, key=())
 
 
 def test_params_of_ones_own_that_are_wrong_leave_the_folder_as_it_was(tmp_path: Path) -> None:
