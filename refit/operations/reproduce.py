@@ -80,7 +80,7 @@ def reproduce(context: Context, number: str) -> list[DigestPair]:
             if commit is not None and not _COMMIT.fullmatch(commit):  # git would take --output=... as an option
                 raise versions.changed(version, "the tag refit.git_commit", f"{commit[:80]!r} names no commit")
             context.progress("the code of then" if commit else "no commit was recorded: the code as it is now")
-            project = _code(context, commit, provenance_folder, scratch / "tree")
+            project = code_of(context.project, commit, provenance_folder, scratch / "tree")
             _settings(context, incumbent.required_tag(version, "refit.as_of"), provenance_folder, project)
             context.progress("the data of then")
             _data(context, provenance_folder, project)
@@ -132,17 +132,24 @@ def _folder(context: Context) -> Iterator[Path]:
         yield Path(scratch)
 
 
-def _code(context: Context, commit: str | None, provenance_folder: Path, tree: Path) -> Path:
-    """Write the code of the version to `tree`, and return the project's folder in it."""
+def code_of(project: Path, commit: str | None, provenance_folder: Path, tree: Path) -> Path:
+    """Write the code of a version of a project to the new folder `tree`, and return the project's folder in it.
+
+    Args:
+        commit: None takes the code as it is now.
+        provenance_folder: of the version, with the patch of what was not committed.
+    """
     if commit is None:
-        copy_code(context.project, tree)
+        copy_code(project, tree)
         return tree
-    top = Path(_git(context.project, "rev-parse", "--show-toplevel").decode().strip())
+    top = Path(_git(project, "rev-parse", "--show-toplevel").decode().strip())
     with tarfile.open(fileobj=io.BytesIO(_git(top, "archive", "--format=tar", commit))) as archive:
         archive.extractall(tree, filter="data")
     if (patch := provenance_folder / "uncommitted.patch").is_file():
-        _git(tree, "apply", "--binary", "--whitespace=nowarn", str(patch.resolve()))
-    return tree / context.project.resolve().relative_to(top.resolve())
+        # Without a ceiling, git would take paths from the top of the repository that the folder lies in.
+        alone = {"GIT_CEILING_DIRECTORIES": str(tree.parent)}
+        _git(tree, "apply", "--binary", "--whitespace=nowarn", str(patch.resolve()), environment=alone)
+    return tree / project.resolve().relative_to(top.resolve())
 
 
 def copy_code(project: Path, tree: Path) -> None:
@@ -154,10 +161,9 @@ def copy_code(project: Path, tree: Path) -> None:
     )
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
-    # Without a ceiling, `git apply` in a folder inside a repository would resolve paths from the repository's top.
-    environment = {**provenance.git_environment(), "GIT_CEILING_DIRECTORIES": str(folder.parent)}
-    done = subprocess.run(["git", *arguments], cwd=folder, env=environment, capture_output=True, check=False)
+def _git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> bytes:
+    given = {**provenance.git_environment(), **(environment or {})}
+    done = subprocess.run(["git", *arguments], cwd=folder, env=given, capture_output=True, check=False)
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise RefitError(f"git {arguments[0]} in {folder}: {said[-1]}; is the version's commit in this repository?")

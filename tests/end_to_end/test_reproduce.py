@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from driving import drive
 
 from refit.cli.running import reproduce
 from refit.errors import RefitError, UserError
-from refit.operations.reproduce import copy_code
+from refit.operations.reproduce import code_of, copy_code
+from refit.runtime.provenance import commit
 
 
 def test_a_version_is_made_again_to_the_digest_whatever_the_project_asks_for_now(project: Path) -> None:
@@ -45,6 +47,24 @@ def test_only_a_projects_own_data_and_results_are_no_code(tmp_path: Path) -> Non
     assert {path.relative_to(tree).as_posix() for path in tree.rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.parametrize("folder", [".", "models/shop"], ids=["its top", "a folder"])
+def test_the_code_of_then_is_found_wherever_in_a_repository_the_project_lies(tmp_path: Path, folder: str) -> None:
+    project, provenance = tmp_path / "repository" / folder, tmp_path / "provenance"
+    for path in (project, provenance):
+        path.mkdir(parents=True)
+    (project / "features.py").write_text("committed\n")
+    for arguments in (["init"], ["add", "."], ["-c", "user.name=t", "-c", "user.email=t@e.org", "commit", "-m", "x"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path / "repository", check=True, capture_output=True)
+    (project / "features.py").write_text("of then\n")
+    then = commit(project)
+    assert then.patch
+    (provenance / "uncommitted.patch").write_bytes(then.patch)
+    (project / "features.py").write_text("of now\n")
+    found = code_of(project, then.hash, provenance, tmp_path / "repository/tree")
+    assert (found / "features.py").read_text() == "of then\n"
+    assert found == tmp_path / "repository/tree" / folder
+
+
 @pytest.mark.parametrize("name", ["params.yaml", "uncommitted.patch"])
 def test_what_somebody_put_into_the_artifact_store_is_not_run(project: Path, name: str) -> None:
     (provenance,) = (project / ".refit/mlartifacts").rglob("model/provenance")
@@ -68,8 +88,6 @@ def test_a_commit_that_is_an_option_of_git_is_refused(project: Path) -> None:
 
 @pytest.mark.slow
 def test_a_version_of_a_project_in_git_is_made_from_its_commit(project: Path) -> None:
-    import subprocess
-
     def git(*arguments: str) -> None:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         subprocess.run(["git", *identity, *arguments], cwd=project, check=True, capture_output=True)
