@@ -166,7 +166,6 @@ def test_a_wrong_param_is_refused_before_anything_is_written(project: Path) -> N
     assert (project / "run.yaml").read_text() == before
 
 
-@pytest.mark.slow
 def test_a_new_batch_costs_only_itself(project: Path) -> None:
     header = (project / "raw/subscriptions.csv").read_text().splitlines()[0]
     rows = [

@@ -181,7 +181,6 @@ def test_months_without_any_label_are_told_and_end_no_replay(project: Path) -> N
     assert [window.labelled > 0 for window in found.policies["always"].by_window] == [True, False, False]
 
 
-@pytest.mark.slow
 def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path) -> None:
     training = json.loads((project / "models/training.json").read_text())
     features = json.loads((project / "data/features/features.json").read_text())
@@ -227,7 +226,6 @@ def test_what_lies_in_the_future_changes_no_decision_before_it(
     assert again.policies["always"].score != found.policies["always"].score  # it did sing
 
 
-@pytest.mark.slow
 def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Path) -> None:
     features = json.loads((project / "data/features/features.json").read_text())
     as_of = datetime.fromisoformat(features["as_of"])

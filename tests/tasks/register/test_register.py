@@ -279,7 +279,6 @@ def test_promoting_a_version_that_does_not_exist_says_so(project: Any, version: 
         register.promote(project.context, version)
 
 
-@pytest.mark.slow
 def test_what_a_person_put_aside_is_not_put_back_by_the_next_run(project: Any) -> None:
     project.registered(0)
     project.registered(1)

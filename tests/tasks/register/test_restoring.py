@@ -89,7 +89,6 @@ def test_what_asks_about_it_makes_sense_afterwards(bereft: Any) -> None:
             ask(bereft.context, "2")
 
 
-@pytest.mark.slow
 def test_a_rollback_and_the_next_run_go_on_from_it(bereft: Any) -> None:
     register.repair(bereft.context)
     assert "no longer in the registry" in (register.needs_rerun(bereft.context) or "")
