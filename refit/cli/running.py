@@ -118,16 +118,14 @@ def _locked_context(project: Path, trigger: str, wait_seconds: float, *, may_pro
 def _announced(context: Context, version: str, act: Callable[[], str]) -> str:
     """Do what a person commanded, and announce to the receivers in `notify` what the ledger then says became of it.
 
-    A command that moved nothing, as the version is the champion already, is announced to nobody. What other machines
-    write into the ledger meanwhile is announced by them.
+    A command that moved nothing, as the version is the champion already, is announced to nobody.
     """
     if not context.params.notify:
         return act()
     before = len(ledger_lines(context))
 
     def announce(text: str) -> None:
-        own = [line for line in ledger_lines(context)[before:] if line.trigger == context.trigger]
-        if events := [_EVENTS[line.action] for line in own if line.action in _EVENTS]:
+        if events := [_EVENTS[line.action] for line in ledger_lines(context)[before:] if line.action in _EVENTS]:
             announce_by_hand(context, events[-1], version, text)
 
     try:
