@@ -37,9 +37,12 @@ def format_behaviour(summary: RunSummary) -> str:
 
 
 def next_steps(summary: RunSummary) -> str:
-    """Name the commands that help next; after a refusal none that spends another look at the same test rows."""
+    """Name the commands that help next: none of them spends another look at the same test rows."""
+    if summary.model.awaits_approval:
+        version = summary.model.version
+        return f'refit ui · refit approve {version} --why "..." · refit reject {version} --why "..."'
     if summary.decision.promote:
-        return "refit show · refit ui · refit run --set train.seed=1"
+        return "refit show · refit ui · refit drift, as new rows come · refit up --detach, to do it unattended"
     longer = "featurize.split.test" if summary.split else "featurize.windows.test"
     return (
         f"refit explain {summary.model.version} · refit ui; more rows or a larger {longer} can show what these test "

@@ -13,7 +13,7 @@ judged=$(refit run --judge-only)
   echo "$judged"
   echo '```'
   echo
-  echo "Metrics against \`$base\`:"
+  echo "Metrics as committed in \`$base\`, perhaps on older test rows; the decision above compares on the same rows:"
   echo
   dvc metrics diff --md "$base" || echo "(DVC cannot compare them with \`$base\`; this job's log says why)"
 } >reports/pull_request.md

@@ -22,6 +22,7 @@ from refit.new_project.period_reading import empty_at_times, read_band, read_lab
 from refit.new_project.series_reading import Series, read_series, simultaneous_leaks
 from refit.new_project.split_reading import GivenSplit, read_split
 from refit.new_project.zone_reading import require_zone
+from refit.plain_text import one_line
 from refit.schemas.feature_table import Giveaway
 from refit.sources import csv_files
 from refit.sources.csv_files import CsvFile
@@ -327,8 +328,7 @@ def _key(
     rows = _scalar(connection, "select count(*) from t")
     if given:
         if missing := rows - _count_distinct(connection, given):
-            names = " ".join(given)
-            raise UserError(f"--key {names}: {missing} rows share a key with another; add a column with another --key")
+            raise _repeated(connection, given, missing, rows)
         return given
     ids = [column for column in columns if column.alias.endswith("id") or column.alias in ("key", "number")]
     unique = [column for column in columns if column.distinct == rows and (column.is_text or column.type == "integer")]
@@ -336,6 +336,20 @@ def _key(
         return (column.name,)
     with_time = [(column.name, time.name) for column in ids] if time else []
     return next((names for names in with_time if _count_distinct(connection, names) == rows), ())
+
+
+def _repeated(connection: Any, key: tuple[str, ...], missing: int, rows: int) -> UserError:
+    """The error of a key that does not tell all rows apart, with the first value that it has twice."""
+    columns = ", ".join(map(quote, key))
+    first = connection.execute(
+        f"select {columns} from t group by all having count(*) > 1 order by all limit 1"
+    ).fetchone()
+    whole = rows - _scalar(connection, "select count(*) from (select distinct * from t)")
+    advice = "remove these copies of whole rows" if whole == missing else "add a column with another --key"
+    shown = one_line(", ".join(map(str, first)))
+    return UserError(
+        f"--key {' '.join(key)}: rows that share a key with an earlier one: {missing:,}, such as {shown}; {advice}"
+    )
 
 
 def _count_distinct(connection: Any, names: tuple[str, ...]) -> int:

@@ -112,10 +112,14 @@ def test_a_metric_that_the_rows_cannot_show_takes_no_line() -> None:
     assert "roc_auc" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_no_command_is_named_after_a_refusal_that_spends_another_look_at_the_same_rows(project: Path) -> None:
+def test_no_command_is_named_that_spends_another_look_at_the_same_rows(project: Path) -> None:
     summary = summary_of(project)
     assert summary.decision.promote
-    assert "--set train.seed=1" in next_steps(summary)
+    assert next_steps(summary).startswith("refit show · refit ui · refit drift")
+    waits = summary.model_copy(update={"model": summary.model.model_copy(update={"awaits_approval": True})})
+    assert f"refit approve {summary.model.version}" in next_steps(waits)
+    for each in (summary, waits):
+        assert "refit run" not in next_steps(each)
     refused = summary.model_copy(update={"decision": summary.decision.model_copy(update={"promote": False})})
     assert next_steps(refused).startswith(f"refit explain {summary.model.version} · refit ui; more rows or a larger ")
     assert "featurize.windows.test" in next_steps(refused)
