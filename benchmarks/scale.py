@@ -120,6 +120,23 @@ def measured(stage: str, project: Path, *, stop_above_gb: float) -> Cost:
     return Cost(cpu, time.perf_counter() - started, max(peak, 1024 * usage.ru_maxrss) / 1e6, most / 1e6)
 
 
+def written_once(project: Path, copies: int, given: argparse.Namespace) -> int:
+    """Write the project unless it is there; returns the number of its flights.
+
+    Raises:
+        SystemExit: it was written with other arguments, and so were the costs beside it.
+    """
+    written, asked = project / "written.json", {"memory_gb": given.memory_gb, "workers": given.workers}
+    asked |= {"copies": copies, "months": given.months}
+    if not written.exists():
+        write_json(written, asked | {"rows": write_project(project, **asked)})
+    before = read_json(written)
+    rows = before.pop("rows")
+    if before != asked:
+        raise SystemExit(f"{project} was measured with {before}, not {asked}: choose another --folder")
+    return int(rows)
+
+
 def once(stage: str, project: Path, *, stop_above_gb: float) -> Cost:
     """Return what the stage took; it runs unless its cost is kept beside the project."""
     kept = project / f"{stage}.cost.json"
@@ -157,13 +174,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for copies in [*given.copies, *([LARGEST] if given.largest else [])]:
         with tempfile.TemporaryDirectory() as scratch:
             project = (given.folder or Path(scratch)) / f"flights-x{copies}"
-            written = project / "rows.json"
-            if not written.exists():
-                amount = write_project(
-                    project, copies, months=given.months, memory_gb=given.memory_gb, workers=given.workers
-                )
-                write_json(written, amount)
-            rows = read_json(written)
+            rows = written_once(project, copies, given)
             for stage in STAGES[: last + 1]:
                 cost = once(stage, project, stop_above_gb=given.stop_above_gb)
                 if stage in given.stages:

@@ -43,6 +43,8 @@ def _beat(over: threading.Event, seconds: float) -> None:
             "prefect.resource.role": "flow",
             "prefect.resource.name": flow.name,
         }
+        related = [RelatedResource.model_validate(of_flow)]
         while not over.is_set():
-            emit_event(EVENT, resource=resource, related=[RelatedResource.model_validate(of_flow)])
+            with suppress(Exception):  # this one is lost; three in a row would count as the death of the run
+                emit_event(EVENT, resource=resource, related=related)
             over.wait(seconds)

@@ -21,7 +21,7 @@ from registry.client import client
 from registry.locking import registry_lock
 from registry.processes import is_running, process_identity
 from registry.store import RegistryError, Store, missing
-from registry.urls import folder_url, local_path
+from registry.urls import folder_url, is_loopback, local_path
 
 _ONE_DAY = 86_400.0  # seconds
 _PROCESS = "refit.process"  # tag: which process of `refit.host` writes a run while it is shown as running
@@ -84,8 +84,8 @@ def artifact_folder(store: Store, name: str) -> Path | None:
     if experiment and folder is None:
         return None
     if store.server:
-        # an experiment of a server begins without a folder of its own
-        if folder is None or folder.is_dir() or folder.parent.is_dir():
+        # an experiment of a server on this machine begins without a folder of its own
+        if folder is None or folder.is_dir() or (is_loopback(store.uri) and folder.parent.is_dir()):
             return folder
         raise RegistryError(
             f"the MLflow server at {store.shown} lets its clients write the models of {name} into {folder} themselves, "

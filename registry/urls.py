@@ -74,3 +74,12 @@ def local_path(url: str) -> Path | None:
     if not parts.scheme:
         return Path(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the server of a URL is on this machine, by its address.
+
+    >>> is_loopback("http://127.0.0.1:5000"), is_loopback("http://mlflow:5000")
+    (True, False)
+    """
+    return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")

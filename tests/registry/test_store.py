@@ -103,7 +103,10 @@ def test_a_server_whose_models_only_its_own_machine_can_read_is_refused(tmp_path
     for name in ("passed", "far"):
         tracking.ensure_experiment(store, name)
         assert tracking.artifact_folder(store, name) is None
-    (tmp_path / "srv/mlruns").mkdir(parents=True)  # the server's machine, or its folder mounted here
+    (tmp_path / "srv/mlruns").mkdir(parents=True)
+    with pytest.raises(RegistryError, match="which this machine does not have"):
+        tracking.ensure_experiment(store, "own")
+    (tmp_path / "srv/mlruns/1").mkdir()  # the server's machine, or its folder mounted here
     tracking.ensure_experiment(store, "own")
     assert tracking.artifact_folder(store, "own") == tmp_path / "srv/mlruns/1"
 
