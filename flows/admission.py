@@ -8,6 +8,7 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec, TypeVar, cast
 
+from flows.deployments import NOT_STARTED
 from flows.progress_display import screen
 from flows.run_options import Trigger
 from refit.errors import UserError
@@ -116,7 +117,7 @@ def admitted(reason: str, window: object, columns: Sequence[str] | None, emitted
 
 
 def refused_in_one_line(flow: Callable[P, R]) -> Callable[P, R]:
-    """Let a deployed run with invalid parameters end as `Refused`, with a line that says why."""
+    """Let a deployed run with invalid parameters end as `NotStarted`, with a line that says why."""
 
     @wraps(flow)
     def guarded(*arguments: P.args, **settings: P.kwargs) -> R:
@@ -127,8 +128,8 @@ def refused_in_one_line(flow: Callable[P, R]) -> Callable[P, R]:
                 raise
             from prefect.states import Failed
 
-            screen()(f"refused: {error}")
-            return cast(R, Failed(name="Refused", message=str(error)))
+            screen()(f"not started: {error}")
+            return cast(R, Failed(name=NOT_STARTED, message=str(error)))
 
     return guarded
 

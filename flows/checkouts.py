@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from flows import shared_data
-from flows.deployed_run import end_as_refused, require_declared
+from flows.deployed_run import end_as_not_started, require_declared
 from flows.heartbeat import heartbeats
 from refit.config import Params
 from refit.errors import RefitError, UserError, message_of
@@ -47,7 +47,7 @@ def clone(repository: str, commit: str, project: str = ".", access_token: str | 
         return {}
     from prefect.deployments.steps.pull import git_clone
 
-    with heartbeats(), _refused_in_one_line():
+    with heartbeats(), _not_started_in_one_line():
         try:
             git_clone(repository=repository, commit_sha=commit, access_token=access_token, clone_directory_name=FOLDER)
         except Exception as error:
@@ -66,7 +66,7 @@ def image() -> dict[str, str]:
     """
     if _RUN not in os.environ:
         return {}
-    with heartbeats(), _refused_in_one_line():
+    with heartbeats(), _not_started_in_one_line():
         return _enter(Path.cwd())
 
 
@@ -105,12 +105,12 @@ def state_outside(project: Path, params: Params, environ: Mapping[str, str] = os
 
 
 @contextmanager
-def _refused_in_one_line() -> Iterator[None]:
-    """End this process and its flow run, as `Refused`, where the block raises a RefitError."""
+def _not_started_in_one_line() -> Iterator[None]:
+    """End this process and its flow run, as `NotStarted`, where the block raises a RefitError."""
     try:
         yield
     except RefitError as error:
-        end_as_refused(UUID(os.environ[_RUN]), str(error))
+        end_as_not_started(UUID(os.environ[_RUN]), str(error))
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)  # this is a thread of Prefect's engine, which has not begun with the flow

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.deployments import PREFECT_YAML, declared_name, environment_of
+from flows.deployments import NOT_STARTED, PREFECT_YAML, declared_name, environment_of
 from refit.errors import UserError
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.plain_text import one_line
@@ -145,14 +145,14 @@ def require_declared(project: Path) -> None:
         raise UserError(reason)
 
 
-def end_as_refused(flow_run_id: UUID, reason: str) -> None:
-    """End a flow run as `Refused`, with one line that says why; Prefect would report that its process has crashed."""
+def end_as_not_started(flow_run_id: UUID, reason: str) -> None:
+    """End a flow run as `NotStarted`, with one line that says why; Prefect would report that its process crashed."""
     from prefect import get_client
     from prefect.states import Failed
 
-    message = one_line(f"refused: {reason}")
+    message = one_line(f"not started: {reason}")
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(flow_run_id, Failed(name="Refused", message=message), force=True)
+        client.set_flow_run_state(flow_run_id, Failed(name=NOT_STARTED, message=message), force=True)
     say(message, stderr=True)
 
 
@@ -175,7 +175,7 @@ def main() -> None:
         reason = refusal_without_project(deployment.entrypoint, deployment.pull_steps or []) if deployment else None
         deployed = "a worker without a project runs what `refit deploy` has deployed"
     if reason or deployment is None:
-        end_as_refused(flow_run_id, f"{reason or 'it belongs to no deployment'}; {deployed}")
+        end_as_not_started(flow_run_id, f"{reason or 'it belongs to no deployment'}; {deployed}")
         return
     with suppress(ImportError):  # now: Prefect puts the working directory first while it imports a flow
         import_module(str(deployment.entrypoint).partition(":")[0])

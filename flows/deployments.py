@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 PREFECT_YAML = Path("prefect.yaml")
 POOL = "refit"
+NOT_STARTED = "NotStarted"  # the state, of the type Failed, of a run that may not start; the gate's no is `Refused`
 TRAINING = "flows.continuous_training:"  # the module of the flow that trains
 SILENT_SECONDS = 90  # three heartbeats, after which a run counts as crashed
 FLOW_NAMES = ("continuous-training", "drift-watch", "batch-scoring")  # a server may run other flows too

@@ -363,18 +363,18 @@ FORGED = [
 
 
 @pytest.mark.slow
-def test_forged_events_end_as_refused_or_start_nothing_and_the_next_true_one_is_answered(alone: Path) -> None:
+def test_forged_events_end_as_not_started_or_start_nothing_and_the_next_true_one_is_answered(alone: Path) -> None:
     bring_up(alone)
     for count, forged in enumerate(FORGED[:4], 1):
         run("-c", EMIT, project=alone, given=json.dumps([forged, [0.0]]))
-        assert until(alone, ended(count))[-1].state.name == "Refused"
+        assert until(alone, ended(count))[-1].state.name == "NotStarted"
     for forged in FORGED[4:]:
         run("-c", EMIT, project=alone, given=json.dumps([forged, [0.0]]))
     run("-c", EMIT, project=alone, given=json.dumps([DRIFT, [3600.0 * 24 * 30]]))
-    assert until(alone, ended(5))[-1].state.name == "Refused"
+    assert until(alone, ended(5))[-1].state.name == "NotStarted"
     run("-c", EMIT, project=alone, given=json.dumps([DRIFT | {"project": "/"}, [0.0]]))
     found = until(alone, ended(6))
-    assert [one.state.name for one in found] == ["Refused"] * 5 + ["Completed"]
+    assert [one.state.name for one in found] == ["NotStarted"] * 5 + ["Completed"]
     assert all("\n" not in one.state.message for one in found[:5])
     assert len(found) == 6
 

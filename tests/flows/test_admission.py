@@ -157,11 +157,11 @@ def test_a_deployed_run_that_is_refused_ends_so_with_the_line_that_says_why(proj
     before = (project / "run.yaml").read_bytes()
     with deployed(project=str(project)):
         state = continuous_training(project="/", return_state=True)
-        assert (state.type.value, state.name) == ("FAILED", "Refused")
+        assert (state.type.value, state.name) == ("FAILED", "NotStarted")
         assert state.message == str(admission_error("/", project))
         wrong = {"first": "2024-10-01", "end": "9999-12-31"}
         state = continuous_training(project=str(project), window=wrong, return_state=True)
-        assert state.name == "Refused"
+        assert state.name == "NotStarted"
         assert "it lies in the future" in str(state.message)
     assert (project / "run.yaml").read_bytes() == before
 
