@@ -6,9 +6,10 @@ is one, gets what the run made (`flows.shared_data`).
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -126,18 +127,16 @@ def _enter(project: Path) -> dict[str, str]:
     return {"directory": str(project)}
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """`python -P -m flows.checkouts`: bring the data into a new clone, as a worker does; data that is there stays.
 
     With `--push`: push this folder's data, and let the runs of workers and CI go on from it, whatever they recorded.
     """
     project = Path.cwd()
     try:
-        if sys.argv[1:] == ["--push"]:
+        if _options(arguments).push:
             with lock.project_lock(project, trigger="push"):
                 say(shared_data.publish(Context(project, run_file.params_outside(project))))
-        elif sys.argv[1:]:
-            raise UserError(f"{' '.join(sys.argv[1:])}: expected nothing, or --push")
         elif not (project / SNAPSHOT).exists():
             params = run_file.params_outside(project)
             dvc_runner.repair(project)
@@ -145,6 +144,23 @@ def main() -> None:
     except RefitError as error:
         say(f"error: {one_line(error)}", stderr=True)
         sys.exit(error.exit_status)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -P -m flows.checkouts",
+        description="In a project's folder: bring the newest data from DVC's remote into a new clone, as a worker "
+        "does. A folder that has data keeps it.",
+        epilog="Refit's docs/deploying.md says what runs start from.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--push",
+        action="store_true",
+        help="instead, after `refit run`: push this folder's data to DVC's remote and record it in the ledger's "
+        "database, so that the next runs of workers and CI go on from it",
+    )
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

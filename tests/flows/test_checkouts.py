@@ -17,7 +17,7 @@ import yaml
 from driving import copy_project
 from servers import free_port, postgresql, postgresql_server  # noqa: F401
 
-from flows import shared_data
+from flows import checkouts, shared_data
 from flows.session import prepare, watching
 from refit.config import Params
 from refit.errors import RefitError
@@ -100,6 +100,18 @@ def test_a_script_of_ci_ends_where_the_data_is_not_there(origin: Path, team: tup
     (clone / "data/snapshot.json").write_text("{}")
     subprocess.run(command, cwd=clone, env=environ, check=True)
     assert (clone / "data/snapshot.json").read_text() == "{}", "what a machine has made itself stays"
+
+
+def test_the_command_for_data_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        checkouts.main(["--help"])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "bring the newest data from DVC's remote" in said
+    assert "--push" in said
+    with pytest.raises(SystemExit, match="2"):
+        checkouts.main(["--pull"])
+    assert "unrecognized arguments: --pull" in capsys.readouterr().err
 
 
 def test_a_registry_that_does_not_answer_ends_a_run_with_one_line(
