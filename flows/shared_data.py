@@ -12,7 +12,7 @@ from pathlib import Path
 
 from refit.config import Params
 from refit.errors import RefitError
-from refit.files.artifacts import STATE, atomic, digest
+from refit.files.artifacts import SNAPSHOT, STATE, atomic, digest
 from refit.files.yaml_files import parse_yaml
 from refit.runtime import dvc_remote, environments
 from refit.runtime.context import Context
@@ -21,6 +21,7 @@ from refit.runtime.terminal import say
 from registry.records import Records
 from registry.store import RegistryError, Store, faults
 
+PUSH = "`python -P -m flows.checkouts --push`"  # for a checkout that has made models; deployed runs do so themselves
 _PASSED_OVER = 10  # versions whose data may be missing from the remote
 _THROWAWAY = "REFIT_THROWAWAY"  # an environment variable: the folder of this run, which may be deleted after it
 _RECORD = "dvc.lock"  # the name of the record: a `dvc.lock` whose data is in the remote
@@ -76,8 +77,8 @@ def bring(project: Path, store: Store, params: Params) -> None:
             say(f"warning: the data of version {version.version} is passed over: {error}", stderr=True)
     if newest:  # the commit names fewer batches, or none: a model of those would replace one of all
         raise RefitError(
-            f"the data of none of the newest {len(newest)} versions is in DVC's remote; see that this "
-            "machine reaches it, and `dvc push --run-cache` where the models were made"
+            f"the data of none of the newest {len(newest)} versions is in DVC's remote; {PUSH} in the checkout where "
+            "they were made brings it there; or see that this machine reaches the remote"
         )
     if (project / "dvc.lock").is_file():
         _pull_commit(project)
@@ -138,6 +139,21 @@ def share(context: Context) -> None:
         _push(context)
 
 
+def missing_step(project: Path) -> str:
+    """Return the step that runs elsewhere may lack, as far as this folder knows: the data of its models.
+
+    Asks no server, since those of a cluster cannot be reached from here. Empty if the folder has pushed and recorded
+    data, or has data that was.
+    """
+    if _started_from(project) is not None:
+        return ""
+    where = "here" if (project / SNAPSHOT).exists() else "in the checkout that made it"
+    return (
+        f"if the model has a version already: {PUSH} {where}, before the first run; where DVC's remote lacks the data "
+        "that versions were made from, no deployed run starts"
+    )
+
+
 def publish(context: Context) -> str:
     """Push this folder's data and record it in place of other, as a person decides. Returns a message.
 
@@ -190,7 +206,7 @@ def _pull(project: Path, recorded: str) -> None:
     except RefitError as error:
         raise RefitError(
             f"the data that the last run recorded cannot be brought: {error}; see that this machine reaches DVC's "
-            "remote; if it is lost, `python -P -m flows.checkouts --push` in a folder with the newest data records that"
+            f"remote; if it is lost, {PUSH} in a folder with the newest data records that"
         ) from error
     _note(project, recorded)
 

@@ -62,7 +62,10 @@ def test_a_run_does_not_start_without_the_data_that_versions_were_made_from(
     origin: Path, team: tuple[Store, Params]
 ) -> None:
     clone = cloned(origin, lock=False)
-    with pytest.raises(RefitError, match="the data of none of the newest 1 versions is in DVC's remote"):
+    with pytest.raises(
+        RefitError,
+        match=r"none of the newest 1 versions is in DVC's remote; `python -P -m flows\.checkouts --push` in the",
+    ):
         shared_data.bring(clone, *team)
     assert not (clone / "dvc.lock").exists()
     dvc_remote.push(origin)
@@ -112,6 +115,16 @@ def test_the_command_for_data_explains_itself(capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit, match="2"):
         checkouts.main(["--pull"])
     assert "unrecognized arguments: --pull" in capsys.readouterr().err
+
+
+def test_who_deploys_hears_of_the_push_until_this_folder_has_pushed_or_brought_data(tmp_path: Path) -> None:
+    assert "in the checkout that made it, before the first run" in shared_data.missing_step(tmp_path)
+    for name in ("data/snapshot.json", ".refit/data_record"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+        said = shared_data.missing_step(tmp_path)
+        assert ("`python -P -m flows.checkouts --push` here, before the first run" in said) is (name[0] == "d"), said
+    assert said == ""
 
 
 def test_a_registry_that_does_not_answer_ends_a_run_with_one_line(
