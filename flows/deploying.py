@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 import yaml
 
-from flows import deployments, notifications
+from flows import deployments, notifications, shared_data
 from flows.checkouts import state_outside
 from flows.deployed_run import CLONE, IMAGE
 from flows.deployments import PREFECT_YAML, deployed_name, environment_of, every
@@ -24,6 +24,9 @@ from refit.files.artifacts import STATE
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.runtime import dvc_remote, environments, provenance, run_file
 from refit.runtime.terminal import say
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.responses import DeploymentResponse
 
 Pull = Literal["git", "image", "folder"]
 PULLS: tuple[Pull, ...] = get_args(Pull)
@@ -37,6 +40,8 @@ class Origin:
     repository: str
     commit: str
     folder: str
+    branch: str | None = None  # that is checked out; None for a commit without one
+    warning: str = ""  # if the remote's default branch does not have the commit
 
     def step(self, secret: str | None) -> PullStep:
         """Return the pull step; `secret` names the Prefect Secret block with an access token."""
@@ -45,10 +50,43 @@ class Origin:
         return {CLONE: arguments | token}
 
 
+@dataclass(frozen=True)
+class Before:
+    """Where a deployment was on the server, until it was deployed again."""
+
+    pool: str | None
+    repository: str | None = None  # with `commit`: None if runs did not clone
+    commit: str | None = None
+
+    def __str__(self) -> str:
+        """What a person reads.
+
+        >>> str(Before("team", "https://example.org/r.git", "045e630c2d5e8f1b"))
+        'pool team, commit 045e630c2d5e of https://example.org/r.git'
+        """
+        clone = f", commit {self.commit[:12]} of {self.repository}" if self.commit else ""
+        return f"pool {self.pool}{clone}"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What has been deployed; `was` has the deployments that were in another pool or at another commit before."""
+
+    names: list[str]
+    origin: Origin | None
+    was: dict[str, Before]
+
+
 def deploy(
-    project: Path, *, pool: str, pull: Pull, repository: str | None = None, secret: str | None = None
-) -> list[str]:
-    """Deploy everything in `prefect.yaml` to a work pool of the configured Prefect server; return their names.
+    project: Path,
+    *,
+    pool: str,
+    pull: Pull,
+    repository: str | None = None,
+    secret: str | None = None,
+    move: bool = False,
+) -> Deployed:
+    """Deploy everything in `prefect.yaml` to a work pool of the configured Prefect server; return what was deployed.
 
     A pool that does not exist is created for process workers; one that exists keeps its type and template.
 
@@ -56,19 +94,25 @@ def deploy(
         pull: how a run gets the project: a clone of the commit that is checked out, the worker's image, or this folder.
         repository: which repository is cloned; the remote `origin` if None.
         secret: the Prefect Secret block with the token that reads it.
+        move: whether deployments may leave the pool that they are in.
 
     Raises:
         UserError: no server is configured, code is not committed or pushed, the registry is in the folder, runs in
-            this folder were to come from a pool of somebody else, or the model is deployed in another environment.
+            this folder were to come from a pool of somebody else, deployments are in another pool, or the model is
+            deployed in another environment.
         RefitError: Prefect refused it.
     """
     deployments.require(project)
     environment = _server()
     params = run_file.params_outside(project)
+    origin: Origin | None = None
     steps: list[PullStep] = []
     if pull != "folder":
         state_outside(project, params)
-        steps = [origin_of(project, repository).step(secret) if pull == "git" else {IMAGE: {}}]
+        origin = origin_of(project, repository) if pull == "git" else None
+        steps = [origin.step(secret) if origin else {IMAGE: {}}]
+        if origin and origin.warning:
+            say(f"warning: {origin.warning}", stderr=True)
         if not dvc_remote.has_remote(project):
             say(
                 "warning: DVC has no remote: each run starts from the sources; `dvc remote add -d NAME URL` adds one",
@@ -78,6 +122,9 @@ def deploy(
     within = environments.current()
     content = remote(declared, model=params.project.name, pool=pool, steps=steps, within=within)
     require_alone(environment, params.project.name, within)
+    was = before(environment, params.project.name, content["deployments"], pool=pool, origin=origin)
+    if not move:
+        require_same_pool(was, pool)
     deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=True)
     (project / STATE).mkdir(mode=0o700, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
@@ -89,7 +136,57 @@ def deploy(
     if remark := too_few_windows(params, datetime.now(UTC)):
         say(remark, stderr=True)
     notifications.provide(params, [entry["name"] for entry in content["deployments"]], environment)
-    return [f"{_flow(entry)}/{entry['name']}" for entry in content["deployments"]]
+    if steps and (step := shared_data.missing_step(project)) and dvc_remote.has_remote(project):
+        say(step, stderr=True)
+    return Deployed([_full_name(entry) for entry in content["deployments"]], origin, was)
+
+
+def before(
+    server: Mapping[str, str], model: str, entries: Sequence[YamlTree], *, pool: str, origin: Origin | None
+) -> dict[str, Before]:
+    """Return where the deployments of `entries` are on the server, of those in another pool or at another commit."""
+    known = {(each.name, each.entrypoint): each for each in _of_model(server, model)}
+    found = {
+        _full_name(entry): _before(known[key])
+        for entry in entries
+        if (key := (entry["name"], entry["entrypoint"])) in known
+    }
+    after = Before(pool, origin.repository, origin.commit) if origin else Before(pool)
+    return {name: was for name, was in found.items() if was != after}
+
+
+def require_same_pool(was: Mapping[str, Before], pool: str) -> None:
+    """Refuse to take deployments away from their pool, since its workers would no longer run them.
+
+    Raises:
+        UserError: one is in another pool.
+    """
+    moved = [name for name, there in was.items() if there.pool not in (None, pool)]
+    if moved:
+        there, others = was[moved[0]], f" (and {len(moved) - 1} more)" if len(moved) > 1 else ""
+        raise UserError(
+            f"{moved[0]}{others} is deployed already: {there}; in {pool} no worker of {there.pool} would run it. "
+            f"`--pool {there.pool}` updates it there, `--move` takes it to {pool}"
+        )
+
+
+def _before(deployment: DeploymentResponse) -> Before:
+    for step in deployment.pull_steps or []:
+        if isinstance(arguments := step.get(CLONE), Mapping):
+            return Before(deployment.work_pool_name, str(arguments.get("repository")), str(arguments.get("commit")))
+    return Before(deployment.work_pool_name)
+
+
+def _of_model(server: Mapping[str, str], model: str) -> list[DeploymentResponse]:
+    """The deployments of a model that a Prefect server has, in every environment."""
+    from prefect import get_client, settings
+    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
+
+    updates = {getattr(settings, name): value for name, value in server.items()}
+    with settings.temporary_settings(updates), get_client(sync_client=True) as client:
+        named = DeploymentFilter(name=DeploymentFilterName(like_=model))
+        found = every(client.read_deployments, deployment_filter=named)
+    return [each for each in found if each.name.startswith((f"{model}.", f"{model}@"))]
 
 
 def require_alone(server: Mapping[str, str], model: str, within: str | None) -> None:
@@ -101,15 +198,7 @@ def require_alone(server: Mapping[str, str], model: str, within: str | None) -> 
     Raises:
         UserError: it is.
     """
-    from prefect import get_client, settings
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
-
-    updates = {getattr(settings, name): value for name, value in server.items()}
-    with settings.temporary_settings(updates), get_client(sync_client=True) as client:
-        named = DeploymentFilter(name=DeploymentFilterName(like_=model))
-        names = [each.name for each in every(client.read_deployments, deployment_filter=named)]
-    ours = [name for name in names if name.startswith((f"{model}.", f"{model}@"))]
-    for name in sorted(ours):
+    for name in sorted(each.name for each in _of_model(server, model)):
         if (other := environment_of(name, model)) != within:
             raise UserError(
                 f"the Prefect server has {name}, which is {model} in {other or 'params.yaml alone'}: one server has a "
@@ -164,7 +253,18 @@ def origin_of(project: Path, repository: str | None = None) -> Origin:
         )
     if repository is None and not _git(top, "branch", "--remotes", "--contains", commit, "--list", "origin/*"):
         raise UserError(f"commit {commit[:12]} is not in {url} as far as this clone knows; `git push` it first")
-    return Origin(url, commit, project.resolve().relative_to(top.resolve()).as_posix())
+    branch = _git(top, "symbolic-ref", "--quiet", "--short", "HEAD")
+    warning = _not_on_default_branch(top, commit, branch) if repository is None else ""
+    return Origin(url, commit, project.resolve().relative_to(top.resolve()).as_posix(), branch, warning)
+
+
+def _not_on_default_branch(top: Path, commit: str, branch: str | None) -> str:
+    """Return a line if the default branch of `origin` lacks a commit; empty too where this clone does not know it."""
+    default = _git(top, "symbolic-ref", "--quiet", "--short", "refs/remotes/origin/HEAD")
+    if default is None or _git(top, "branch", "--remotes", "--contains", commit, "--list", default):
+        return ""
+    where = f"of the branch {branch}" if branch else "of no branch that is checked out"
+    return f"commit {commit[:12]} {where} is not on {default}, the default branch, and all runs will use it"
 
 
 def _has_secret(url: str) -> bool:
@@ -219,5 +319,6 @@ def _listed(names: str | list[str]) -> list[str]:
     return [names] if isinstance(names, str) else names
 
 
-def _flow(entry: YamlTree) -> str:
-    return str(entry["entrypoint"]).rpartition(":")[2].replace("_", "-")
+def _full_name(entry: YamlTree) -> str:
+    flow = str(entry["entrypoint"]).rpartition(":")[2].replace("_", "-")
+    return f"{flow}/{entry['name']}"

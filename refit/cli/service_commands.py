@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -56,6 +57,9 @@ def deploy(
     git_secret: Annotated[
         str | None, typer.Option("--git-secret", help="the Prefect Secret block with a token that reads the repository")
     ] = None,
+    move: Annotated[
+        bool, typer.Option("--move", help="take deployments out of the work pool that they are in now")
+    ] = False,
     as_json: AsJson = False,
     debug: Debug = False,
 ) -> None:
@@ -65,12 +69,18 @@ def deploy(
     folder = project_at(project)
     if pull not in deploying.PULLS:
         raise UserError(f"--pull {pull}: expected {', '.join(deploying.PULLS[:-1])} or {deploying.PULLS[-1]}")
-    deployed = deploying.deploy(folder, pool=pool, pull=pull, repository=repository, secret=git_secret)
+    deployed = deploying.deploy(folder, pool=pool, pull=pull, repository=repository, secret=git_secret, move=move)
+    origin = deployed.origin
     if as_json:
-        print_json({"deployed": deployed, "pool": pool})
+        clone = {"repository": origin.repository, "branch": origin.branch, "commit": origin.commit} if origin else {}
+        was = {name: asdict(there) for name, there in deployed.was.items()}
+        print_json({"deployed": deployed.names, "pool": pool, **clone, "was": was})
         return
-    for name in deployed:
-        say(f"deployed {name}")
+    for name in deployed.names:
+        say(f"deployed {name}" + (f" (was: {deployed.was[name]})" if name in deployed.was else ""))
+    if origin:
+        branch = f"branch {origin.branch}, " if origin.branch else ""
+        say(f"runs clone {origin.repository}, {branch}commit {origin.commit[:12]}")
     say(f"to the work pool {pool}; on each worker: prefect worker start --pool {pool}")
 
 

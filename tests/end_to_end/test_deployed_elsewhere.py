@@ -145,7 +145,11 @@ def test_a_deployment_runs_where_the_project_never_was_and_leaves_nothing_there(
     said = " ".join(elsewhere.refit("deploy", "--pool", "elsewhere", status=2).split())
     assert "as far as this clone knows; `git push` it first" in said
     elsewhere.git("push", "-q", "origin", "main")
-    assert "deployed continuous-training/demo.scheduled" in elsewhere.refit("deploy", "--pool", "elsewhere")
+    said = elsewhere.refit("deploy", "--pool", "elsewhere")
+    assert "deployed continuous-training/demo.scheduled" in said
+    assert "demo.git, branch main, commit " in said
+    said = " ".join(elsewhere.refit("deploy", "--pool", "other", status=2).split())
+    assert "is deployed already: pool elsewhere, commit" in said
 
     with pool_worker(elsewhere):
         assert elsewhere.run("continuous-training/demo.scheduled")[0] == "Completed", elsewhere.log

@@ -62,6 +62,22 @@ def test_a_commit_that_only_another_remote_has_is_not_at_origin(repository: Path
         deploying.origin_of(repository)
 
 
+def test_a_commit_that_the_default_branch_lacks_is_warned_of(repository: Path) -> None:
+    git(repository, "push", "-q", "origin", "main")
+    git(repository, "switch", "-q", "-c", "try")
+    (repository / "churn/features.py").write_text("")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "Try it")
+    git(repository, "push", "-q", "origin", "try")
+    assert deploying.origin_of(repository).warning == "", "which branch is the default is not known here"
+    git(repository, "remote", "set-head", "origin", "main")
+    origin = deploying.origin_of(repository)
+    assert origin.branch == "try"
+    assert "of the branch try is not on origin/main, the default branch" in origin.warning
+    git(repository, "switch", "-q", "main")
+    assert deploying.origin_of(repository).warning == ""
+
+
 def test_no_token_goes_into_a_deployment(repository: Path) -> None:
     for url in (
         "https://x-access-token:hunter2@example.org/r.git",
@@ -114,6 +130,45 @@ def test_a_server_has_a_model_in_one_environment() -> None:
     for within in (None, "production"):
         with pytest.raises(UserError, match=r"has demo@staging\.scheduled, which is demo in staging: one server"):
             deploying.require_alone(server, "demo", within)
+    with get_client(sync_client=True) as client:
+        client.delete_deployment(made)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_deployment_stays_in_its_pool_unless_it_is_moved_and_what_it_was_is_told() -> None:
+    from prefect import flow, get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.settings import PREFECT_API_URL
+
+    @flow(name="drift-watch")
+    def watch() -> None:
+        """A flow that a deployment names."""
+
+    entries = [
+        {"name": "moved.scheduled", "entrypoint": "flows.continuous_training:continuous_training"},
+        {"name": "moved.daily", "entrypoint": "flows.drift_watch:drift_watch"},
+    ]
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name="first", type="process"))
+        made = client.create_deployment(
+            client.create_flow(watch),
+            name="moved.daily",
+            entrypoint="flows.drift_watch:drift_watch",
+            work_pool_name="first",
+            pull_steps=[STEP],
+        )
+    server = {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
+
+    def was(pool: str, commit: str) -> dict[str, deploying.Before]:
+        origin = deploying.Origin("https://example.org/r.git", commit, ".")
+        return deploying.before(server, "moved", entries, pool=pool, origin=origin)
+
+    assert was("first", "0" * 40) == {}
+    newer = was("first", "1" * 40)
+    assert str(newer["drift-watch/moved.daily"]) == f"pool first, commit {'0' * 12} of https://example.org/r.git"
+    deploying.require_same_pool(newer, "first")
+    with pytest.raises(UserError, match=r"daily is deployed already: pool first, commit 0{12} .*`--move` takes it to"):
+        deploying.require_same_pool(was("second", "0" * 40), "second")
     with get_client(sync_client=True) as client:
         client.delete_deployment(made)
 
