@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.locking import registry_lock
+from registry.server_probe import require_answer
 from registry.sqlite_files import unusable
 from registry.store import RegistryError, Store
 from registry.urls import folder_url, sqlite_url
@@ -28,6 +29,7 @@ def client(store: Store) -> Any:
     """
     if store.database and (problem := unusable(store.database)):  # MLflow would try for two minutes to open it
         raise RegistryError(f"the registry at {store.shown} failed: {problem}")
+    require_answer(store)
     root = folder_url(store.artifacts) if store.artifacts else None
     if store.exists:
         return _client(store.uri, root)

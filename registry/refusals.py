@@ -33,6 +33,28 @@ MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
     return None
 
 
+def lost(error: BaseException) -> str | None:
+    """Why a server was not reached, from the system's own error below a library's chain; None if that is no reason.
+
+    >>> try:
+    ...     raise ConnectionRefusedError(111, "Connection refused")
+    ... except OSError as below:
+    ...     above = ValueError("Max retries exceeded with url: /api")
+    ...     above.__cause__ = below
+    >>> lost(above), lost(ValueError("5 is no date"))
+    ('connection refused', None)
+    """
+    system = [each for each in causes(error) if type(each).__module__ in ("builtins", "socket", "ssl")]
+    last = next((each for each in reversed(system) if isinstance(each, OSError)), None)
+    return None if last is None else reason(last)
+
+
+def reason(error: OSError) -> str:
+    """What the system says of a failed connection, such as `connection refused`."""
+    said = error.strerror or str(error) or type(error).__name__
+    return f"{said[0].lower()}{said[1:]}"
+
+
 def _status(error: BaseException) -> int | None:
     """The HTTP status behind an error of MLflow, requests, httpx or Prefect; S3's are `object_stores.s3_fault`'s."""
     if code := _CODES.get(str(getattr(error, "error_code", ""))):

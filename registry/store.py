@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from registry.object_stores import s3_fault
-from registry.refusals import refusal
+from registry.refusals import lost, refusal
 from registry.secrets import expanded, redacted
 from registry.sqlite_files import fault
 from registry.urls import sqlite_path, sqlite_url
@@ -157,10 +157,15 @@ def faults(store: Store) -> Iterator[None]:
             raise RegistryError(
                 f"the artifact store of the registry at {store.shown} failed: {redacted(refused)}"
             ) from error
-        first = redacted((str(error).strip() or type(error).__name__).splitlines()[0])[:300]
-        said = refusal(error) or f"{first}; check that it is reachable"
+        said = refusal(error) or f"{lost(error) or _first_line(error)}; check that it is reachable"
         said = str(fault(store.database, error)) if store.database else said
         raise RegistryError(f"the registry at {store.shown} failed: {said}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """The first line of a library's message, without passwords; a long one ends after a whole word."""
+    said = redacted((str(error).strip() or type(error).__name__).splitlines()[0])
+    return said if len(said) <= 300 else f"{said[:300].rpartition(' ')[0] or said[:300]} ..."
 
 
 def missing(error: Exception) -> bool:
