@@ -124,8 +124,15 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _number)
 _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
-def read_yaml(path: Path) -> YamlTree:
+_EXPECTED = "a mapping of sections was expected"
+_KINDS = {list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}
+
+
+def read_yaml(path: Path, missing: str = _EXPECTED) -> YamlTree:
     """The mapping in a YAML file.
+
+    Args:
+        missing: what to write into it, said where it is empty.
 
     Raises:
         UserError: the file is missing, unreadable, too large, not UTF-8, not YAML, or not a mapping; it has a tag, a
@@ -142,8 +149,10 @@ def read_yaml(path: Path) -> YamlTree:
     except OSError as error:
         raise UserError(unreadable(path, error)) from None
     value = parse_yaml(text, path.name)
+    if value is None:
+        raise UserError(f"{path.name} is empty: {missing}")
     if not isinstance(value, dict):
-        raise UserError(f"{path.name} holds {type(value).__name__}, a mapping of sections was expected")
+        raise UserError(f"{path.name} holds {_KINDS.get(type(value), 'one value')}, {_EXPECTED}")
     return value
 
 

@@ -84,12 +84,16 @@ def layered(project: Path) -> YamlTree:
     if not overlays:
         return raw
     (own,) = overlays
-    merged = laid_over(raw, read_yaml(own))
+    merged = laid_over(raw, _overlay(own))
     _require_apart(project, own.name, merged, base.name, raw)
     for other in sorted(project.glob("params.*.yaml")):
         if other != own:
-            _require_apart(project, own.name, merged, other.name, laid_over(raw, read_yaml(other)))
+            _require_apart(project, own.name, merged, other.name, laid_over(raw, _overlay(other)))
     return merged
+
+
+def _overlay(path: Path) -> YamlTree:
+    return read_yaml(path, f"write into it what is different in {path.name.split('.')[1]}")
 
 
 def _require_apart(project: Path, name: str, own: YamlTree, other_name: str, other: YamlTree) -> None:

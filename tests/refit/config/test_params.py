@@ -91,7 +91,8 @@ def test_two_learners_of_one_name_are_refused() -> None:
         ("train: {learners: [{kind: net.py:Wide}]}\n", 'line 1: DVC, .* write "net.py:Wide"$'),
         ("train: {a:1}\n", 'DVC, .* write "a:1"$'),
         ("- a\n- b\n", "a mapping of sections was expected"),
-        ("", "a mapping of sections was expected"),
+        ("", "params.yaml is empty: a mapping of sections was expected"),
+        ("word\n", "holds a text, a mapping of sections was expected"),
     ],
 )
 def test_what_is_not_plain_yaml_is_refused_with_its_line(tmp_path: Path, text: str, expected: str) -> None:

@@ -43,7 +43,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("a mapping within itself", "a: &a {b: *a}", "line 1: an anchor holds itself"),
         ("an alias of nothing", "a: *b", "line 1: not valid YAML: found undefined alias"),
         ("a torn text", "a: 'x", "line 1: not valid YAML"),
-        ("no mapping", "- 1", "holds list, a mapping of sections was expected"),
+        ("no mapping", "- 1", "holds a list, a mapping of sections was expected"),
     ],
     ids=lambda value: value if isinstance(value, str) and re.fullmatch(r"[\w ]{1,30}", value) else "",
 )

@@ -53,6 +53,18 @@ def test_the_params_of_an_environment_are_checked_as_those_without(
         run_file.params_of(staged)
 
 
+def test_an_empty_file_of_an_environment_says_what_to_write_into_it(
+    staged: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REFIT_ENV", "staging")
+    for name in ("production", "staging"):  # another one, with which it is compared, and its own
+        (staged / f"params.{name}.yaml").write_text("# nothing yet\n")
+        with pytest.raises(
+            UserError, match=rf"^params\.{name}\.yaml is empty: write into it what is different in {name}"
+        ):
+            run_file.params_of(staged)
+
+
 def test_two_environments_never_share_a_champion(staged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REFIT_ENV", "staging")
     for text, apart in (("train: {seed: 2}", False), ("project: {name: toy_staging}", True)):
