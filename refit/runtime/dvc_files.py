@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import glob
 import json
+import re
 from pathlib import Path
 
 import psutil
@@ -11,7 +13,15 @@ from refit.errors import RefitError, UserError, unreadable
 from refit.files.yaml_files import read_yaml
 from refit.runtime import provenance
 
-__all__ = ["check_lock_file", "check_text", "in_git", "is_yaml_mapping", "root_of", "rwlock_is_sound"]
+__all__ = [
+    "check_lock_file",
+    "check_text",
+    "in_git",
+    "is_yaml_mapping",
+    "kept_elsewhere",
+    "root_of",
+    "rwlock_is_sound",
+]
 
 
 def in_git(project: Path) -> bool:
@@ -22,6 +32,32 @@ def in_git(project: Path) -> bool:
 def root_of(project: Path) -> Path | None:
     """The folder with `.dvc` that the project lies in, or is; None if there is none."""
     return next((p for p in (project.resolve(), *project.resolve().parents) if (p / ".dvc").is_dir()), None)
+
+
+def kept_elsewhere(missing: Path) -> str:
+    """What brings a file or folder that is not here, or a folder above it; empty unless a `.dvc` file has it.
+
+    A clone has only what git has. The last part of `missing` may be a pattern.
+    """
+    root = root_of(missing.parent)
+    missing = missing.parent.resolve() / missing.name
+    for path in (missing, *missing.parents):
+        if root is None or path == root:
+            break
+        if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+            break  # it is here: what is missing in it is of another name
+        if files := glob.glob(f"{glob.escape(str(root))}/{path.relative_to(root)}.dvc"):  # noqa: PTH207 -- Path.glob fails on `**.dvc`
+            remote = "`dvc pull` brings it from DVC's remote"
+            if not _names_remote(root):
+                remote += "; no remote is configured here: `dvc remote add -d NAME URL` first"
+            return f"{Path(files[0]).name} says that DVC keeps it: {remote}"
+    return ""
+
+
+def _names_remote(root: Path) -> bool:
+    """Whether the repository has a default remote; a user's own configuration of DVC is not asked."""
+    configs = (root / ".dvc/config", root / ".dvc/config.local")
+    return any(re.search(r"^\s*remote\s*=", c.read_text(errors="replace"), re.M) for c in configs if c.is_file())
 
 
 def check_text(path: Path) -> None:

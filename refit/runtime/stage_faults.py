@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from refit.errors import RefitError, chain, machine_fault, message_of, refused_by_the_system
+from refit.runtime.dvc_files import kept_elsewhere
 
 
 def own_error(error: Exception) -> RefitError | None:
@@ -49,9 +50,7 @@ def _refusal(error: Exception, last: BaseException) -> str | None:
 
 def _remedy(missing: Path) -> str:
     """What brings a missing dependency of a stage: a clone has only what git has."""
-    if missing.with_name(f"{missing.name}.dvc").is_file():
-        return f"{missing.name}.dvc says that DVC keeps it: `dvc pull` brings it from DVC's remote"
-    return (
+    return kept_elsewhere(missing) or (
         f"restore it. In a clone: `dvc add {missing.name}` and `dvc push` where it is, commit {missing.name}.dvc, then "
         "`dvc pull` here (Refit's docs/deploying.md); or take it out of dvc.yaml"
     )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from refit.config import SourceParams, nearest
+from refit.config import SourceParams
 from refit.errors import UserError
 from refit.sources import (
     array_cells,
@@ -28,6 +28,7 @@ from refit.sources import (
     table_kinds,
     text_streams,
 )
+from refit.sources.absent_files import absence, nearest_file
 from refit.sources.declared_paths import as_declared, expanded
 from refit.sources.source_files import ROWS, ReadDigest, SourceFile, numbered
 from refit.storage.batches import LINE
@@ -177,20 +178,6 @@ def unread_files(project: Path, declared: Mapping[str, SourceParams]) -> dict[st
     return {name: files for name, files in found.items() if files}
 
 
-def absence(project: Path, source: SourceParams, where: str) -> str:
-    """Message that a source's file is missing, and where it could come from."""
-    pattern = expanded(source.path)
-    what = "matches no file" if glob.has_magic(pattern) else "does not exist"
-    near = "" if glob.has_magic(pattern) else _nearest_file(project / pattern)
-    published = f"; it is published at {source.published}" if source.published else ""
-    return f"{pattern} {what}, looked in {project.resolve()}{near} ({where}.path){published}"
-
-
-def _nearest_file(path: Path) -> str:
-    siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    return nearest(path.name, siblings)
-
-
 def _in_package(source: SourceParams, where: str) -> list[SourceFile]:
     package, *inner = str(source.package).split(".")
     try:
@@ -204,7 +191,7 @@ def _in_package(source: SourceParams, where: str) -> list[SourceFile]:
         path = folder / source.path
         if path.is_file() and path.resolve().is_relative_to(folder.resolve()):
             return [SourceFile(path, f"{source.package}:{source.path}")]
-    raise UserError(f"package {package!r} has no file {source.path!r}{_nearest_file(path)} ({where}.path)")
+    raise UserError(f"package {package!r} has no file {source.path!r}{nearest_file(path)} ({where}.path)")
 
 
 def read(

@@ -21,6 +21,7 @@ from refit.schemas.ingest_state import (
 )
 from refit.schemas.manifest import Manifest
 from refit.sources import sources
+from refit.sources.absent_files import absence
 from refit.sources.source_files import SourceFile
 from refit.storage import batches
 from tasks.ingest import derived
@@ -83,9 +84,9 @@ class SourceStatus:
 
     def _check_not_lost(self) -> None:
         if self.stand_in and not self.is_derived and any(batch.stand_in is None for batch in self.stored):
-            absence = sources.absence(self.context.sources_root, self.source, self.where)
+            missing = absence(self.context.sources_root, self.source, self.where)
             raise UserError(
-                f"{absence}; its rows were taken before, and no stand-in goes among them: "
+                f"{missing}; its rows were taken before, and no stand-in goes among them: "
                 f"put it back, or delete {BATCHES / self.name} to go on with generated rows"
             )
 
