@@ -37,7 +37,8 @@ class FitWorkers:
     def folder(self) -> Iterator[Path]:
         """A folder for the rows and models of one fit, which is removed after the block."""
         self.home.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PREFIX, suffix=SUFFIX, dir=self.home) as name:
+        # A worker on another machine may still write as an error ends the fit: that error is to be told, not this.
+        with tempfile.TemporaryDirectory(SUFFIX, PREFIX, self.home, ignore_cleanup_errors=True) as name:
             yield Path(name)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from refit.errors import UserError, machine_fault
 from refit.files.artifacts import atomic_folder
 from refit.learners import load, make
 from refit.learners.contract import Batch, FitReport, Labels, Learner, Spec
@@ -22,7 +23,7 @@ from refit.runtime.context import Progress
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["GroupFit", "fit_all", "is_learnable"]
+__all__ = ["Fitted", "GroupFit", "LabelledGroups", "event_times", "fit_all", "is_learnable", "needed"]
 
 HELD_BACK = 0.2  # share of a group's rows, the newest, that chooses the number of iterations
 EVENT_TIME = "event_time"
@@ -33,27 +34,45 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class GroupFit:
-    """One model to fit: its spec, and the rows of its group; None means all."""
+    """One model to fit."""
 
     spec: Spec
     where: str
     iterations: int | None
-    rows: Indices | None = None
+    required: bool = False  # an error is raised: nothing can stand in for this model
 
 
 @dataclass(frozen=True)
+class Fitted:
+    """A fitted model with its report."""
+
+    model: Learner
+    report: FitReport
+
+
 class LabelledGroups:
-    """Rows with their labels, from which those of a fit are taken."""
+    """Rows with their labels: all of them, followed by those of each group.
 
-    rows: pa.Table
-    label: Labels
+    The rows of groups are copied once, so that each group's lie next to each other: a group alone would copy the table,
+    as rows of a table in chunks are taken from the whole of its columns.
+    """
 
-    def size(self, fit: GroupFit) -> int:
-        return len(self.label) if fit.rows is None else len(fit.rows)
+    def __init__(self, rows: pa.Table, label: Labels, groups: Sequence[Indices]) -> None:
+        order = np.concatenate([np.arange(0), *groups])
+        self._all: Batch = rows, label
+        self._grouped: Batch = rows.take(order), label[order]
+        self._edges = np.cumsum([0, *map(len, groups)]).tolist()
 
-    def of(self, fit: GroupFit) -> Batch:
-        """The rows of a fit, with their labels."""
-        return (self.rows, self.label) if fit.rows is None else (taken(self.rows, fit.rows), self.label[fit.rows])
+    def size(self, number: int) -> int:
+        return len(self._all[1]) if number == 0 else self._edges[number] - self._edges[number - 1]
+
+    def of(self, number: int) -> Batch:
+        """The rows of a group, numbered from 1 on, with their labels; 0 means all."""
+        if number == 0:
+            return self._all
+        rows, label = self._grouped
+        start, end = self._edges[number - 1 : number + 1]
+        return rows.slice(start, end - start), label[start:end]
 
 
 @dataclass(frozen=True)
@@ -61,108 +80,129 @@ class _Part:
     """A fit as it is sent to a worker; its rows lie in the folder, and its model will."""
 
     folder: Path
-    spec: Spec
-    where: str
-    iterations: int | None
+    fit: GroupFit
     searches: bool
     threads: int
     large: int
 
 
-def is_learnable(spec: Spec, train: pa.Table, label: Labels, rows: Indices) -> bool:
+def needed(spec: Spec, rows: pa.Table) -> pa.Table:
+    """The columns that a model may read: its features, and when the row was."""
+    return rows.select([name for name in rows.column_names if name in (*spec.features, EVENT_TIME)])
+
+
+def is_learnable(spec: Spec, times: NDArray[Any], label: Labels) -> bool:
     """Whether labels of a group's older rows have each class and those of its newest vary; of numbers, both vary."""
-    older, newest_ones = (label[rows[part]] for part in _divided(_times(train)[rows]))
+    older, newest_ones = (label[part] for part in _divided(times))
     classes = len(np.unique(older)) if spec.classes else 0
     return classes == len(spec.classes) and _vary(spec, older) and _vary(spec, newest_ones)
 
 
 def fit_all(
     fits: Sequence[GroupFit],
-    train: pa.Table,
-    label: Labels,
+    rows: LabelledGroups,
     workers: FitWorkers | None,
     name: str,
     progress: Progress,
-) -> tuple[list[Learner], list[FitReport]]:
-    """Fit the models, and return them in the order given; the first is that of all rows.
+) -> tuple[Fitted, list[Fitted | UserError]]:
+    """Fit the models; the first is that of all rows, and the others, in the order given, are those of the groups.
 
-    The smallest is fitted first. It shows whether this learner has iterations to choose, and whether its models can be
-    stored: workers hand them over in files, so others are fitted in this process.
+    The smallest that can be fitted is fitted first. It shows whether this learner has iterations to choose, and whether
+    its models can be stored: workers hand them over in files, so others are fitted in this process.
+
+    Returns:
+        the model of all rows, and of each group its model, or the error for which its rows have none.
+
+    Raises:
+        UserError: the model of all rows cannot be fitted.
     """
-    wanted = (*fits[0].spec.features, EVENT_TIME)
-    rows = LabelledGroups(train.select([each for each in train.column_names if each in wanted]), label)
+    fitted: dict[int, Fitted | UserError] = {}
 
     def done(count: int) -> None:
         progress(f"fitting the models of {name}", count, len(fits))
 
-    by_size = sorted(range(len(fits)), key=lambda index: rows.size(fits[index]))
-    smallest, others = by_size[0], by_size[:0:-1]  # the largest first, so that none is waited for at the end
+    waiting = sorted(range(len(fits)), key=rows.size, reverse=True)  # so that none is waited for at the end
     with alone():  # workers neither judge curves nor write checkpoints
-        searches = fits[smallest].iterations is None
-        model, report = _fit(fits[smallest], *rows.of(fits[smallest]), searches=searches)
-        fitted = {smallest: (model, report)}
-        searches = searches and report.iterations is not None
-        done(1)
-        if workers is not None and model.unsafe_reason() is None:
-            chosen = [fits[index] for index in others]
-            by_workers = _fit_by(workers, chosen, rows, lambda count: done(1 + count), searches=searches)
-            fitted |= dict(zip(others, by_workers, strict=True))
+        searches, first = fits[0].iterations is None, None
+        while waiting and not isinstance(first, Fitted):
+            index = waiting.pop()
+            first = fitted[index] = _tried(fits[index], *rows.of(index), searches=searches)
+            done(len(fitted))
+        if isinstance(first, Fitted):
+            searches = searches and first.report.iterations is not None
+        if workers is not None and waiting and isinstance(first, Fitted) and first.model.unsafe_reason() is None:
+            before, chosen = len(fitted), [(fits[index], rows.of(index)) for index in waiting]
+            by_workers = _fit_by(workers, chosen, lambda count: done(before + count), searches=searches)
+            fitted |= dict(zip(waiting, by_workers, strict=True))
         else:
-            for index in others:
-                fitted[index] = _fit(fits[index], *rows.of(fits[index]), searches=searches)
+            for index in waiting:
+                fitted[index] = _tried(fits[index], *rows.of(index), searches=searches)
                 done(len(fitted))
-    in_order = [fitted[index] for index in range(len(fits))]
-    return [model for model, _ in in_order], [report for _, report in in_order]
+    of_all, *of_groups = (fitted[index] for index in range(len(fits)))
+    assert isinstance(of_all, Fitted)
+    return of_all, of_groups
 
 
 def _fit_by(
-    workers: FitWorkers, fits: Sequence[GroupFit], rows: LabelledGroups, done: Callable[[int], None], *, searches: bool
-) -> list[tuple[Learner, FitReport]]:
+    workers: FitWorkers, fits: Sequence[tuple[GroupFit, Batch]], done: Callable[[int], None], *, searches: bool
+) -> list[Fitted | UserError]:
     """Fit models by workers: each reads the rows of its group from a folder, and writes its model there."""
     pool = workers.started()
     with workers.folder() as folder:
         parts = []
-        for number, fit in enumerate(fits):
-            part = _Part(
-                folder / f"{number:05d}", fit.spec, fit.where, fit.iterations, searches, pool.threads, workers.large
-            )
+        for number, (fit, of_fit) in enumerate(fits):
+            part = _Part(folder / f"{number:05d}", fit, searches, pool.threads, workers.large)
             part.folder.mkdir()
-            _write(part.folder, *rows.of(fit))
+            _write(part.folder, *of_fit)
             parts.append(part)
-        reports = pool.map(fit_part, parts, done)
-        models = [load(part.folder / MODEL, trusted_types=part.spec.trusted_types) for part in parts]
-    return list(zip(models, reports, strict=True))
+        return [
+            report
+            if isinstance(report, UserError)
+            else Fitted(load(part.folder / MODEL, trusted_types=part.fit.spec.trusted_types), report)
+            for part, report in zip(parts, pool.map(fit_part, parts, done), strict=True)
+        ]
 
 
-def fit_part(part: _Part) -> FitReport:
-    """Fit one model in a worker, and write it next to its rows."""
+def fit_part(part: _Part) -> FitReport | UserError:
+    """Fit one model in a worker, and write it next to its rows; return the error if these cannot be fitted."""
     import pyarrow as pa
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with pa.memory_map(str(part.folder / ROWS)) as file:
         rows = pa.ipc.open_file(file).read_all()
     label = np.load(part.folder / LABELS, allow_pickle=False)
-    fit = GroupFit(part.spec, part.where, part.iterations)
-    make(fit.spec, where=fit.where)  # imports its library, so that the limit of threads reaches it
+    make(part.fit.spec, where=part.fit.where)  # imports its library, so that the limit of threads reaches it
     with large_arrays_in(part.folder, above=part.large), threadpool_limits(part.threads, user_api="openmp"):
-        learner, report = _fit(fit, rows, label, searches=part.searches)
+        fitted = _tried(part.fit, rows, label, searches=part.searches)
+    if isinstance(fitted, UserError):
+        return fitted
     with atomic_folder(part.folder / MODEL) as folder:
-        learner.save(folder)
-    return report
+        fitted.model.save(folder)
+    return fitted.report
 
 
-def _fit(fit: GroupFit, rows: pa.Table, label: Labels, *, searches: bool) -> tuple[Learner, FitReport]:
+def _tried(fit: GroupFit, rows: pa.Table, label: Labels, *, searches: bool) -> Fitted | UserError:
+    """Fit a model; return the error if its rows cannot be fitted."""
+    try:
+        return _fit(fit, rows, label, searches=searches)
+    except UserError as error:
+        if fit.required or machine_fault(error) is not None:
+            raise
+        return error
+
+
+def _fit(fit: GroupFit, rows: pa.Table, label: Labels, *, searches: bool) -> Fitted:
     """Fit a model to all rows, with the iterations that its newest rows choose where there are some to choose."""
     iterations = fit.iterations
     if searches:
-        older, newest_ones = _divided(_times(rows))
+        older, newest_ones = _divided(event_times(rows))
         if _vary(fit.spec, label[older]) and _vary(fit.spec, label[newest_ones]):
             search = make(fit.spec, where=fit.where)
             unseen: Batch = taken(rows, newest_ones), label[newest_ones]
             iterations = search.fit(taken(rows, older), label[older], validation=unseen).iterations
     learner = make(fit.spec, where=fit.where)
     report = learner.fit(rows, label, iterations=iterations)
-    return learner, replace(report, iterations=iterations)
+    return Fitted(learner, replace(report, iterations=iterations))
 
 
 def _divided(times: NDArray[Any]) -> tuple[Indices, Indices]:
@@ -175,7 +215,8 @@ def _vary(spec: Spec, label: Labels) -> bool:
     return len(label) > 0 and not spec.problem.constant_labels(label)
 
 
-def _times(rows: pa.Table) -> NDArray[Any]:
+def event_times(rows: pa.Table) -> NDArray[Any]:
+    """(rows,) when each row was; its number where the table does not say."""
     return rows[EVENT_TIME].to_numpy() if EVENT_TIME in rows.column_names else np.arange(rows.num_rows)
 
 

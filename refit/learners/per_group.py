@@ -28,7 +28,7 @@ from refit.learners.contract import (
     describe,
 )
 from refit.learners.fit_workers import fit_workers
-from refit.learners.group_fits import GroupFit, fit_all, is_learnable
+from refit.learners.group_fits import Fitted, GroupFit, LabelledGroups, event_times, fit_all, is_learnable, needed
 from refit.learners.meta_learner import INNER, MetaLearner
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import GroupedLearner, ModelDescription, OwnModel
@@ -37,7 +37,7 @@ from refit.storage.columns import texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KIND", "PerGroup"]
+__all__ = ["KIND", "PerGroup", "TooFewGroups"]
 
 KIND = "per_group"
 FEWEST = 20  # rows that `min_rows` may ask for: a fifth of them chooses iterations
@@ -46,13 +46,18 @@ TASKS = ("binary", "multiclass", "regression")
 Indices = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
+class TooFewGroups(UserError):
+    """Fewer than two groups have rows that a model of their own can be fitted to: true of the rows."""
+
+
 class PerGroup(MetaLearner):
     """Fits a model for each value of the category `by` that has at least `min_rows` rows, and a pooled one to all rows.
 
     The pooled model predicts rows of the other values, of values that were never seen, and of none. A model of its own
     needs labels that vary (classes: each of them) among the older four fifths of its rows, and among the newest fifth,
-    which chooses its number of iterations; then it is fitted to all of its rows. It does not see `by`. Its seed is that
-    of the spec with the value, so that a new value changes no other value's model.
+    which chooses its number of iterations; then it is fitted to all of its rows. Where these cannot be fitted, the
+    pooled model predicts them, and a warning says why. It does not see `by`. Its seed is that of the spec with the
+    value, so that a new value changes no other value's model.
 
     Within `refit.learners.fit_workers.fitting_with`, models are fitted side by side; that changes no bit of them.
 
@@ -148,35 +153,54 @@ class PerGroup(MetaLearner):
         iterations: int | None = None,
         progress: Progress = silent,
     ) -> FitReport:
-        """As `Learner.fit`; iterations are not chosen by `validation`, as each model has its own number of them."""
+        """As `Learner.fit`; iterations are not chosen by `validation`, as each model has its own number of them.
+
+        Raises:
+            TooFewGroups: fewer than two values have a model of their own.
+        """
         check_labels(label, self.spec)
-        groups = dict(self.groups(train))
+        groups, times = dict(self.groups(train)), event_times(train)
         least = self.settings["min_rows"]
-        own = {
+        chosen = {
             value: rows
             for value, rows in groups.items()
-            if len(rows) >= least and is_learnable(self.spec, train, label, rows)
+            if len(rows) >= least and is_learnable(self.spec, times[rows], label[rows])
         }
-        if len(own) < 2:
+        if len(chosen) < 2:
             largest = max((len(rows) for rows in groups.values()), default=0)
-            raise UserError(
+            raise TooFewGroups(
                 f"learner {self.spec.name!r} ({KIND}) needs two values of {self.by!r} that have {least:,} "
-                f"rows and labels that vary; {len(own)} of {len(groups):,} do, the largest has {largest:,} of "
+                f"rows and labels that vary; {len(chosen)} of {len(groups):,} do, the largest has {largest:,} of "
                 f"{len(label):,} rows: lower min_rows, or use {self.spec.params['kind']} alone"
             )
         inner_where = f"{self._where}.params"
-        fits = [GroupFit(self._inner_spec(), inner_where, iterations)]
-        fits += [GroupFit(self._spec_of(value), inner_where, iterations, rows) for value, rows in own.items()]
-        fitted, reports = fit_all(fits, train, label, fit_workers.get(), self.spec.name, progress)
-        self.inner, self.models = fitted[0], dict(zip(own, fitted[1:], strict=True))
-        in_own = sum(map(len, own.values()))
+        fits = [GroupFit(self._inner_spec(), inner_where, iterations, required=True)]
+        fits += [GroupFit(self._spec_of(value), inner_where, iterations) for value in chosen]
+        rows = LabelledGroups(needed(self.spec, train), label, [*chosen.values()])
+        pooled, tried = fit_all(fits, rows, fit_workers.get(), self.spec.name, progress)
+        of_values = dict(zip(chosen, tried, strict=True))
+        own = {value: fitted for value, fitted in of_values.items() if isinstance(fitted, Fitted)}
+        warning = self._warning([each for each in tried if isinstance(each, UserError)], len(chosen))
+        if len(own) < 2:
+            raise TooFewGroups(f"learner {self.spec.name!r} ({KIND}) needs two values with models; {warning}")
+        self.inner, self.models = pooled.model, {value: fitted.model for value, fitted in own.items()}
         self.stored = GroupedLearner(
-            models=tuple(OwnModel(value=value, rows=len(rows)) for value, rows in own.items()),
+            models=tuple(OwnModel(value=value, rows=len(chosen[value])) for value in own),
             pooled_values=len(groups) - len(own),
-            pooled_rows=len(label) - in_own,
+            pooled_rows=len(label) - sum(len(chosen[value]) for value in own),
         )
-        warnings = dict.fromkeys(warning for report in reports for warning in report.warnings)
-        return FitReport(iterations, (), tuple(warnings), reports[0].regularisers)
+        reports = [pooled.report, *(fitted.report for fitted in own.values())]
+        warnings = dict.fromkeys([warning] * bool(warning) + [each for report in reports for each in report.warnings])
+        return FitReport(iterations, (), tuple(warnings), pooled.report.regularisers)
+
+    def _warning(self, faults: Sequence[UserError], count: int) -> str:
+        """How many values have no model because their rows cannot be fitted, and why the first has none."""
+        if not faults:
+            return ""
+        return (
+            f"{len(faults):,} of {count:,} values of {self.by!r} cannot have models of their own, only the pooled one; "
+            f"of the first: {faults[0].sentence}"
+        )
 
     def predict(self, table: pa.Table) -> Floats:
         if not self.models:
@@ -186,9 +210,12 @@ class PerGroup(MetaLearner):
         for _, rows in parts:
             pooled[rows] = False
         parts.append((self.inner, np.flatnonzero(pooled)))
-        predicted = np.empty(self.spec.problem.shape(table.num_rows))
+        order = np.concatenate([rows for _, rows in parts])
+        in_order = needed(self.spec, table).take(order)  # once: rows of a table in chunks cost a copy of its columns
+        predicted, start = np.empty(self.spec.problem.shape(table.num_rows)), 0
         for model, rows in parts:
-            predicted[rows] = model.predict(table.take(rows))
+            predicted[rows] = model.predict(in_order.slice(start, len(rows)))
+            start += len(rows)
         return predicted
 
     def save(self, folder: Path) -> None:

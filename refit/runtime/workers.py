@@ -45,7 +45,7 @@ class Workers(Protocol):
         """The result of each part, in their order; `done` is called with the number of parts that are done so far.
 
         Raises:
-            Exception: that of the first part which failed; the others end or are given up.
+            Exception: that of the first part which failed; the others have ended, or were ended.
             RefitError: what computed them was killed too often.
         """
 
@@ -86,12 +86,18 @@ class Processes:
                 return [futures[index].result() for index in range(len(parts))]
             except BrokenProcessPool:
                 futures = {index: future for index, future in futures.items() if _has_result(future)}
-                self.end()
-                self._start()
+                self._restart()
+            except BaseException:
+                self._restart()  # no part goes on while what it reads and writes is removed
+                raise
         raise RefitError(
             f"processes that computed parts were killed {KILLED + 1} times, perhaps because memory ran out: let fewer "
             "work at once (resources.workers, or parallel of a search), or run on a machine with more memory"
         )
+
+    def _restart(self) -> None:
+        self.end()
+        self._start()
 
     def end(self) -> None:
         """End the processes, whatever they do."""

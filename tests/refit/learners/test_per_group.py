@@ -12,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from refit.errors import RefitError, UserError
 from refit.learners import Labels, Spec, load, make
 from refit.learners.fit_workers import fitting_with
-from refit.learners.per_group import PerGroup
+from refit.learners.group_fits import LabelledGroups
+from refit.learners.per_group import PerGroup, TooFewGroups
 from refit.learners.quantiles import quantile_of
 from refit.runtime.workers import StartWorkers, Workers, processes
 
@@ -210,10 +212,54 @@ def test_fewer_than_two_models_are_refused_with_the_sizes() -> None:
         fitted(*rows(), spec(**LOGISTIC, min_rows=250))
 
 
-def test_an_error_names_the_value_whose_model_cannot_be_fitted() -> None:
+BAYES = {"kind": "sklearn.naive_bayes.GaussianNB"}
+FOLDS = {
+    "kind": "sklearn.calibration.CalibratedClassifierCV",
+    "params": {"estimator": BAYES, "cv": 40},
+}  # rows of a class
+
+
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_a_value_whose_rows_cannot_be_fitted_is_pooled_with_a_warning(tmp_path: Path, workers: int) -> None:
+    table, label = rows({"north": 200, "south": 200, "west": 60, "east": 70})
+    learner = make(spec(**FOLDS))
+    assert isinstance(learner, PerGroup)
+    with fitting_with(processes, workers, tmp_path, large=10**9):
+        report = learner.fit(table, label)
+    assert [*learner.models] == ["north", "south"] == [model.value for model in learner.stored.models]
+    assert (learner.stored.pooled_values, learner.stored.pooled_rows) == (2, 130)
+    (warning,) = report.warnings
+    assert "2 of 4 values of 'shop'" in warning
+    assert "learner 'shops of east'" in warning
+    asked = table.filter(pc.equal(table["shop"], "west"))
+    assert np.array_equal(learner.predict(asked), learner.inner.predict(asked))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_fewer_than_two_values_that_can_be_fitted_are_an_error_that_names_the_first() -> None:
+    table, label = rows({"north": 200, "south": 60})
+    with pytest.raises(TooFewGroups, match=r"1 of 2 values .*learner 'shops of south' .*could not be fitted"):
+        fitted(table, label, spec(**FOLDS))
+
+
+def test_a_pooled_model_that_cannot_be_fitted_is_an_error() -> None:
     table, label = rows({"north": 60, "south": 60})
-    with pytest.raises(UserError, match=r"learner 'shops of north' .*could not be fitted"):
-        fitted(table, label, spec(kind="sklearn.calibration.CalibratedClassifierCV", params={"cv": 50}))
+    with pytest.raises(UserError, match=r"learner 'shops' .*could not be fitted"):
+        fitted(
+            table, label, spec(kind="sklearn.calibration.CalibratedClassifierCV", params={"estimator": BAYES, "cv": 90})
+        )
+
+
+def test_no_group_copies_the_table() -> None:
+    table, label = rows({f"shop {number:03d}": 40 for number in range(60)})
+    before = pa.total_allocated_bytes()
+    groups = [rows for _, rows in make(spec()).groups(table)]  # type: ignore[attr-defined]
+    divided = LabelledGroups(table, label, groups)
+    parts = [divided.of(number) for number in range(1, 61)]
+    assert pa.total_allocated_bytes() - before < 2 * table.nbytes
+    for indices, (part, of_part) in zip(groups, parts, strict=True):
+        assert part.equals(table.take(indices))
+        assert np.array_equal(of_part, label[indices])
 
 
 def test_nothing_is_predicted_before_a_fit() -> None:

@@ -68,6 +68,16 @@ def test_the_error_is_that_of_the_first_part_that_fails_and_the_others_end_with_
     assert time.monotonic() - began < 300
 
 
+def test_once_an_error_is_raised_no_part_goes_on_and_the_processes_are_there_for_the_next(tmp_path: Path) -> None:
+    tasks = [Task(0, tmp_path, fails=True, seconds=2), *(Task(number, tmp_path, seconds=600) for number in (1, 2, 3))]
+    with processes(2) as workers:
+        with pytest.raises(UserError, match="part 0 is wrong"):
+            workers.map(work, tasks)
+        pids = [int(path.name.rpartition("-")[2]) for path in tmp_path.iterdir()]
+        assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids)
+        assert workers.map(work, [Task(4, tmp_path)]) == [40]
+
+
 def test_processes_end_with_one_that_is_killed(tmp_path: Path) -> None:
     code = (
         f"import sys; sys.path[:0] = {sys.path!r}\n"
