@@ -92,11 +92,13 @@ def state_outside(project: Path, params: Params, environ: Mapping[str, str] = os
             f"the ledger would be in {store.home}, which is deleted with the folder of a run; set "
             "registry.ledger_uri in params.yaml, or REFIT_LEDGER_URI, to a PostgreSQL database (Refit's docs/team.md)"
         )
-    try:
-        with faults(store):
-            folder = tracking.artifact_folder(store, params.project.name)
-    except RegistryError as error:
-        raise RefitError(str(error)) from error
+    folder = None
+    if store.has_no_server:  # a server is asked by the run that stores a model: deploying connects to none
+        try:
+            with faults(store):
+                folder = tracking.artifact_folder(store, params.project.name)
+        except RegistryError as error:
+            raise RefitError(str(error)) from error
     if folder and folder.is_relative_to(project.absolute()):
         raise UserError(
             f"models are stored in {folder}, which is deleted with the folder of a run; set registry.tracking_uri in "

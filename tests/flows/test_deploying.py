@@ -234,6 +234,7 @@ def test_a_registry_or_ledger_that_would_be_deleted_with_the_folder_is_refused(
         checkouts.state_outside(tmp_path, params)
     monkeypatch.setenv("REFIT_LEDGER_URI", "postgresql://refit@db/refit")
     assert checkouts.state_outside(tmp_path, params).one_ledger
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://refit@db/mlflow")
     monkeypatch.setattr(tracking, "artifact_folder", lambda store, name: tmp_path / "mlruns/1")
     with pytest.raises(UserError, match=r"models are stored in .*mlruns/1, which is deleted with the folder of a run"):
         checkouts.state_outside(tmp_path, params)
