@@ -27,7 +27,7 @@ from refit.config.register import RegisterParams
 from refit.config.registry import RegistryParams
 from refit.config.resources import ResourcesParams
 from refit.config.retention import RetentionParams
-from refit.config.section import Section, nearest
+from refit.config.section import Section, expected, nearest
 from refit.config.sinks import SinkParams
 from refit.config.train import TrainParams, file_of
 from refit.config.validate import ValidateParams
@@ -242,6 +242,8 @@ def _format_problem(detail: ErrorDetails) -> str:
         return f"{path}: is missing"
     message = str(detail["msg"]).removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
+    if detail["type"] == "string_pattern_mismatch":
+        message = expected(detail["ctx"]["pattern"])
     if not path:
         return message
     if detail["type"] == "value_error" or isinstance(detail["input"], dict | list):

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from refit.config.section import Section, Share, nearest, span
+from refit.config.section import Section, Share, nearest, shaped, span
 
 Kind = Literal["append", "late", "corrections", "snapshot"]
 _USABLE: Mapping[Kind, frozenset[str]] = {
@@ -30,7 +30,9 @@ class ChangesParams(Section):
         "delivery replaces all",
     )
     within: str | None = Field(
-        None, pattern=r"^[1-9][0-9]{0,5}[mhdw]$", description="how much older than the newest row a late row may be"
+        None,
+        pattern=shaped(r"^[1-9][0-9]{0,5}[mhdw]$", "minutes, hours, days or weeks, such as 36h or 60d"),
+        description="how much older than the newest row a late row may be",
     )
     version: str | None = Field(None, description="corrections: the column whose largest value is the newest version")
     deleted: str | None = Field(None, description="corrections: SQL over the columns; true if this version deletes")

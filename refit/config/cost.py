@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from refit.config.section import Section, Unit
+from refit.config.section import Section, Unit, shaped
 
 
 class CostParams(Section):
@@ -15,4 +15,8 @@ class CostParams(Section):
     cpu_hour: Annotated[float, Unit("money per CPU hour")] = Field(
         0.05, gt=0, description="price of one CPU for an hour, in `currency`"
     )
-    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="ISO 4217 code; a name only, nothing is converted")
+    currency: str = Field(
+        "USD",
+        pattern=shaped(r"^[A-Z]{3}$", "three capitals such as EUR"),
+        description="ISO 4217 code; a name only, nothing is converted",
+    )

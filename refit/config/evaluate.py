@@ -9,11 +9,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from refit.config.behaviour import BehaviourTest
-from refit.config.section import Rows, Section, Share, Unit, nearest
+from refit.config.section import Rows, Section, Share, Unit, nearest, shaped
 from refit.config.train import CrossValidationParams
 from refit.errors import UserError
 
-SliceKey = Annotated[str, Field(pattern=r"^[^=]+(=.+)?$")]
+SliceKey = Annotated[str, Field(pattern=shaped(r"^[^=]+(=.+)?$", "COLUMN or COLUMN=VALUE"))]
 MetricUnits = Annotated[float, Unit("units of the metric")]
 
 
@@ -84,9 +84,10 @@ class CardParams(Section):
         (), description="what the model must not be used for, and where it is known to fail"
     )
     licence: str = Field("", description="licence or terms under which the model may be used")
-    links: dict[str, Annotated[str, Field(pattern=r"^https?://[^\s\"'<>]+$")]] = Field(
-        {}, description="name -> address of a page about the model: its repository, a runbook, a dashboard"
-    )
+    links: dict[
+        str,
+        Annotated[str, Field(pattern=shaped(r"^https?://[^\s\"'<>]+$", "an address such as https://example.org/page"))],
+    ] = Field({}, description="name -> address of a page about the model: its repository, a runbook, a dashboard")
 
 
 class EvaluateParams(Section):

@@ -13,7 +13,7 @@ from feature_store import clocks
 from feature_store.definition import interval
 from feature_store.sql_text import quote
 from refit.config.column_types import ScalarType
-from refit.config.section import Name, Section, Unit
+from refit.config.section import Name, Section, Unit, shaped
 from refit.files.yaml_files import YamlTree
 
 if TYPE_CHECKING:
@@ -38,7 +38,10 @@ class ForecastParams(Section):
 
     of: Name = Field(description="source with a row for each step of each series; its event_time is the step's start")
     series: dict[Name, ScalarType] = Field({}, description="columns that identify a series; empty for a single series")
-    step: str = Field(pattern=f"^{_STEP.pattern}$", description="time from row to row: 15m, 1h, 1d, 1w, 1mo, 1y")
+    step: str = Field(
+        pattern=shaped(f"^{_STEP.pattern}$", "a step such as 15m, 1h, 1d, 1w, 1mo or 1y"),
+        description="time from row to row: 15m, 1h, 1d, 1w, 1mo, 1y",
+    )
     horizons: tuple[Annotated[int, Unit("steps"), Field(ge=1, le=10_000)], ...] = Field(
         min_length=1, description="steps ahead"
     )

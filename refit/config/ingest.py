@@ -14,7 +14,7 @@ from feature_store.sql_text import literal, quote
 from refit.config.changes import Changes, ChangesParams
 from refit.config.column_types import ArrayColumn, ColumnType, array_column
 from refit.config.forecasting import MADE, ForecastParams
-from refit.config.section import Hours, Name, Section, Unit, free, nearest
+from refit.config.section import Hours, Name, Section, Unit, free, nearest, shaped
 from refit.config.watermark import WatermarkParams
 from refit.problems.project_module import file_of
 
@@ -79,7 +79,9 @@ class SourceParams(Section):
     catalog: str | None = Field(None, description="kind iceberg: the catalog, as PyIceberg's settings name it")
     package: str | None = Field(None, description="kind package: the installed distribution's module name")
     url: str | None = Field(
-        None, pattern=r"^\$\{\w+\}$", description="kind database: ${NAME} of the environment variable with its URL"
+        None,
+        pattern=shaped(r"^\$\{\w+\}$", "${NAME}, the environment variable that has the URL"),
+        description="kind database: ${NAME} of the environment variable with its URL",
     )
     query: str | None = Field(None, description="kind database: the SELECT to read; kind query: one over other sources")
     watermark: WatermarkParams | None = Field(
@@ -87,13 +89,23 @@ class SourceParams(Section):
     )
     published: str | None = Field(None, description="where the file is published, and under which licence")
     stand_in: str | None = Field(
-        None, pattern=r"\.py$", description="a file of the project whose write(folder) generates it"
+        None,
+        pattern=shaped(r"\.py$", "a file such as make_rows.py"),
+        description="a file of the project whose write(folder) generates it",
     )
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="digest that the one file must have")
+    sha256: str | None = Field(
+        None,
+        pattern=shaped(r"^[0-9a-f]{64}$", "64 digits of 0-9 and a-f, as sha256sum prints them"),
+        description="digest that the one file must have",
+    )
     format: Literal["csv", "parquet", "numpy", "idx", "images", "auto"] = Field(
         "auto", description="of the files; auto: by the ending of their names"
     )
-    delimiter: str = Field(",", pattern=r"^(.|whitespace)$", description="one character, or `whitespace`: runs of it")
+    delimiter: str = Field(
+        ",",
+        pattern=shaped(r"^(.|whitespace)$", "one character, or whitespace"),
+        description="one character, or `whitespace`: runs of it",
+    )
     header: bool = Field(True, description="false: the file has none; its columns are the declared ones, in order")
     skip_lines: Annotated[int, Unit("lines")] = Field(
         0, ge=0, description="lines above the header, or above the first row without one"

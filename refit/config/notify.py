@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from refit.config.section import Section
+from refit.config.section import Section, shaped
 
 Occasion = Literal["promotion", "refusal", "approval", "drift", "failure"]
 
@@ -16,7 +16,7 @@ class NotifyParams(Section):
 
     on: tuple[Occasion, ...] = Field(min_length=1, description="what this receiver hears of")
     block: str = Field(
-        pattern="^[a-z][a-z0-9-]*/[a-z0-9][a-z0-9-]*$",
+        pattern=shaped("^[a-z][a-z0-9-]*/[a-z0-9][a-z0-9-]*$", "TYPE/NAME of a block, such as slack-webhook/ops"),
         description="TYPE/NAME: slack-webhook/ops, sendgrid-email/team, webhook/pager, or another notification block",
     )
 

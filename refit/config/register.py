@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from refit.config.section import Rows, Section, Unit, span
+from refit.config.section import Rows, Section, Unit, shaped, span
 
 
 class RegisterParams(Section):
@@ -24,7 +24,9 @@ class RegisterParams(Section):
         "none", description="required: a version that the gate would promote waits for `refit approve`"
     )
     approval_within: str = Field(
-        "7d", pattern="^[1-9][0-9]{0,2}[hd]$", description="how long it waits, such as 12h or 7d; then it is refused"
+        "7d",
+        pattern=shaped("^[1-9][0-9]{0,2}[hd]$", "hours or days, such as 12h or 7d"),
+        description="how long it waits, such as 12h or 7d; then it is refused",
     )
 
     @property

@@ -23,15 +23,35 @@ __all__ = [
     "Section",
     "Share",
     "Unit",
+    "expected",
     "first_complaint",
     "free",
     "nearest",
     "row_column",
+    "shaped",
     "span",
     "time_column",
 ]
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+_IN_WORDS: dict[str, str] = {}  # what a text of each pattern looks like
+
+
+def shaped(pattern: str, words: str) -> str:
+    """A pattern for pydantic's `Field`, whose error says `expected` and the words, not the pattern."""
+    _IN_WORDS[pattern] = words
+    return pattern
+
+
+def expected(pattern: str) -> str:
+    """What a text that does not match a pattern should have been.
+
+    >>> expected(shaped("^[0-9]h$", "hours, such as 5h"))
+    'expected hours, such as 5h'
+    """
+    return f"expected {_IN_WORDS.get(pattern, f'a text of the pattern {pattern}')}"
+
+
+Name = Annotated[str, Field(pattern=shaped(r"^[a-z][a-z0-9_]*$", "a name such as city_2: a-z, 0-9 and _"))]
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from refit.config.section import Section
+from refit.config.section import Section, shaped
 
 
 class SinkParams(Section):
@@ -16,11 +16,13 @@ class SinkParams(Section):
         description="a table of a database, Parquet files, or a Delta table"
     )
     url: str | None = Field(
-        None, pattern=r"^\$\{\w+\}$", description="kind database: ${NAME} of the environment variable with its URL"
+        None,
+        pattern=shaped(r"^\$\{\w+\}$", "${NAME}, the environment variable that has the URL"),
+        description="kind database: ${NAME} of the environment variable with its URL",
     )
     table: str | None = Field(
         None,
-        pattern=r"^\w+(\.\w+)?$",
+        pattern=shaped(r"^\w+(\.\w+)?$", "TABLE or SCHEMA.TABLE"),
         description="kind database: the table, with its schema if that is not the default",
     )
     path: str | None = Field(None, description="kinds files and delta: a folder, of s3:// and gs:// too")

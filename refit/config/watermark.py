@@ -8,9 +8,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from refit.config.section import Section, nearest, span
+from refit.config.section import Section, nearest, shaped, span
 
-Span = Annotated[str, Field(pattern=r"^[0-9]{1,6}[mhdw]$")]
+Span = Annotated[
+    str, Field(pattern=shaped(r"^[0-9]{1,6}[mhdw]$", "a whole number, or minutes, hours, days or weeks, such as 2h"))
+]
 
 
 class WatermarkParams(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 import yaml
 from ruamel.yaml import YAML
 
-from refit.config import override, parse
+from refit.config import Params, override, parse
+from refit.config.section import expected
 from refit.errors import UserError
 from refit.files.yaml_files import read_yaml
 from refit.runtime import run_file
@@ -214,7 +216,7 @@ def test_forecasts_are_a_query_that_the_params_make() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"forecast": FORECAST | {"step": "2 hours"}}, "forecast.step: string should match pattern"),
+        ({"forecast": FORECAST | {"step": "2 hours"}}, "forecast.step: expected a step such as 15m"),
         ({"forecast": FORECAST | {"horizons": [5, 1]}}, "horizons must ascend; write [1, 5]"),
         ({"forecast": FORECAST | {"horizon": [1]}}, "forecast.horizon: unknown key; did you mean 'horizons'?"),
         ({"forecast": FORECAST | {"season": 0}}, "forecast.season"),
@@ -284,3 +286,24 @@ def test_what_dvc_wants_written_is_told_at_once_with_its_default(tmp_path: Path)
         "  train.seed: is missing, and dvc.yaml depends on it; write `seed: 0`",
         "  validate: is missing, and dvc.yaml depends on it; write `validate: {}`",
     ]
+
+
+def test_a_text_of_another_shape_is_told_by_an_example_and_no_pattern() -> None:
+    with pytest.raises(UserError) as refused:
+        parse(override(copy.deepcopy(GOOD), {"register.approval_within": "3m", "cost.currency": "euro"}))
+    assert {each.strip() for each in refused.value.lines[1:]} == {
+        "cost.currency: expected three capitals such as EUR; found 'euro'",
+        "register.approval_within: expected hours or days, such as 12h or 7d; found '3m'",
+    }
+
+
+def patterns(node: Any) -> Iterator[str]:
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from [value] if key == "pattern" else patterns(value)
+
+
+def test_each_pattern_of_the_params_has_words() -> None:
+    every = {each for each in patterns(Params.model_json_schema()) if isinstance(each, str)}
+    every.remove(r"^.+\.py:\w+$")  # in the schema alone: a source's kind is refused in words of its own
+    assert len(every) > 10
+    assert [each for each in every if "a text of the pattern" in expected(each)] == []
