@@ -20,7 +20,7 @@ from refit.cli import (
     registry_commands,
     service_commands,
 )
-from refit.cli.options import quiet_prefect, usage_error, with_version
+from refit.cli.options import note_command, only_reads, quiet_prefect, usage_error, with_version
 from refit.errors import RefitError, Terminated, chain, is_interrupted, machine_fault, message_of, refused_by_the_system
 from refit.extras import not_installed
 from refit.runtime.terminal import guard_logs, say
@@ -28,7 +28,6 @@ from registry import refusals
 
 INTERRUPTED = 130  # typer's exit status for Ctrl-C
 ALLOCATIONS_BETWEEN_COLLECTIONS = 50_000  # Python's default, 700, adds a quarter to the time of our imports
-_RESUMES = "what was finished is kept, the same command goes on from there"
 
 app = typer.Typer(
     name="refit",
@@ -54,6 +53,7 @@ app.add_typer(quarantine_commands.app, name="quarantine", rich_help_panel="Proje
 def main() -> None:
     """Run the console script: errors are one line on standard error; exit status 2 for user errors, 1 for faults."""
     debug = "--debug" in sys.argv[1:]
+    note_command(None)
     gc.set_threshold(ALLOCATIONS_BETWEEN_COLLECTIONS)
     guard_logs()
     signal.signal(signal.SIGTERM, Terminated.on_signal)
@@ -65,16 +65,16 @@ def main() -> None:
     try:
         if (status := app(prog_name="refit", standalone_mode=False)) != INTERRUPTED:
             sys.exit(status)
-        message: tuple[str, ...] = (f"interrupted; {_RESUMES}",)
+        message: tuple[str, ...] = (_ended("interrupted"),)
     except RefitError as error:
         message, status = error.lines, error.exit_status
         _release_frames(error, debug)
     except TyperException as error:
         message, status = usage_error(error), error.exit_code
     except Terminated:
-        message, status = (f"ended by SIGTERM; {_RESUMES}",), 143
+        message, status = (_ended("ended by SIGTERM"),), 143
     except (KeyboardInterrupt, typer.Abort):
-        message, status = (f"interrupted; {_RESUMES}",), INTERRUPTED
+        message, status = (_ended("interrupted"),), INTERRUPTED
     except Exception as error:
         what = f"{type(error).__name__}: {message_of(error)}"
         message, status = (f"{what} (a fault of Refit; --debug shows where)",), 1
@@ -84,7 +84,7 @@ def main() -> None:
             message = (f"{refused}; what was finished is kept",)
         elif is_interrupted(error):
             how, status = ("ended by SIGTERM", 143) if Terminated.was_asked else ("interrupted", INTERRUPTED)
-            message = (f"{how}; {_RESUMES}",)
+            message = (_ended(how),)
         elif missing := not_installed(error, "this"):
             message, status = missing.lines, missing.exit_status
         elif isinstance(error, OSError) and (refusal := refused_by_the_system(error)):
@@ -94,6 +94,13 @@ def main() -> None:
     for index, text in enumerate(message):
         say(f"  {text}" if index else f"error: {text}", stderr=True)
     sys.exit(status)
+
+
+def _ended(how: str) -> str:
+    what = (
+        "the command only reads" if only_reads() else "what was finished is kept, the same command goes on from there"
+    )
+    return f"{how}; {what}"
 
 
 def _release_frames(error: BaseException, debug: bool) -> None:

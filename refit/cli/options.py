@@ -38,6 +38,21 @@ Port = Annotated[int | None, typer.Option(min=1, max=65535, help="default: the f
 HERE = Path()
 
 
+WITHOUT_EFFECT = frozenset({"show", "history", "explain", "lineage", "compare", "status", "doctor", "params-schema"})
+_command: str | None = None  # that this process was asked for
+
+
+def only_reads() -> bool:
+    """Whether the command of this process leaves nothing that it could go on from."""
+    return _command in WITHOUT_EFFECT
+
+
+def note_command(name: str | None) -> None:
+    """Note which command this process was asked for."""
+    global _command
+    _command = name
+
+
 def _show_version(requested: bool) -> None:
     if requested:
         from refit.runtime.provenance import release
@@ -56,6 +71,7 @@ def _work_in(environment: str | None) -> None:
 
 
 def with_version(
+    context: typer.Context,
     environment: Annotated[
         str | None,
         typer.Option(
@@ -71,6 +87,7 @@ def with_version(
     ] = False,
 ) -> None:
     """What `refit` itself takes before a command."""
+    note_command(context.invoked_subcommand)
 
 
 def project_at(folder: Path) -> Path:

@@ -16,7 +16,7 @@ import pytest
 from commands import refit_in
 from quick import quick
 
-from refit.cli import main
+from refit.cli import main, pipeline_commands, registry_commands
 from refit.errors import Terminated, UserError
 from refit.runtime import provenance
 
@@ -76,6 +76,21 @@ def test_a_command_that_is_asked_to_end_within_a_query_says_so_and_is_no_fault(
             signal.signal(each, handler)
     assert ended.value.code == status
     assert capsys.readouterr().err.startswith(f"error: {words}; what was finished is kept")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [("show", "the command only reads"), ("score", "what was finished is kept")]
+)
+def test_a_command_that_only_reads_promises_nothing_when_it_is_ended(
+    command: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def ended(*_: object) -> None:
+        raise Terminated
+
+    for module in (registry_commands, pipeline_commands):
+        monkeypatch.setattr(module, "project_at", ended)
+    done = refit_in(tmp_path, command, *(["2024-01"] if command == "score" else []))
+    assert (done.returncode, done.stderr.split(", ")[0].strip()) == (143, f"error: ended by SIGTERM; {said}")
 
 
 def test_a_folder_without_a_project_is_the_users_mistake(tmp_path: Path) -> None:
