@@ -19,6 +19,8 @@ GRANTS = (
     "grant usage on schema {schema} to {user}",
     "grant select, insert on {schema}.ledger, {schema}.identity to {user}",
     "grant select, insert, update, delete on {schema}.pending, {schema}.records to {user}",
+)
+STUDY_GRANTS = (
     "grant usage on schema {studies} to {user}",
     "grant select, insert, update, delete on all tables in schema {studies} to {user}",
     "grant usage on all sequences in schema {studies} to {user}",
@@ -28,15 +30,23 @@ GRANTS = (
 def provision(url: str, users: Sequence[str]) -> None:
     """Make the tables that are missing, and grant `users` what a worker needs. Repeating it changes nothing.
 
+    Those of the ledger come first: no search depends on its trials.
+
     Raises:
-        RegistryError: the database cannot be used, or a user does not exist.
+        RegistryError: the database cannot be used, or a user does not exist; or another version of Optuna made the
+            tables of the searches, and the ledger's part is done.
     """
+    _grant(url, users, GRANTS)
     studies.storage(url)
+    _grant(url, users, STUDY_GRANTS)
+
+
+def _grant(url: str, users: Sequence[str], grants: Sequence[str]) -> None:
     with LedgerDatabase(url).writing() as connection:
         quoted = connection.dialect.identifier_preparer.quote
         schemas = {"schema": quoted(SCHEMA), "studies": quoted(studies.SCHEMA)}
         for user in users:
-            for grant in GRANTS:
+            for grant in grants:
                 connection.exec_driver_sql(grant.format(user=quoted(user), **schemas))
 
 

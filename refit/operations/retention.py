@@ -28,7 +28,7 @@ from registry.deletion import Run
 from registry.ledger import Ledger
 from registry.locking import registry_lock
 from registry.records import Records
-from registry.store import Store
+from registry.store import RegistryError, Store
 from registry.versions import Version
 
 Kind = Literal[
@@ -115,13 +115,16 @@ def _plan(context: Context, store: Store, cache: dvc_runner.Cache | None) -> Del
         *_predictions(context, store),
         *_decisions(context, store),
         *_quarantine(context),
-        *_searches(context, store),
     ]
     items, notes = _own(context.project, items)
     for path in _undated(context, store):
         notes.append(f"{path} is left alone: its name says no time; delete it there, if it is to go")
     if replaying:
         notes.append(f"{REPLAYS} is left alone: a replay is under way")
+    try:
+        items += _searches(context, store)
+    except RegistryError as error:
+        notes.append(f"stored searches are left alone: {error}")
     try:
         items += _cached(context, store, cache, [each for each in every if each.version in stay])
     except RefitError as error:
@@ -301,12 +304,12 @@ def _quarantine(context: Context) -> Iterator[Item]:
 
 def _searches(context: Context, store: Store) -> Iterator[Item]:
     """Trials of searches in the shared database, of which only a run with the same data, code and params makes use."""
-    if store.ledger_uri is None:
-        return
     keep = context.params.retention.runs_days
-    for name, last in sorted(studies.last_trials(store.ledger_uri, context.params.project.name).items()):
+    if store.ledger_uri is None or keep is None:
+        return
+    for name, last in sorted(studies.last_used(store.ledger_uri, context.params.project.name).items()):
         if last < _before(context.now(), keep):
-            yield Item("search", name, 0, f"its newest trial is older than {keep:g} days", study=name)
+            yield Item("search", name, 0, f"nothing was stored in it for more than {keep:g} days", study=name)
 
 
 def _leftovers(context: Context) -> Iterator[Item]:

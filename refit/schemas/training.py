@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_serializer, field_validator
 
@@ -51,8 +51,8 @@ class TrialReport(Part):
     value: float | None  # the last step of a complete trial
     steps: tuple[float, ...]
     # The running mean of the score after epochs, if the pruner compares by these.
-    epochs: tuple[tuple[int, float], ...] = omitted(())
-    seconds: float
+    epochs: tuple[tuple[Annotated[int, Field(ge=0, lt=2**31)], float], ...] = omitted(())
+    seconds: float = Field(ge=0)
     problem: str
     cost: FitCost | None = Field(alias="took")  # None if nothing was fitted
 

@@ -44,6 +44,7 @@ class TrialResult:
 
     report: TrialReport
     rungs: Mapping[str, float]  # by their key among the trial's attributes
+    machine_fault: bool = False  # it failed for want of memory, say: another machine may succeed
 
 
 def shared_store(context: Context) -> Store | None:
@@ -78,17 +79,17 @@ class StoredTrials:
         self._added = 0  # trials that are stored since the last `add`
         self._count = 1  # of the studies with this name
         self._url = shared.ledger_uri if shared else None
-        self._storage: BaseStorage | None = None  # None once the database is lost
+        self._storage: BaseStorage | None = None  # None once it is lost
         self._name = name
         if shared and self._url:
-            self._name = studies.name_of(shared.scope, name)
             try:
                 self._storage = studies.storage(self._url)
+                self._name = studies.name_of(shared.scope, name)
                 return
             except RegistryError as error:
                 self._url = None
                 progress(f"warning: trials are stored in this folder alone ({STORAGE}): {error}")
-        self._storage = _file_storage(project)
+        self._storage = _file_storage(project, progress)
 
     def read(self, expected: Sequence[Mapping[str, object]]) -> list[TrialResult]:
         """The results of a search's first trials, up to the first that is not stored.
@@ -98,9 +99,22 @@ class StoredTrials:
         """
         return self._guarded(lambda: self._read(expected), list(self._results))
 
-    def add(self) -> None:
-        """Store the finished trials that are not stored yet; within `writing`, after `read`."""
-        self._guarded(self._add, None)
+    def add(self, fault: int | None = None) -> None:
+        """Store the finished trials that are not stored yet; within `writing`, after `read`.
+
+        Args:
+            fault: the number of the first trial that failed by a fault of this machine. Where machines share the
+                trials, neither it nor a later one is stored: a larger machine goes on from there.
+        """
+        if self._url is None or self._storage is None:
+            fault = None
+        self._guarded(lambda: self._add(fault), None)
+        if fault is not None and self._storage is not None:
+            self._storage = None
+            self._progress(
+                f"warning: the trials of this search from {fault} on are not stored: trial {fault} failed by a fault "
+                "of this machine, and another one may succeed"
+            )
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -139,13 +153,14 @@ class StoredTrials:
             self._read_once = self._open().get_trials(deepcopy=False) if self._exists() else []
         return self._read_once
 
-    def _add(self) -> None:
+    def _add(self, end: int | None) -> None:
         from optuna.trial import TrialState
 
         stored = self._open()
         finished = self._study.get_trials(deepcopy=False, states=tuple(s for s in TrialState if s.is_finished()))
-        stored.add_trials(finished[len(stored.get_trials(deepcopy=False)) :])
-        self._added = len(finished)
+        studies.mark_used(stored)
+        stored.add_trials(finished[len(stored.get_trials(deepcopy=False)) : end])
+        self._added = len(finished[:end])
 
     def _exists(self) -> bool:
         assert self._storage is not None
@@ -171,24 +186,29 @@ class StoredTrials:
         return redacted(self._url) if self._url else str(STORAGE)
 
     def _guarded(self, action: Callable[[], Result], otherwise: Result) -> Result:
-        """Do what needs the storage; where its database is lost, say so once and give `otherwise` from then on."""
+        """Do what needs the storage; where it fails, say so once and give `otherwise` from then on."""
         if self._storage is None:
             return otherwise
         try:
             return action()
         except Exception as error:  # of the driver, of SQLAlchemy or of Optuna
-            if self._url is None:
-                raise
             self._storage = None
             number = max(self._added, len(self._results))
-            fault = error if isinstance(error, RegistryError) else studies.failed(self._url, error)
+            fault: str | Exception = error
+            if self._url is None:
+                inner = error.__cause__ if isinstance(error.__cause__, Exception) else error
+                fault = f"{STORAGE} failed: {first_line(inner)}"
+            elif not isinstance(error, RegistryError):
+                fault = studies.failed(self._url, error)
             self._progress(f"warning: the trials of this search from {number} on are not stored: {fault}")
             return otherwise
 
 
-def _file_storage(project: Path) -> BaseStorage:
+def _file_storage(project: Path, progress: Progress) -> BaseStorage | None:
+    """The storage in a project; None if that cannot be used now, as where the disk is full."""
     from optuna.storages import RDBStorage, get_storage
     from sqlalchemy import QueuePool
+    from sqlalchemy.exc import OperationalError
 
     path = project / STORAGE
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +216,10 @@ def _file_storage(project: Path) -> BaseStorage:
         # Opened by path: a URL would need escapes, and Optuna formats text in braces.
         opening = {"creator": partial(sqlite3.connect, path, check_same_thread=False), "poolclass": QueuePool}
         return get_storage(RDBStorage("sqlite://", engine_kwargs=opening))
-    except Exception as error:  # any error of the database driver for a damaged file or a full disk
+    except OperationalError as error:
+        progress(f"warning: the trials of this search are not stored: {STORAGE} failed: {first_line(error)}")
+        return None
+    except Exception as error:  # any error of the database driver for a damaged file
         raise RefitError(
             f"{STORAGE} cannot be opened ({first_line(error)}); delete it: only finished trials are lost"
         ) from None
@@ -217,9 +240,11 @@ def _result(trial: FrozenTrial, expected: Mapping[str, object]) -> TrialResult:
         raise ValueError(f"is damaged ({where}: {error.errors()[0]['msg']})") from None
     if (report.value is not None and math.isfinite(report.value)) != (report.state == "complete"):
         raise ValueError(f"is damaged (its score is {report.value}, and it is {report.state})")
+    if report.state == "complete" and report.value != next(reversed(report.steps), None):
+        raise ValueError(f"is damaged (its score is {report.value}, and that of its folds is another)")
     if report.params != expected:
         raise ValueError(f"has the arguments {report.params} in place of {expected}")
     rungs = {key: value for key, value in trial.system_attrs.items() if RUNG in key}
-    if any(not isinstance(value, int | float) for value in rungs.values()):
-        raise ValueError("is damaged (a note of the pruner is no number)")
+    if any(not isinstance(value, int | float) or not math.isfinite(value) for value in rungs.values()):
+        raise ValueError("is damaged (a note of the pruner is no finite number)")
     return TrialResult(report, rungs)

@@ -18,13 +18,15 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from refit.config.train import Arguments, TuningParams, flat, placed
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, chain, machine_fault
 from refit.files.artifacts import digest
-from refit.learners import Spec
+from refit.learners import Spec, make
+from refit.learners.averaged import members_of
 from refit.learners.contract import CurvePoint, FitReport, stored_spec
 from refit.learners.networks.surroundings import FitAbandoned, curves_judged_by, surroundings
 from refit.problems import kind_of
 from refit.runtime.context import Progress, silent
+from refit.runtime.provenance import processor
 from refit.runtime.stage_code import code_digest
 from refit.runtime.workers import StartWorkers, Workers, processes
 from refit.schemas.training import TrialReport, TuningReport
@@ -63,7 +65,7 @@ def tune(
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    name = f"{spec.name} {_identity(spec, search, development)[:16]}"
+    name = f"{spec.name} {_identity(spec, search, development, _machine(spec) if shared else ())[:16]}"
     study = optuna.create_study(direction=search.direction)
     stored = StoredTrials(project, shared, name, study, progress)
     began = time.monotonic()
@@ -92,7 +94,9 @@ def tune(
                     results = stored.read(expected)[start:]
                     results += tried[len(results) :]
                     _tell_all(study, trials, results, _direction(spec))
-                    stored.add()
+                    stored.add(
+                        next((start + each for each, result in enumerate(results) if result.machine_fault), None)
+                    )
             done += results
             of_these = _checkpoints() - earlier
             if _best(study) in [trial.number for trial in trials]:
@@ -125,7 +129,17 @@ def _chosen(spec: Spec, study: optuna.Study, done: Sequence[TrialReport], second
     return replace(spec, params=placed(spec.params, done[best].params)), report
 
 
-def _identity(spec: Spec, search: Search, development: Development) -> str:
+def _machine(spec: Spec) -> tuple[str, ...]:
+    """What rounds the scores of this machine: its processor, and the device of a network."""
+    require_device = getattr(members_of(make(spec))[0], "require_device", None)
+    if require_device is None:
+        return (processor(),)
+    from refit.learners.networks.devices import device_name
+
+    return processor(), device_name(require_device())
+
+
+def _identity(spec: Spec, search: Search, development: Development, machine: Sequence[str] = ()) -> str:
     """Return the digest of everything that determines the study, so that only its own trials are resumed."""
     without, of_folds = development.whole.unlabelled, [fold.unlabelled.tolist() for fold in development.folds]
     return digest(
@@ -133,6 +147,7 @@ def _identity(spec: Spec, search: Search, development: Development) -> str:
             "spec": stored_spec(spec),
             "source": spec.source,
             **({"start": spec.start.digest} if spec.start else {}),
+            **({"machine": list(machine)} if machine else {}),
             "code": code_digest("train"),
             "space": {name: space.model_dump(mode="json") for name, space in search.space.items()},
             "tuning": search.tuning.model_dump(mode="json"),
@@ -209,7 +224,7 @@ def _try(
     label, fits, steps = development.whole.label, [], []
     values: list[float] = []
     state: Literal["complete", "pruned", "failed"] = "complete"
-    problem = ""
+    problem, of_machine = "", False
     epochs = _Epochs(trial, spec, most_epochs(search.space))
     by_epoch = search.tuning.prune_after == "epoch"
     began = time.monotonic()
@@ -221,7 +236,7 @@ def _try(
             state = "pruned"
             break
         except RefitError as error:
-            state, problem = "failed", str(error)
+            state, problem, of_machine = "failed", str(error), _is_of_machine(error)
             break
         fits.append(fit)
         epochs.end_fold(fit.report)
@@ -247,7 +262,15 @@ def _try(
         problem=problem,
         cost=fit_cost(fits, development) if fits else None,
     )
-    return TrialResult(report, rungs)
+    return TrialResult(report, rungs, of_machine)
+
+
+def _is_of_machine(error: RefitError) -> bool:
+    """Whether another machine could have fitted it: one with more memory, or a disk that is not full."""
+    if machine_fault(error):
+        return True
+    # By name: torch is not loaded for a learner that does without.
+    return any(type(each).__name__ == "OutOfMemoryError" or "bad_alloc" in str(each) for each in chain(error))
 
 
 @dataclass

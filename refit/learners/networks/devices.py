@@ -11,7 +11,7 @@ from refit.errors import UserError
 from refit.learners.contract import Spec
 from refit.learners.networks.params import ArchitectureParams
 
-__all__ = ["predicting_memory_errors", "rows_at_once", "training_device", "training_memory_errors"]
+__all__ = ["device_name", "predicting_memory_errors", "rows_at_once", "training_device", "training_memory_errors"]
 
 PREDICT_ROWS = 512  # most rows that are predicted at once
 
@@ -72,6 +72,15 @@ def training_device(spec: Spec, params: ArchitectureParams, where: str) -> torch
             f"processes: 1 to train on one GPU ({where}.params.processes)"
         )
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """The kind of a device, and the model of a GPU: another one rounds the last bits differently.
+
+    >>> device_name(torch.device("cpu"))
+    'cpu'
+    """
+    return f"cuda {torch.cuda.get_device_name(device)}" if device.type == "cuda" else device.type
 
 
 def _device_of(spec: Spec, params: ArchitectureParams, where: str) -> torch.device:

@@ -273,9 +273,9 @@ class Network(PreparedLearner):
         centre, scale = self._scale.tolist()
         return finite(np.asarray(centre + scale * torch.cat(parts).numpy(), np.float64), self.spec, self._where)
 
-    def require_device(self) -> None:
-        """Raise UserError if the params name a GPU and this machine has none; a fitted network predicts without."""
-        self._device()
+    def require_device(self) -> torch.device:
+        """Where it trains; UserError if the params name a GPU and this machine has none (a fitted one predicts)."""
+        return self._device()
 
     def _device(self) -> torch.device:
         return training_device(self.spec, self.params, self._where)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import subprocess
 import sys
@@ -174,7 +175,12 @@ SOUND = {
         ({"refit": SOUND | {"value": None}}, {}, "is damaged (its score is None, and it is complete)"),
         ({"refit": SOUND | {"state": "pruned"}}, {}, "is damaged (its score is 0.5, and it is pruned)"),
         ({"refit": SOUND | {"params": {"max_depth": 9}}}, {}, "has the arguments {'max_depth': 9} in place of"),
-        ({"refit": SOUND}, {"completed_rung_0": "0.5"}, "is damaged (a note of the pruner is no number)"),
+        ({"refit": SOUND | {"epochs": [[-1, 0.5]]}}, {}, "is damaged (epochs.0.0: "),
+        ({"refit": SOUND | {"epochs": [[2**31, 0.5]]}}, {}, "is damaged (epochs.0.0: "),
+        ({"refit": SOUND | {"steps": []}}, {}, "is damaged (its score is 0.5, and that of its folds is another)"),
+        ({"refit": SOUND | {"steps": [0.4]}}, {}, "is damaged (its score is 0.5, and that of its folds is another)"),
+        ({"refit": SOUND}, {"completed_rung_0": "0.5"}, "is damaged (a note of the pruner is no finite number)"),
+        ({"refit": SOUND}, {"completed_rung_0": math.inf}, "is damaged (a note of the pruner is no finite number)"),
     ],
 )
 def test_a_trial_of_something_else_is_told_from_one_of_the_search(
@@ -261,9 +267,20 @@ def test_a_worker_that_may_make_no_schema_stores_trials_once_its_owner_has_provi
 def test_tables_of_another_optuna_are_left_alone(postgresql: str, tmp_path: Path) -> None:  # noqa: F811
     tune(spec(), search(trials=1), rows(), tmp_path, shared=shared_by(postgresql))
     execute(postgresql, "update refit_tuning.alembic_version set version_num = 'v99.0.0.a'")
+    studies._storage.cache_clear()  # as in another process
     with pytest.raises(RegistryError, match="no longer compatible with the table schema"):
         studies.storage(postgresql)
     tune(spec(), search(trials=1), rows(), tmp_path, shared=shared_by(postgresql))
+    execute(postgresql, "drop role if exists ledger_worker")
+    execute(postgresql, "create role ledger_worker login")
+    try:
+        with pytest.raises(RegistryError, match="no longer compatible with the table schema"):
+            provision(postgresql, ["ledger_worker"])
+        granted = "select has_table_privilege('ledger_worker', 'refit.ledger', 'insert')"
+        assert execute(postgresql, granted) == [(True,)], "the ledger does not wait for the trials"
+    finally:
+        execute(postgresql, "drop owned by ledger_worker")
+        execute(postgresql, "drop role ledger_worker")
 
 
 @pytest.mark.parametrize(
