@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from refit.config import nearest
+from refit.config.train import flat
 from refit.errors import UserError
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import load, make
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 INNER = "inner"  # the folder of its files
+PER_GROUP = "per_group"  # the kind that none of these can be around
 
 
 class MetaLearner(ABC):
@@ -66,6 +68,16 @@ class MetaLearner(ABC):
                 raise UserError(f"learner {spec.kind!r} takes no {name!r}{nearest(name, valid_names)} ({where}.params)")
         if "kind" not in spec.params:
             raise UserError(f"learner {spec.kind!r} needs `kind`: the learner that it fits ({where}.params)")
+        inner = spec.params.get("params", {})
+        if not isinstance(inner, Mapping):
+            raise UserError(
+                f"learner {spec.kind!r}: params of what it fits are arguments by name; found {inner!r} "
+                f"({where}.params.params)"
+            )
+        if PER_GROUP in (spec.params["kind"], *(value for name, value in flat(inner).items() if name.endswith("kind"))):
+            raise UserError(
+                f"learner {PER_GROUP!r} within {spec.kind!r}: only the outermost can be that one ({where}.params.kind)"
+            )
         self.spec = spec
         self.threshold = 0.5
         self.settings = {

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, ClassVar, Self
 import numpy as np
 
 from refit.config import nearest
-from refit.config.train import flat
 from refit.errors import RefitError, UserError
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import load, make
+from refit.learners.averaged import members_of
 from refit.learners.contract import (
     DESCRIPTION,
     Batch,
@@ -29,7 +29,7 @@ from refit.learners.contract import (
 )
 from refit.learners.fit_workers import fit_workers
 from refit.learners.group_fits import Fitted, GroupFit, LabelledGroups, event_times, fit_all, is_learnable, needed
-from refit.learners.meta_learner import INNER, MetaLearner
+from refit.learners.meta_learner import INNER, PER_GROUP, MetaLearner
 from refit.runtime.context import Progress, silent
 from refit.schemas.model_description import GroupedLearner, ModelDescription, OwnModel
 from refit.storage.columns import texts
@@ -37,9 +37,9 @@ from refit.storage.columns import texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KIND", "PerGroup", "TooFewGroups"]
+__all__ = ["KIND", "PerGroup", "TooFewGroups", "values_of"]
 
-KIND = "per_group"
+KIND = PER_GROUP
 FEWEST = 20  # rows that `min_rows` may ask for: a fifth of them chooses iterations
 TASKS = ("binary", "multiclass", "regression")
 
@@ -89,12 +89,15 @@ class PerGroup(MetaLearner):
 
     def _check(self) -> None:
         by, least = self.settings["by"], self.settings["min_rows"]
-        if by not in self.spec.categorical:
-            is_number = by in self.spec.features
+        if not isinstance(by, str) or by not in self.spec.categorical:
+            if not isinstance(by, str) or by not in self.spec.features:
+                fault = f"found {by!r}{nearest(str(by), sorted(self.spec.categorical))}"
+            elif self.spec.is_number(by):
+                fault = f"{by!r} is none: declare its column as text"
+            else:
+                fault = f"{by!r} is {'free text' if by in self.spec.text else 'an image, vector or sequence'}"
             raise UserError(
-                f"learner {KIND!r} needs `by`, a category among its features; "
-                + (f"{by!r} is none: declare its column as text" if is_number else f"found {by!r}")
-                + f"{'' if is_number else nearest(str(by), sorted(self.spec.categorical))} ({self._where}.params.by)"
+                f"learner {KIND!r} needs `by`, a category among its features; {fault} ({self._where}.params.by)"
             )
         if isinstance(least, bool) or not isinstance(least, int) or least < FEWEST:
             raise UserError(
@@ -103,10 +106,6 @@ class PerGroup(MetaLearner):
             )
         if len(self.spec.features) < 2:
             raise UserError(f"learner {KIND!r} has no feature but {by!r}, which its models do not see ({self._where})")
-        inner = self.spec.params.get("params", {})
-        kinds = [self.spec.params["kind"], *(value for name, value in flat(inner).items() if name.endswith("kind"))]
-        if KIND in kinds:
-            raise UserError(f"learner {KIND!r} within {KIND!r}: one of them is enough ({self._where}.params.kind)")
 
     def _require_suitable(self, inner: Learner) -> None:
         declared, fault = inner.declaration, ""
@@ -253,6 +252,12 @@ class PerGroup(MetaLearner):
 
     def _all(self) -> Sequence[Learner]:
         return [self.inner, *self.models.values()]
+
+
+def values_of(learner: Learner) -> frozenset[str]:
+    """The values that have a model of their own in every member of a learner; none if it is not many models."""
+    models = (each.models if isinstance(each, PerGroup) else () for each in members_of(learner))
+    return frozenset.intersection(*map(frozenset, models))
 
 
 def _folders(folder: Path, models: int) -> list[Path]:

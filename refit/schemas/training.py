@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_serializer, field_validator
 
+from refit.plain_text import one_line
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 from refit.schemas.postprocessing import MarginsByGroup, StoredCalibration
 from refit.schemas.segment_study import SegmentStudy
@@ -15,6 +16,8 @@ from refit.schemas.warm_start import WarmStart
 
 __all__ = ["GroupModel", "GroupModels", "IterationScores", "LearnerReport", "Scores", "SeedScores", "SizeScores"]
 __all__ += ["Training", "TrainingRows", "TrialReport", "TuningReport"]
+
+SHOWN = 40  # characters of a value
 
 Scores = Mapping[str, float | int | None]  # by metric; None if it is undefined for these labels
 
@@ -93,7 +96,8 @@ class GroupModel(Part):
     value: str
     rows: int  # that the model was fitted to
     unseen_rows: int  # rows of the value that `validation` is of
-    validation: float | None  # by the training's metric, of fits that have not seen the rows; None if it is undefined
+    # By the training's metric, of fits that have not seen the rows; None if undefined, or if one had no such model.
+    validation: float | None
 
 
 class GroupModels(Part):
@@ -112,15 +116,24 @@ class GroupModels(Part):
         ...        GroupModel(value="UA", rows=5000, unseen_rows=0, validation=None))
         >>> for part in GroupModels(by="carrier", models=two, pooled_values=3, pooled_rows=700).sentence.split("; "):
         ...     print(part)
-        2 values of carrier have their own models, of 1,200 (AA) to 5,000 (UA) rows
+        2 values of carrier have their own models, of 1,200 ("AA") to 5,000 ("UA") rows
         3 others, with 700 rows, and new ones share one of all rows
         """
         least = min(self.models, key=lambda model: model.rows)
         most = max(self.models, key=lambda model: model.rows)
         own = f"{len(self.models)} values of {self.by} have their own models"
-        sizes = f"of {least.rows:,} ({least.value}) to {most.rows:,} ({most.value}) rows"
-        others = f"{self.pooled_values} others, with {self.pooled_rows:,} rows, and new ones share one of all rows"
-        return f"{own}, {sizes}; {others}"
+        sizes = " to ".join(f"{model.rows:,} ({_named(model.value)})" for model in (least, most))
+        others = "new ones"
+        if self.pooled_values:
+            others = f"{self.pooled_values:,} others, with {self.pooled_rows:,} rows, and new ones"
+        elif self.pooled_rows:
+            others = f"{self.pooled_rows:,} rows without a value, and new values"
+        return f"{own}, of {sizes} rows; {others} share one of all rows"
+
+
+def _named(value: str) -> str:
+    text = one_line(value)
+    return f'"{text[:SHOWN]}{"..." if len(text) > SHOWN else ""}"'
 
 
 class LearnerReport(FitCost):

@@ -14,7 +14,10 @@ from tasks.train.trial import Trained
 
 
 def of_candidate(trained: Trained) -> GroupModels | None:
-    """The models of the candidate, each with its score on rows that the fits had not seen; None if it is one model."""
+    """The models of the candidate, each with its score on rows that the fits had not seen; None if it is one model.
+
+    A value whose rows the pooled model predicted in one of the fits has no score.
+    """
     learner = members_of(fitted_within(trained.learner))[0]
     if not isinstance(learner, PerGroup):
         return None
@@ -23,7 +26,8 @@ def of_candidate(trained: Trained) -> GroupModels | None:
     models = []
     for stored in learner.stored.models:
         rows = rows_of.get(stored.value, np.arange(0))
-        score = spec.score(unseen.label[rows], trained.best.predicted[rows]) if len(rows) else math.nan
+        has_score = len(rows) and stored.value in trained.best.values
+        score = spec.score(unseen.label[rows], trained.best.predicted[rows]) if has_score else math.nan
         models.append(
             GroupModel(
                 value=stored.value,

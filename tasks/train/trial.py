@@ -16,7 +16,7 @@ from refit.files.artifacts import defined
 from refit.learners import FitReport, Floats, Learner, Spec, make
 from refit.learners.averaged import members_of
 from refit.learners.contract import middle_iterations, not_finite
-from refit.learners.per_group import KIND as PER_GROUP
+from refit.learners.per_group import TooFewGroups, values_of
 from refit.runtime.context import Progress
 from refit.schemas.segment_study import SegmentStudy
 from refit.schemas.serving_cost import FitCost
@@ -57,6 +57,7 @@ class Trial:
     finish: Finish
     cost: FitCost
     not_chosen: str | None
+    values: frozenset[str] = frozenset()  # many models: those with a model of their own in each fold
     size_curve: tuple[SizeScores, ...] = ()
     by_seed: tuple[float, ...] = ()  # the validation metric of a fit with each seed, if there are several
     tuning: TuningReport | None = None
@@ -154,6 +155,7 @@ def scored(fits: Sequence[FoldFit], development: Development, params: Params) ->
         finish=finish,
         cost=fit_cost(fits, development),
         not_chosen=learner.unsafe_reason(),
+        values=frozenset.intersection(*(values_of(fit.learner) for fit in fits)),
     )
 
 
@@ -215,8 +217,8 @@ def _size_curve(
         learner = make(spec)
         try:
             fit_rows(learner, part, iterations=report.iterations)
-        except UserError:
-            if not spec.problem.of_features and spec.kind != PER_GROUP:
+        except UserError as error:
+            if not spec.problem.of_features and not isinstance(error, TooFewGroups):
                 raise
             continue  # fewer rows than clusters or groups, or noise alone: true of the part, not of the learner
         recent = part.recent(len(validation))

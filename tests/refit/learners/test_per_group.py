@@ -22,6 +22,7 @@ from refit.learners.group_fits import LabelledGroups
 from refit.learners.per_group import PerGroup, TooFewGroups
 from refit.learners.quantiles import quantile_of
 from refit.runtime.workers import StartWorkers, Workers, processes
+from refit.schemas.training import GroupModel, GroupModels
 
 BOOSTING = {"kind": "sklearn.ensemble.HistGradientBoostingClassifier", "params": {"max_iter": 30}}
 LOGISTIC = {"kind": "sklearn.linear_model.LogisticRegression"}
@@ -186,6 +187,10 @@ def test_a_champion_is_not_gone_on_with() -> None:
     [
         ({**LOGISTIC, "by": "shops"}, "needs `by`, a category among its features; found 'shops'; did you mean 'shop'"),
         ({**LOGISTIC, "by": "x"}, "needs `by`, a category among its features; 'x' is none: declare its column as text"),
+        ({**LOGISTIC, "by": ["shop", "x"]}, r"needs `by`, a category among its features; found \['shop', 'x'\]"),
+        ({**LOGISTIC, "by": "note"}, "needs `by`, a category among its features; 'note' is free text "),
+        ({**LOGISTIC, "params": None}, "params of what it fits are arguments by name; found None"),
+        ({**LOGISTIC, "params": 3}, "params of what it fits are arguments by name; found 3"),
         (LOGISTIC | {"by": None}, "needs `by`, a category among its features; found None"),
         ({"min_rows": 50}, "needs `kind`: the learner that it fits"),
         ({**LOGISTIC, "min_rows": 3}, "min_rows is a number of rows from 20 on; found 3"),
@@ -202,9 +207,30 @@ def test_a_champion_is_not_gone_on_with() -> None:
     ],
 )
 def test_params_that_do_not_fit_are_refused_in_one_line(params: dict[str, Any], words: str) -> None:
+    asked = spec(**params)
     with pytest.raises(UserError, match=words) as raised:
-        make(spec(**params))
+        if params.get("by") == "note":
+            words_of = {"kind": "sklearn.feature_extraction.text.TfidfVectorizer", "params": {}}
+            asked = replace(asked, features=("note", *asked.features), text=("note",), vectoriser=words_of)
+        make(asked)
     assert "\n" not in str(raised.value)
+
+
+def test_other_meta_learners_are_not_around_it_and_check_their_params_too() -> None:
+    params = {"level": "x", "kind": "per_group", "params": {"by": "shop", **LOGISTIC}}
+    outer = replace(spec(), kind="relative", task="regression", params=params)
+    with pytest.raises(UserError, match="'per_group' within 'relative': only the outermost can be that one"):
+        make(outer)
+    with pytest.raises(UserError, match="params of what it fits are arguments by name; found None"):
+        make(replace(outer, params={**params, "kind": "sklearn.linear_model.Ridge", "params": None}))
+
+
+def test_the_sentence_on_the_models_is_one_short_line_whatever_the_values_are() -> None:
+    models = tuple(GroupModel(value=value, rows=90, unseen_rows=0, validation=None) for value in ("a\nb" * 99, "c"))
+    sentence = GroupModels(by="shop", models=models, pooled_values=0, pooled_rows=7).sentence
+    assert "\n" not in sentence
+    assert len(sentence) < 250
+    assert sentence.endswith("; 7 rows without a value, and new values share one of all rows")
 
 
 def test_fewer_than_two_models_are_refused_with_the_sizes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ BOOSTING = {
     "kind": "sklearn.ensemble.HistGradientBoostingClassifier",
     "params": {"max_iter": 5, "min_samples_leaf": 5},
 }
-COLOURS = {"name": "colours", "kind": "per_group", "params": {"by": "colour", "min_rows": 60, **BOOSTING}}
+BY_COLOUR: dict[str, Any] = {"by": "colour", "min_rows": 60, **BOOSTING}
+COLOURS = {"name": "colours", "kind": "per_group", "params": BY_COLOUR}
 SEARCHED = {**COLOURS, "search": {"params.max_leaf_nodes": {"choices": [3, 9]}}}
 
 
@@ -37,6 +39,17 @@ def test_the_training_says_how_many_models_there_are_with_rows_and_score_of_each
         assert model.unseen_rows == len(own)
         assert model.validation == roc_auc_score(own["label"].to_numpy() == 1, own["prediction"].to_numpy())
     assert said.count("fitting the models of colours") == 2 * 4, "for the validation window, and the last fit"
+
+
+def test_a_value_that_the_pooled_model_predicted_has_no_score(project: Any) -> None:
+    counts = Counter(project.rows("train")["colour"].to_pylist())
+    fewest = min(counts, key=counts.__getitem__)
+    params = {**BY_COLOUR, "min_rows": counts[fewest] + 1}
+    models = Training.from_json(project.run(train__learners=[{**COLOURS, "params": params}]), "").chosen.models
+    assert models is not None
+    assert {model.value: model.validation is None for model in models.models} == {
+        value: value == fewest for value in counts
+    }
 
 
 def test_search_folds_calibration_and_seeds_reach_the_models(project: Any) -> None:
