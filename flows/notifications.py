@@ -15,6 +15,7 @@ from refit.config.notify import NotifyParams, Occasion
 from refit.errors import UserError
 from refit.files.artifacts import MODEL_CARD
 from refit.plain_text import as_markdown, one_line
+from refit.runtime import environments
 from refit.runtime.context import Context
 from registry.urls import folder_url
 
@@ -68,7 +69,8 @@ def publish_wait(summary: RunSummary, project: Path) -> None:
         key="refit-approval",
         markdown=f"{as_markdown(model.why_not[0])}\n\nThe model card: {card}, and at the MLflow run "
         f"`{summary.mlflow_run_id}`. In a checkout of the project, one of\n\n"
-        f'    refit approve {model.version} --why "..."\n    refit reject {model.version} --why "..."',
+        f'    {environments.command(f"approve {model.version}")} --why "..."\n'
+        f'    {environments.command(f"reject {model.version}")} --why "..."',
         description=as_markdown(f"{model.name} version {model.version} waits for approval"),
     )
 

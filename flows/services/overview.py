@@ -132,14 +132,18 @@ class _Gatherer:
             yield score(numbers, metric)
         judged = next((each for each in reversed(entries) if each.action in _JUDGEMENTS), None)
         if judged is None:
-            yield Tile("last decision", "none yet", "`refit run` trains and judges a model")
+            yield Tile("last decision", "none yet", environments.addressed("`refit run` trains and judges a model"))
         else:
             kinds: dict[str, Kind] = {"refuse": "bad", "await": "warn"}
             word = {"refuse": "refused", "await": "waits", "rollback": "rolled back"}.get(judged.action, "promoted")
             note = f"version {judged.to_version}, {templates.moment(judged.at, zone)}"
             yield Tile("last decision", word, note, kinds.get(judged.action, "good"))
         if self._drift is None:
-            yield Tile("drift", "not checked", "`refit drift` compares the newest rows with the reference")
+            yield Tile(
+                "drift",
+                "not checked",
+                environments.addressed("`refit drift` compares the newest rows with the reference"),
+            )
         else:
             note, kind = f"as of {templates.moment(self._drift.as_of, zone)}", _DRIFT[self._drift.verdict]
             yield Tile("drift", report_words.verdict_word(self._drift), note, kind)
@@ -168,7 +172,7 @@ class _Gatherer:
 
     def _drift_report(self) -> Card:
         if self._drift is None:
-            return Card("Drift", "Not checked yet: `refit drift` writes the report.")
+            return Card("Drift", environments.addressed("Not checked yet: `refit drift` writes the report."))
         here = self.context.path(drift_report.REPORT).is_file()
         sentence = f"{report_words.verdict(self._drift)} {one_line('; '.join(self._drift.reasons[:2]))}"
         return Card("Drift", sentence, (Link("report", "drift"),) if here else (), _DRIFT[self._drift.verdict])
@@ -184,7 +188,7 @@ class _Gatherer:
 
     def _data_docs(self) -> Card:
         if not self.context.path(DATA_DOCS / "index.html").is_file():
-            return Card("Data Docs", "What was checked of each batch. `refit run` writes them.")
+            return Card("Data Docs", environments.addressed("What was checked of each batch. `refit run` writes them."))
         validated = self._read(lambda: Validated.read(self.context.path(VALIDATED)))
         kind: Kind = "plain"
         sentence = "What was checked of each batch."

@@ -13,7 +13,7 @@ from rich.table import Table
 from flows.session import check, context_of, context_of_run, prepare
 from flows.summary_display import format_cost, format_latency
 from refit.config import STAGES
-from refit.runtime import dvc_runner, run_file
+from refit.runtime import dvc_runner, environments, run_file
 from refit.runtime.terminal import Terminal, line, say
 from refit.schemas.snapshot import stand_in_notice
 from registry.approval import AWAIT, Wait, waits
@@ -70,7 +70,7 @@ def warn_of_broken_ledger(project: Path) -> str | None:
         say(f"warning: the ledger {path} is broken: {chain.problem}", stderr=True)
     else:
         for warning in register.ledger_warnings(context_of(project)):
-            say(f"warning: {warning}", stderr=True)
+            say(environments.addressed(f"warning: {warning}"), stderr=True)
     return chain.problem
 
 
@@ -123,7 +123,9 @@ def print_history(entries: list[Entry]) -> None:
     """Print the ledger's entries, the newest last."""
     console = Terminal()
     if not entries:
-        console.print("Nothing was promoted or refused yet; `refit run` trains and judges a model.")
+        console.print(
+            environments.addressed("Nothing was promoted or refused yet; `refit run` trains and judges a model.")
+        )
         return
     for entry in entries:
         versions = "no version" if entry.to_version == NO_VERSION else f"version {entry.to_version}"
@@ -135,7 +137,11 @@ def print_history(entries: list[Entry]) -> None:
         for reason in entry.reasons:
             console.print(Padding(f"• {reason}", (0, 0, 0, 4)))
         if entry.action == AWAIT:
-            state = str(Wait(entry)) if entry in (each.line for each in waits(entries)) else "it was answered"
+            state = (
+                environments.addressed(str(Wait(entry)))
+                if entry in (each.line for each in waits(entries))
+                else "it was answered"
+            )
             console.print(Padding(f"• {state}", (0, 0, 0, 4)))
 
 
@@ -157,7 +163,7 @@ def print_deletions(plan: DeletionPlan, *, deleted: bool) -> None:
     if deleted or not plan.items:
         console.print(f"Deleted: {total}." if plan.items else "There is nothing to delete.")
     else:
-        console.print(f"{total} may go; refit gc --delete deletes them.")
+        console.print(f"{total} may go; {environments.command('gc --delete')} deletes them.")
 
 
 def format_size(count: float) -> str:
@@ -238,4 +244,4 @@ def print_quarantined_rows(rows: list[ListedRefusal]) -> None:
     console.print(table)
     if len(rows) > 200:
         console.print(f"... and {len(rows) - 200:,} more; --json gives them all")
-    console.print("Let rows back in: refit quarantine release SOURCE BATCH ROW... --why TEXT")
+    console.print(f"Let rows back in: {environments.command('quarantine release')} SOURCE BATCH ROW... --why TEXT")

@@ -23,6 +23,7 @@ from refit.cli import (
 from refit.cli.options import note_command, only_reads, quiet_prefect, usage_error, with_version
 from refit.errors import RefitError, Terminated, chain, is_interrupted, machine_fault, message_of, refused_by_the_system
 from refit.extras import not_installed
+from refit.runtime import environments
 from refit.runtime.terminal import guard_logs, say
 from registry import refusals
 
@@ -92,6 +93,7 @@ def main() -> None:
         _release_frames(error, debug)
     gc.collect()  # objects in the error's frames must not outlive their library, which would warn on standard error
     for index, text in enumerate(message):
+        text = environments.addressed(text)
         say(f"  {text}" if index else f"error: {text}", stderr=True)
     sys.exit(status)
 

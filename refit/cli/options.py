@@ -125,6 +125,7 @@ def assignments(texts: list[str]) -> Overrides:
 
 def print_outcome(sentence: str, *, as_json: bool) -> None:
     """Print what a command did."""
+    sentence = environments.addressed(sentence)
     print_json({"outcome": sentence}) if as_json else say(sentence)
 
 

@@ -169,7 +169,8 @@ def promote_to(project: Path, version: str, *, to: str, why: str | None, wait_se
                 for stage in ("ingest", "validate", "featurize"):
                     run_in(run, stage)
                 there = run.context()
-                return _announced(there, f"{here}/{version}", lambda: moving.move(there, moved, why))
+                done = _announced(there, f"{here}/{version}", lambda: moving.move(there, moved, why))
+                return environments.addressed(done)  # the command's own environment is another one
             finally:
                 run_file.put_back(project, settings)  # of the last run in this environment
 

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from refit.errors import UserError
+from refit.errors import RefitError, UserError
 from refit.files.artifacts import digest
 from refit.files.yaml_files import YamlTree, read_yaml
 
 VARIABLE = "REFIT_ENV"
 PARAMS = "params.yaml"
 _NAME = re.compile("[a-z][a-z0-9_-]{0,40}")
+_COMMAND = re.compile(r"`refit (?!--env |--project |init\b)(?=[a-z])")  # of Refit, in a message
 _REFERENCE = re.compile(r"\$\{(\w+)\}")  # to a variable, in an address
 
 
@@ -30,13 +31,36 @@ def current() -> str | None:
     return name
 
 
+def command(words: str) -> str:
+    """A command of Refit as a person types it for the models of this process's environment.
+
+    >>> with working_in("staging"):
+    ...     command("show")
+    'refit --env staging show'
+    """
+    return f"refit --env {name} {words}" if (name := os.environ.get(VARIABLE)) else f"refit {words}"
+
+
+def addressed(text: str) -> str:
+    """A message whose commands, in backticks, name this process's environment; those that name one stay as they are.
+
+    >>> with working_in("staging"):
+    ...     addressed("no champion; `refit run` trains one, `refit --env production show` shows that one")
+    'no champion; `refit --env staging run` trains one, `refit --env production show` shows that one'
+    """
+    return _COMMAND.sub(lambda _: f"`{command('')}", text)
+
+
 @contextmanager
 def working_in(environment: str) -> Iterator[None]:
-    """Work in an environment for a block, child processes included."""
+    """Work in an environment for a block, child processes included; errors of the block name it in their commands."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = environment
     try:
         yield
+    except RefitError as error:
+        error.args = tuple(addressed(str(each)) for each in error.args)
+        raise
     finally:
         os.environ.pop(VARIABLE) if before is None else os.environ.update({VARIABLE: before})
 

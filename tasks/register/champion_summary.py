@@ -9,7 +9,7 @@ from pydantic import JsonValue
 from refit.errors import UserError
 from refit.models import incumbent, run_logging
 from refit.models.run_content import Kpis
-from refit.runtime import registry_store
+from refit.runtime import environments, registry_store
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part, UtcTime, omitted
 from refit.schemas.gate_decision import Decision
@@ -95,7 +95,12 @@ def champion_summary(context: Context) -> ChampionSummary:
             previous=registered.aliases.get(champions.PREVIOUS),
             anchor=registered.tags.get(versions.ANCHOR),
             waiting=tuple(
-                Waiting(version=each.version, until=each.until, against=each.line.from_version, sentence=str(each))
+                Waiting(
+                    version=each.version,
+                    until=each.until,
+                    against=each.line.from_version,
+                    sentence=environments.addressed(str(each)),
+                )
                 for each in waits
             ),
         )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from refit.errors import RefitError, UserError
 from refit.models.incumbent import PARENT, PARENT_DIGEST, USES
-from refit.runtime import registry_store
+from refit.runtime import environments, registry_store
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part
 from refit.schemas.snapshot import Snapshot, SnapshotBatch
@@ -292,11 +292,14 @@ def _current_state(version: Version, aliases: Mapping[str, str], lines: list[Ent
     if champion == version.version:
         return "It is the champion now."
     if wait := wait_of(lines, version.version):
-        return f"It {wait.state}."
+        return environments.addressed(f"It {wait.state}.")
     if rolled_back:
-        state = f"It was the champion and was rolled back; refit promote {version.version} makes it champion again."
+        state = (
+            f"It was the champion and was rolled back; {environments.command(f'promote {version.version}')} makes it "
+            "champion again."
+        )
     elif aliases.get(PREVIOUS) == version.version:
-        state = "It was the champion before, and can be restored: refit rollback."
+        state = f"It was the champion before, and can be restored: {environments.command('rollback')}."
     else:
         state = "It is not the champion."
     ever = any(line.action in MOVES and line.to_version == version.version for line in lines)

@@ -19,7 +19,7 @@ from refit.models.incumbent import (
     require_ledgers_champion,
     required_tag,
 )
-from refit.runtime import registry_store
+from refit.runtime import environments, registry_store
 from refit.runtime.context import Context, person
 from refit.schemas.artifact import utc_text
 from refit.schemas.gate_decision import Decision
@@ -72,7 +72,7 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
         until = utc_text(wait.until if wait and not required else end, "seconds")
         entry = replace(entry, action="await", digests={**entry.digests, approval.UNTIL: until})
         champions.record(store, entry)
-        context.progress(str(approval.Wait(entry)))
+        context.progress(environments.addressed(str(approval.Wait(entry))))
     else:
         verify(context, store, version, entry)
         context.progress(f"version {version.version} is promoted")
@@ -267,7 +267,7 @@ def _outcome(line: Entry | None, otherwise: str) -> Outcome:
     if line is None:
         return Outcome(action=None, reasons=(otherwise,))
     if line.action == approval.AWAIT:
-        return Outcome(action=line.action, reasons=(str(approval.Wait(line)),))
+        return Outcome(action=line.action, reasons=(environments.addressed(str(approval.Wait(line))),))
     return Outcome(action=line.action, reasons=tuple(line.reasons))
 
 

@@ -188,6 +188,23 @@ def test_a_command_takes_its_environment_as_an_option(project: Path, monkeypatch
     assert environments.current() == "nowhere"
     (project / "params.staging.yaml").write_text(APART)
     monkeypatch.setenv("REFIT_ENV", "staging")
-    assert "no version of demo is champion yet" in refit_in(project, "show").stderr
+    assert "no version of demo is champion yet; `refit --env staging run` trains" in refit_in(project, "show").stderr
+    assert "`refit --env staging run` trains and judges a model" in " ".join(
+        refit_in(project, "history").stdout.split()
+    )
     monkeypatch.setenv("REFIT_ENV", "")
     assert refit_in(project, "show").returncode == 0
+
+
+def test_what_is_refused_in_another_environment_names_that_one_in_its_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFIT_ENV", "staging")
+    with pytest.raises(UserError) as refused, environments.working_in("production"):
+        raise UserError("2 problems:", '`refit approve 1 --why "..."` first', "`refit init DIR`")
+    shown = [environments.addressed(each) for each in refused.value.lines]  # as the command shows it, in its own
+    assert shown == ["2 problems:", '`refit --env production approve 1 --why "..."` first', "`refit init DIR`"]
+
+
+def test_without_an_environment_commands_are_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REFIT_ENV", "")
+    assert environments.command("show") == "refit show"
+    assert environments.addressed("`refit run` trains one") == "`refit run` trains one"
