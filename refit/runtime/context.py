@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +12,11 @@ from pathlib import Path
 from typing import Protocol
 
 from refit.config import Params
+from refit.plain_text import one_line
 from refit.runtime.workers import StartWorkers, processes
+
+WHO = "REFIT_WHO"  # an environment variable: the person, where several share a user, as in containers and in CI
+_LONGEST_NAME = 100  # characters
 
 
 class Progress(Protocol):
@@ -53,9 +58,14 @@ class Context:
 
 
 def person() -> str:
-    """The user and the machine, as recorded in the ledger."""
+    """Who runs the command, as recorded in the ledger: the user and the machine, after the name in `REFIT_WHO`.
+
+    Anybody may set the variable, so the name is a note for people, and no right depends on it.
+    """
     try:
-        name = getpass.getuser()
+        user = getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
-        name = "unknown"
-    return f"{name}@{socket.gethostname()}"
+        user = "unknown"
+    account = f"{user}@{socket.gethostname()}"
+    name = one_line(os.environ.get(WHO, "").strip())
+    return f"{name[:_LONGEST_NAME]} ({account})" if name else account

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pydantic import JsonValue
 from refit.config import nearest
 from refit.errors import RefitError, UserError, first_line
 from refit.files import artifacts
-from refit.runtime.context import Context
+from refit.runtime.context import Context, person
 from refit.schemas.artifact import Part, utc_text
 from refit.schemas.releases import Release, Releases
 from refit.schemas.snapshot import Snapshot, SnapshotBatch
@@ -211,17 +210,10 @@ def release(context: Context, source: str, batch: str, rows: Sequence[int] | Non
         sha256=stored.sha256,
         rows=tuple(fresh),
         why=why.strip(),
-        who=_user(),
+        who=person(),
         when=utc_text(context.now(), "seconds"),
     )
     Releases(released=(*decisions.released, record)).write(context.path(artifacts.RELEASED))
     count = f"{len(fresh)} row" + ("s" if len(fresh) > 1 else "")
     barred_note = f"; {len(barred)} cannot be released, `refit quarantine list` shows why" if barred else ""
     return f"released {count} of {source} {batch}, accepted from the next `refit run` on{barred_note}"
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return "unknown"
