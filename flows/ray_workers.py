@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,7 @@ from refit.runtime.workers import Workers, unreported
 
 if TYPE_CHECKING:
     from prefect_ray import RayTaskRunner
+    from prefect_ray.task_runners import PrefectRayFuture
 
 __all__ = ["on_ray"]
 
@@ -62,11 +63,26 @@ class RayWorkers:
                 results.append(future.result())
                 done(len(results))
             return results
-        except Exception as error:
+        except BaseException as error:
+            _cancel(futures)
             lost = next((each for each in chain(error) if isinstance(each, RayError)), None)
             if lost is None:
                 raise
             raise RefitError(f"Ray gave a part up: {first_line(lost)}; see `ray status`, then run it again") from error
+
+
+def _cancel(futures: Sequence[PrefectRayFuture[Any]]) -> None:
+    """Let no part go on: those that wait never begin, and the processes of the others are ended.
+
+    Nothing is raised: it is for parts of which another has failed, and that error is to be told.
+    """
+    import ray
+
+    references = [future.wrapped_future for future in futures]
+    with suppress(Exception):
+        for reference in references:
+            ray.cancel(reference, force=True)  # an interrupt does not end a task of Prefect
+        ray.wait(references, num_returns=len(references), timeout=ANSWER_SECONDS)
 
 
 @contextmanager

@@ -61,6 +61,21 @@ def test_parts_have_results_in_order_and_errors_are_those_of_parts(tmp_path: Pat
 
 
 @pytest.mark.usefixtures("second")
+def test_once_an_error_is_raised_no_part_goes_on(tmp_path: Path) -> None:
+    import ray
+
+    with on_ray(2) as workers:
+        with pytest.raises(UserError, match="part 1 is wrong"):
+            workers.map(
+                work, [Task(0, tmp_path), Task(1, tmp_path, fails=True, seconds=5), Task(2, tmp_path, seconds=600)]
+            )
+        end = time.monotonic() + 60
+        while ray.available_resources().get("CPU") != 2:
+            assert time.monotonic() < end, "a processor is still reserved for a part"
+            time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("second")
 def test_a_part_whose_process_is_killed_is_computed_again_until_that_is_hopeless(tmp_path: Path) -> None:
     with on_ray(2) as workers:
         assert workers.map(work, [Task(0, tmp_path, killed=1), Task(1, tmp_path)]) == [0, 10]
