@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -21,7 +21,7 @@ from refit.cli.inspection import champion_summary
 from refit.config import Params
 from refit.errors import RefitError, refused_by_the_system
 from refit.files.artifacts import STATE
-from refit.runtime import lock, run_file
+from refit.runtime import dvc_remote, environments, lock, registry_store, run_file
 from refit.runtime.context import utc_now
 from refit.runtime.stage_code import SOURCE_ROOT
 from refit.runtime.terminal import Terminal, line
@@ -156,8 +156,17 @@ def _project(project: Path) -> Iterator[Finding]:
     if not os.access(project, os.W_OK):
         yield Finding("error", f"{project} is read-only for this user", "give write access")
         return
+    stores = list(_stores(project, params))
+    yield from stores
+    yield _remote(project)
     if not (project / STATE).is_dir():
-        yield Finding("ok", "nothing has run here yet", "refit run")
+        yield Finding("ok", "nothing has run here yet", environments.command("run"))
+        return
+    if any(each.level == "error" for each in stores):
+        depending = "the champion, the ledger's chain, the record of answered drift"
+        yield Finding(
+            "warning", f"not checked: {depending}", "mend the error above first; nothing is said against them"
+        )
         return
     yield from _answers(project, params)
     yield from _ledger(project)
@@ -168,13 +177,56 @@ def _project(project: Path) -> Iterator[Finding]:
         description = f"version {version}, its stored files are those registered" if version else "none yet"
         yield Finding("ok", f"champion of {params.project.name}: {description}")
     except RefitError as error:
-        yield Finding("error", f"the champion cannot be trusted: {error.sentence}")
+        yield Finding("error", environments.addressed(f"the champion cannot be trusted: {error.sentence}"))
         return
     try:
         if version and (champion := champion_summary(project)).since is None:
             yield Finding("warning", "; ".join(champion.why), "restore the file if there is a copy of it")
     except RefitError as error:
         yield Finding("error", error.sentence)
+
+
+def _stores(project: Path, params: Params) -> Iterator[Finding]:
+    """Ask the ledger and the registry whether they answer: a finding for each, none twice for one database."""
+    from registry import versions
+    from registry.ledger import Ledger
+    from tasks import register
+
+    context = context_of(project)
+
+    def ask_registry() -> None:
+        with registry_store.opened(context) as opened:
+            versions.registered(opened, params.project.name)
+
+    try:
+        store = registry_store.store_of(project, params)
+    except RefitError as error:
+        yield Finding("error", error.sentence)
+        return
+    ledger = _asked(f"ledger {Ledger.of(store).location}", lambda: register.history(context))
+    yield ledger
+    if ledger.level == "error" and store.ledger_uri == store.uri:
+        return
+    yield _asked(f"{'MLflow server' if store.server else 'registry'} {store.database or store.shown}", ask_registry)
+
+
+def _asked(what: str, ask: Callable[[], object]) -> Finding:
+    try:
+        ask()
+    except RefitError as error:
+        return Finding("error", error.sentence)
+    return Finding("ok", f"{what} answers")
+
+
+def _remote(project: Path) -> Finding:
+    """Ask DVC's remote whether it answers."""
+    try:
+        address = dvc_remote.asked(project)
+    except RefitError as error:
+        return Finding("error", error.sentence)
+    if address is None:
+        return Finding("ok", "DVC has no remote: what models were made from is on this machine alone")
+    return Finding("ok", f"DVC's remote {address} answers")
 
 
 def _ledger(project: Path) -> Iterator[Finding]:
@@ -190,14 +242,18 @@ def _ledger(project: Path) -> Iterator[Finding]:
     if chain.problem:
         advice = (
             "restore the file (or the database) from a copy, or "
-            '`refit repair --accept-ledger --why "..."` goes on with what is there'
+            f'`{environments.command("repair")} --accept-ledger --why "..."` goes on with what is there'
         )
         yield Finding("error", f"the ledger {path} is broken: {chain.problem}", advice)
     elif chain.unchained:
-        lines = f"{chain.unchained} lines of an older Refit, which no digest covers yet"
-        yield Finding("warning", f"the ledger has {lines}", "the next `refit run` takes them over")
+        lines = f"{_lines(chain.unchained)} of an older Refit, which no digest covers yet"
+        yield Finding("warning", f"the ledger has {lines}", f"the next `{environments.command('run')}` takes them over")
     elif chain.lines:
-        yield Finding("ok", f"the ledger is as it was written: {chain.lines} lines, chained by digests")
+        yield Finding("ok", f"the ledger is as it was written: {_lines(chain.lines)}, chained by digests")
+
+
+def _lines(count: int) -> str:
+    return f"{count} line{'' if count == 1 else 's'}"
 
 
 def _answers(project: Path, params: Params) -> Iterator[Finding]:
@@ -205,7 +261,9 @@ def _answers(project: Path, params: Params) -> Iterator[Finding]:
     try:
         if reason := retrain_dedup.invalid_reason(project, params, utc_now()):
             yield Finding(
-                "warning", f"{reason}; it counts for nothing", "the next `refit run` that answers drift replaces it"
+                "warning",
+                f"{reason}; it counts for nothing",
+                f"the next `{environments.command('run')}` that answers drift replaces it",
             )
     except RefitError as error:
         yield Finding("error", str(error))

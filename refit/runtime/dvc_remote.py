@@ -13,6 +13,7 @@ from refit.errors import RefitError, message_of
 from refit.extras import install_extra
 from refit.files.artifacts import RECEIPT
 from refit.files.yaml_files import YamlTree, read_yaml
+from refit.runtime.dvc_files import root_of
 from refit.runtime.dvc_runner import repository
 from registry.object_stores import s3_fault
 from registry.secrets import redacted
@@ -22,6 +23,25 @@ def has_remote(project: Path) -> bool:
     """Whether DVC has a default remote to push to and pull from."""
     with repository(project) as repo:
         return bool(repo.config["core"].get("remote"))
+
+
+def asked(project: Path) -> str | None:
+    """The address of DVC's default remote, which has answered; None if there is none.
+
+    Raises:
+        RefitError: the remote does not answer, or the project is no DVC repository.
+    """
+    if not root_of(project):
+        return None
+    with repository(project) as repo:
+        if not repo.config["core"].get("remote"):
+            return None
+        with _remote_faults(repo, "read"):
+            remote = repo.cloud.get_remote_odb()
+            remote.fs.exists(remote.path)  # a folder that the first push makes may be missing
+            if fault := _bucket_fault(repo):
+                raise fault
+        return _address(repo)
 
 
 def push(project: Path) -> str:
@@ -85,9 +105,12 @@ def _remote_faults(repo: Any, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        name = repo.config["core"]["remote"]
-        url = redacted(str((repo.config["remote"].get(name) or {}).get("url", name)))
-        raise RefitError(f"DVC's remote {url} cannot be {what}: {_reason(repo, error)}") from error
+        raise RefitError(f"DVC's remote {_address(repo)} cannot be {what}: {_reason(repo, error)}") from error
+
+
+def _address(repo: Any) -> str:
+    name = repo.config["core"]["remote"]
+    return redacted(str((repo.config["remote"].get(name) or {}).get("url", name)))
 
 
 def _reason(repo: Any, error: Exception) -> str:

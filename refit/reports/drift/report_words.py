@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from refit.evaluation.interval_coverage import percent, reached_percent
 from refit.problems import metric_named
+from refit.runtime import environments
 from refit.schemas.drift_decision import Cause, DriftDecision, PerformanceVerdict
 
 _CAUSES: dict[Cause, str] = {
@@ -38,14 +39,20 @@ def next_step(decision: DriftDecision) -> tuple[str, str]:
         return (
             "The flow drift-watch asks for it by itself, by the event drift.detected. By hand it is the command below; "
             "the gate then decides whether the new model is promoted.",
-            "refit run",
+            environments.command("run"),
         )
     if decision.blocked:
-        return ("The decision is taken again with the next look. To train at once all the same:", "refit run")
+        return (
+            "The decision is taken again with the next look. To train at once all the same:",
+            environments.command("run"),
+        )
     if decision.verdict == "warn":
-        return ("Ask the people who make these rows what has changed. To train at once all the same:", "refit run")
+        return (
+            "Ask the people who make these rows what has changed. To train at once all the same:",
+            environments.command("run"),
+        )
     when = f"the {decision.policy.window} that begins on {decision.window.end}" if decision.window else "a window"
-    return (f"Nothing to do. To look again once {when} is over:", "refit drift")
+    return (f"Nothing to do. To look again once {when} is over:", environments.command("drift"))
 
 
 def reasons(decision: DriftDecision) -> list[tuple[str, str]]:

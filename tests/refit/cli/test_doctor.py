@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from commands import refit_in
 from packaging.specifiers import SpecifierSet
 
 from refit.cli import doctor
+from refit.runtime import dvc_remote
 
 
 def levels(findings: list[doctor.Finding], words: str) -> list[str]:
@@ -47,3 +51,38 @@ def test_a_library_outside_of_the_range_that_refit_needs_is_an_error(monkeypatch
 def test_a_library_that_is_not_as_pinned_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_pins", lambda: {"duckdb": "1.0"})
     assert levels(list(doctor._libraries()), "(pinned 1.0)") == ["warning"]
+
+
+def test_a_store_that_does_not_answer_is_one_finding_and_nothing_is_said_against_the_champion(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_order = refit_in(project, "doctor", "--json").stdout
+    assert "mlflow.db answers" in in_order
+    assert "ledger.db answers" in in_order
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"127.0.0.1:{taken.getsockname()[1]}"
+    for variable, uri in (("REFIT_LEDGER_URI", "postgresql"), ("MLFLOW_TRACKING_URI", "http")):
+        with monkeypatch.context() as patched:
+            patched.setenv(variable, f"{uri}://ann:hunter2@{nobody}/team")
+            done = refit_in(project, "doctor", "--json")
+        findings = json.loads(done.stdout.splitlines()[-1])["findings"]
+        assert done.returncode == 1
+        assert [each["what"] for each in findings if each["level"] == "error" and nobody in each["what"]]
+        assert [each["level"] for each in findings].count("error") == 1
+        assert [each["level"] for each in findings if "not checked: the champion" in each["what"]] == ["warning"]
+        assert "cannot be trusted" not in done.stdout
+        assert "hunter2" not in done.stdout
+
+
+def test_one_line_is_no_plural() -> None:
+    assert (doctor._lines(1), doctor._lines(2)) == ("1 line", "2 lines")
+
+
+def test_the_doctor_names_the_remote_of_dvc_and_whether_it_answers(tmp_path: Path) -> None:
+    assert dvc_remote.asked(tmp_path) is None, "no DVC repository"
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text(
+        "[core]\nremote = team\nno_scm = true\n['remote \"team\"']\nurl = ../shared\n"
+    )
+    assert doctor._remote(tmp_path).what == f"DVC's remote {tmp_path / 'shared'} answers"
