@@ -145,7 +145,7 @@ def _project(project: Path) -> Iterator[Finding]:
     except RefitError as error:
         yield Finding("error", error.sentence)
         return
-    yield Finding("ok", f"params.yaml: project {params.project.name}, {len(params.train.learners)} learners")
+    yield Finding("ok", f"params.yaml: project {params.project.name}, {_count(len(params.train.learners), 'learner')}")
     owner = lock.holder(project)
     if owner is None:
         yield Finding("ok", "no run holds the project")
@@ -203,19 +203,21 @@ def _stores(project: Path, params: Params) -> Iterator[Finding]:
     except RefitError as error:
         yield Finding("error", error.sentence)
         return
-    ledger = _asked(f"ledger {Ledger.of(store).location}", lambda: register.history(context))
+    file = None if store.ledger_uri else store.home / "ledger.db"
+    ledger = _asked(f"ledger {Ledger.of(store).location}", file, lambda: register.history(context))
     yield ledger
     if ledger.level == "error" and store.ledger_uri == store.uri:
         return
-    yield _asked(f"{'MLflow server' if store.server else 'registry'} {store.database or store.shown}", ask_registry)
+    kind = "MLflow server" if store.server else "registry"
+    yield _asked(f"{kind} {store.database or store.shown}", store.database, ask_registry)
 
 
-def _asked(what: str, ask: Callable[[], object]) -> Finding:
+def _asked(what: str, file: Path | None, ask: Callable[[], object]) -> Finding:
     try:
         ask()
     except RefitError as error:
         return Finding("error", error.sentence)
-    return Finding("ok", f"{what} answers")
+    return Finding("ok", f"{what} {'answers' if file is None or file.is_file() else 'is not there yet'}")
 
 
 def _remote(project: Path) -> Finding:
@@ -246,14 +248,14 @@ def _ledger(project: Path) -> Iterator[Finding]:
         )
         yield Finding("error", f"the ledger {path} is broken: {chain.problem}", advice)
     elif chain.unchained:
-        lines = f"{_lines(chain.unchained)} of an older Refit, which no digest covers yet"
+        lines = f"{_count(chain.unchained, 'line')} of an older Refit, which no digest covers yet"
         yield Finding("warning", f"the ledger has {lines}", f"the next `{environments.command('run')}` takes them over")
     elif chain.lines:
-        yield Finding("ok", f"the ledger is as it was written: {_lines(chain.lines)}, chained by digests")
+        yield Finding("ok", f"the ledger is as it was written: {_count(chain.lines, 'line')}, chained by digests")
 
 
-def _lines(count: int) -> str:
-    return f"{count} line{'' if count == 1 else 's'}"
+def _count(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _answers(project: Path, params: Params) -> Iterator[Finding]:
