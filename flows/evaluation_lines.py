@@ -8,6 +8,7 @@ from flows.run_summary import IntervalSummary, RunSummary
 from refit.evaluation.interval_coverage import shortfall
 from refit.problems import kind_of, metric_named
 from refit.reports.model_card.by_task import view_of
+from refit.runtime import environments
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.measured import Measured
 
@@ -40,14 +41,25 @@ def next_steps(summary: RunSummary) -> str:
     """Name the commands that help next: none of them spends another look at the same test rows."""
     if summary.model.awaits_approval:
         version = summary.model.version
-        return f'refit ui · refit approve {version} --why "..." · refit reject {version} --why "..."'
+        return _commands("ui", f'approve {version} --why "..."', f'reject {version} --why "..."')
     if summary.decision.promote:
-        return "refit show · refit ui · refit drift, as new rows come · refit up --detach, to do it unattended"
+        return _commands("show", "ui", "drift, as new rows come", "up --detach, to do it unattended")
     longer = "featurize.split.test" if summary.split else "featurize.windows.test"
+    explain = f"explain {summary.model.version}"
     return (
-        f"refit explain {summary.model.version} · refit ui; more rows or a larger {longer} can show what these test "
+        f"{_commands(explain, 'ui')}; more rows or a larger {longer} can show what these test "
         "rows cannot, while each further run on them needs more confidence"
     )
+
+
+def _commands(*words: str) -> str:
+    """Commands of Refit for this environment, side by side.
+
+    >>> with environments.working_in("staging"):
+    ...     _commands("show", "ui")
+    'refit --env staging show · refit --env staging ui'
+    """
+    return " · ".join(map(environments.command, words))
 
 
 def metric_label(name: str, measured: Mapping[str, Measured]) -> str:
