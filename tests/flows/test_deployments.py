@@ -97,7 +97,7 @@ def test_a_run_is_heard_of_while_its_project_is_brought_and_no_longer(monkeypatc
         time.sleep(1)
         assert 2 < len(heard()) <= counted + 1, "one may have been on its way"
         flows = [each for each in heard()[0]["related"] if each["prefect.resource.role"] == "flow"]
-    assert {each["prefect.resource.name"] for each in flows} == {"drift-watch"}, "or the automation passes it over"
+    assert "drift-watch" in {each["prefect.resource.name"] for each in flows}, "or the automation passes it over"
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -126,7 +126,11 @@ def test_roles_are_guessed_where_only_one_column_fits(tmp_path: Path) -> None:
             {"key": ("id",)},
             "an earlier one: 1, such as 1; add a column",
         ),
-        ("id,day,late\n7,2024-01-01,0\n7,2024-01-01,0\n", {"key": ("id",)}, "such as 7; remove these copies"),
+        (
+            "id,day,late\n7,2024-01-01,0\n7,2024-01-01,0\n8,2024-06-02,1\n",
+            {"key": ("id",)},
+            "such as 7; remove these copies",
+        ),
         ("a,day,x,z\n1,2024-01-01,0,1\n2,2024-06-02,1,0\n3,2024-06-03,1,1\n", {}, "several columns"),
         ("id,day,late\n1,2094-01-01,0\n2,2094-06-02,1\n", {}, "lies in the future"),
     ],

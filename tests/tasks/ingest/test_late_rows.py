@@ -145,7 +145,7 @@ def test_a_wider_bound_does_not(late: Any) -> None:
             {"kind": "late", "within": "3d", "version": "id"},
             "`version` is for kind corrections, not late: leave it out",
         ),
-        ({"kind": "late", "within": "3 days"}, "string should match"),
+        ({"kind": "late", "within": "3 days"}, "such as 36h or 60d; found '3 days'"),
         ({"kind": "latest"}, "input should be 'append', 'late', 'corrections' or 'snapshot'"),
         ({"kind": "corrections", "version": "cots"}, "changes.version 'cots' is not declared; did you mean 'cost'?"),
         (
