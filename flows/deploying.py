@@ -121,8 +121,9 @@ def deploy(
     declared = read_yaml(project / PREFECT_YAML)
     within = environments.current()
     content = remote(declared, model=params.project.name, pool=pool, steps=steps, within=within)
-    require_alone(environment, params.project.name, within)
-    was = before(environment, params.project.name, content["deployments"], pool=pool, origin=origin)
+    present = of_model(environment, params.project.name)
+    require_alone(present, params.project.name, within)
+    was = before(present, content["deployments"], pool=pool, origin=origin)
     if not move:
         require_same_pool(was, pool)
     deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=True)
@@ -142,10 +143,10 @@ def deploy(
 
 
 def before(
-    server: Mapping[str, str], model: str, entries: Sequence[YamlTree], *, pool: str, origin: Origin | None
+    present: Sequence[DeploymentResponse], entries: Sequence[YamlTree], *, pool: str, origin: Origin | None
 ) -> dict[str, Before]:
     """Return where the deployments of `entries` are on the server, of those in another pool or at another commit."""
-    known = {(each.name, each.entrypoint): each for each in _of_model(server, model)}
+    known = {(each.name, each.entrypoint): each for each in present}
     found = {
         _full_name(entry): _before(known[key])
         for entry in entries
@@ -177,7 +178,7 @@ def _before(deployment: DeploymentResponse) -> Before:
     return Before(deployment.work_pool_name)
 
 
-def _of_model(server: Mapping[str, str], model: str) -> list[DeploymentResponse]:
+def of_model(server: Mapping[str, str], model: str) -> list[DeploymentResponse]:
     """The deployments of a model that a Prefect server has, in every environment."""
     from prefect import get_client, settings
     from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterName
@@ -189,16 +190,17 @@ def _of_model(server: Mapping[str, str], model: str) -> list[DeploymentResponse]
     return [each for each in found if each.name.startswith((f"{model}.", f"{model}@"))]
 
 
-def require_alone(server: Mapping[str, str], model: str, within: str | None) -> None:
+def require_alone(present: Sequence[DeploymentResponse], model: str, within: str | None) -> None:
     """Refuse a server where the model is deployed in another environment: each would hear of the other's drift.
 
     Args:
+        present: the deployments of the model that the server has.
         within: the environment that is deployed; None for `params.yaml` alone.
 
     Raises:
         UserError: it is.
     """
-    for name in sorted(each.name for each in _of_model(server, model)):
+    for name in sorted(each.name for each in present):
         if (other := environment_of(name, model)) != within:
             raise UserError(
                 f"the Prefect server has {name}, which is {model} in {other or 'params.yaml alone'}: one server has a "

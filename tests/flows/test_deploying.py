@@ -125,11 +125,11 @@ def test_a_server_has_a_model_in_one_environment() -> None:
     with get_client(sync_client=True) as client:
         made = client.create_deployment(client.create_flow(watch), name=names[0])
     server = {"PREFECT_API_URL": str(PREFECT_API_URL.value())}
-    deploying.require_alone(server, "demo", "staging")
-    deploying.require_alone(server, "other", None)
+    deploying.require_alone(deploying.of_model(server, "demo"), "demo", "staging")
+    deploying.require_alone(deploying.of_model(server, "other"), "other", None)
     for within in (None, "production"):
         with pytest.raises(UserError, match=r"has demo@staging\.scheduled, which is demo in staging: one server"):
-            deploying.require_alone(server, "demo", within)
+            deploying.require_alone(deploying.of_model(server, "demo"), "demo", within)
     with get_client(sync_client=True) as client:
         client.delete_deployment(made)
 
@@ -161,7 +161,7 @@ def test_a_deployment_stays_in_its_pool_unless_it_is_moved_and_what_it_was_is_to
 
     def was(pool: str, commit: str) -> dict[str, deploying.Before]:
         origin = deploying.Origin("https://example.org/r.git", commit, ".")
-        return deploying.before(server, "moved", entries, pool=pool, origin=origin)
+        return deploying.before(deploying.of_model(server, "moved"), entries, pool=pool, origin=origin)
 
     assert was("first", "0" * 40) == {}
     newer = was("first", "1" * 40)
