@@ -37,9 +37,9 @@ from refit.storage.columns import texts
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["KIND", "PerGroup", "TooFewGroups", "values_of"]
+__all__ = ["PerGroup", "TooFewGroups", "values_of"]
 
-KIND = PER_GROUP
+
 FEWEST = 20  # rows that `min_rows` may ask for: a fifth of them chooses iterations
 TASKS = ("binary", "multiclass", "regression")
 
@@ -97,15 +97,17 @@ class PerGroup(MetaLearner):
             else:
                 fault = f"{by!r} is {'free text' if by in self.spec.text else 'an image, vector or sequence'}"
             raise UserError(
-                f"learner {KIND!r} needs `by`, a category among its features; {fault} ({self._where}.params.by)"
+                f"learner {PER_GROUP!r} needs `by`, a category among its features; {fault} ({self._where}.params.by)"
             )
         if isinstance(least, bool) or not isinstance(least, int) or least < FEWEST:
             raise UserError(
-                f"learner {KIND!r}: min_rows is a number of rows from {FEWEST} on; found {least!r} "
+                f"learner {PER_GROUP!r}: min_rows is a number of rows from {FEWEST} on; found {least!r} "
                 f"({self._where}.params.min_rows)"
             )
         if len(self.spec.features) < 2:
-            raise UserError(f"learner {KIND!r} has no feature but {by!r}, which its models do not see ({self._where})")
+            raise UserError(
+                f"learner {PER_GROUP!r} has no feature but {by!r}, which its models do not see ({self._where})"
+            )
 
     def _require_suitable(self, inner: Learner) -> None:
         declared, fault = inner.declaration, ""
@@ -116,7 +118,7 @@ class PerGroup(MetaLearner):
         elif not declared.labels or not set(declared.tasks) & set(TASKS):
             fault = f"is for {' and '.join(declared.tasks)}, which has no labels to fit"
         if fault:
-            raise UserError(f"learner {KIND!r}: {inner.spec.kind!r} {fault} ({self._where}.params.kind)")
+            raise UserError(f"learner {PER_GROUP!r}: {inner.spec.kind!r} {fault} ({self._where}.params.kind)")
 
     def _learned(self, table: pa.Table, label: Labels) -> Batch:
         return table, label
@@ -168,7 +170,7 @@ class PerGroup(MetaLearner):
         if len(chosen) < 2:
             largest = max((len(rows) for rows in groups.values()), default=0)
             raise TooFewGroups(
-                f"learner {self.spec.name!r} ({KIND}) needs two values of {self.by!r} that have {least:,} "
+                f"learner {self.spec.name!r} ({PER_GROUP}) needs two values of {self.by!r} that have {least:,} "
                 f"rows and labels that vary; {len(chosen)} of {len(groups):,} do, the largest has {largest:,} of "
                 f"{len(label):,} rows: lower min_rows, or use {self.spec.params['kind']} alone"
             )
@@ -181,7 +183,7 @@ class PerGroup(MetaLearner):
         own = {value: fitted for value, fitted in of_values.items() if isinstance(fitted, Fitted)}
         warning = self._warning([each for each in tried if isinstance(each, UserError)], len(chosen))
         if len(own) < 2:
-            raise TooFewGroups(f"learner {self.spec.name!r} ({KIND}) needs two values with models; {warning}")
+            raise TooFewGroups(f"learner {self.spec.name!r} ({PER_GROUP}) needs two values with models; {warning}")
         self.inner, self.models = pooled.model, {value: fitted.model for value, fitted in own.items()}
         self.stored = GroupedLearner(
             models=tuple(OwnModel(value=value, rows=len(chosen[value])) for value in own),
@@ -242,7 +244,7 @@ class PerGroup(MetaLearner):
         models = {value: model.digest() for value, model in self.models.items()}
         return digest(
             {
-                "kind": KIND,
+                "kind": PER_GROUP,
                 "by": self.by,
                 "pooled": self.inner.digest(),
                 "models": models,
