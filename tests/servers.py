@@ -10,8 +10,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,55 @@ def execute(url: str, sql: str) -> list[tuple[object, ...]]:
     with psycopg.connect(url, autocommit=True) as connection:
         cursor = connection.execute(sql)
         return list(cursor.fetchall()) if cursor.description else []
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[str]:
+    """A MariaDB server of this worker's own on loopback, which is in New York: its URL without a database."""
+    programs = [
+        shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin") for name in ("mariadb-install-db", "mariadbd")
+    ]
+    if not all(programs):
+        pytest.skip("MariaDB's server is not installed")
+    pymysql = pytest.importorskip("pymysql")
+    install, serve = map(str, programs)
+    folder = Path(tempfile.mkdtemp(prefix="refit-mysql-"))
+    user = {"user": "nobody", "group": "nogroup"} if os.geteuid() == 0 else {}  # it refuses to run as root
+    if user:
+        shutil.chown(folder, **user)
+    port, quiet = free_port(), {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/", **user}
+    at = ["--no-defaults", f"--datadir={folder / 'data'}"]
+    subprocess.run([install, *at, "--auth-root-authentication-method=normal", "--skip-test-db"], check=True, **quiet)
+    where = [f"--socket={folder / 's'}", f"--pid-file={folder / 'pid'}", "--bind-address=127.0.0.1", f"--port={port}"]
+    server = subprocess.Popen([serve, *at, *where, "--default-time-zone=-05:00"], **quiet)
+    try:
+        for _ in range(300):
+            with suppress(pymysql.err.OperationalError):
+                pymysql.connect(host="127.0.0.1", port=port, user="root").close()
+                break
+            time.sleep(0.1)
+        yield f"mysql+pymysql://root@127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def mysql(mysql_server: str) -> Callable[[str], list[Any]]:
+    """Runs one statement in a new database `shop`, outside of a transaction; its rows, if it has any."""
+    import sqlalchemy
+
+    options = {"isolation_level": "AUTOCOMMIT", "poolclass": sqlalchemy.pool.NullPool}
+
+    def run(sql: str, database: str = "shop") -> list[Any]:
+        with sqlalchemy.create_engine(f"{mysql_server}/{database}", **options).connect() as connection:
+            result = connection.exec_driver_sql(sql.replace("%", "%%"))
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    run("drop database if exists shop", "mysql")
+    run("create database shop character set utf8mb4", "mysql")
+    return run
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from refit.errors import RefitError, UserError, first_line
@@ -51,12 +51,21 @@ def parsed(variable: str, where: str) -> URL:
 
 
 def engine(url: URL, **options: Any) -> Engine:
-    """An engine without a pool, whose errors show no values and whose attempts to connect end."""
-    from sqlalchemy import create_engine
+    """An engine without a pool, whose errors show no values, whose attempts to connect end and whose times are UTC."""
+    from sqlalchemy import create_engine, event
     from sqlalchemy.pool import NullPool
 
     timeouts = {"connect_timeout": 10} if url.get_driver_name() in _TIMEOUTS else {}
-    return create_engine(url, poolclass=NullPool, connect_args=timeouts, hide_parameters=True, **options)
+    made = create_engine(url, poolclass=NullPool, connect_args=timeouts, hide_parameters=True, **options)
+    if url.get_backend_name() in ("mysql", "mariadb"):
+        event.listen(made, "connect", _in_utc)
+    return made
+
+
+def _in_utc(connection: Any, _: object) -> None:
+    """Let MySQL give a TIMESTAMP in UTC, as it says none of them with its zone: its own is that of the server."""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute("set time_zone = '+00:00'")
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from refit.config import SourceParams
@@ -84,6 +84,17 @@ def _text(value: Any) -> str | None:
     return None if text in _MISSING else text
 
 
+def _clock(span: timedelta) -> str:
+    """A span as hours, minutes and seconds, which is how a time of day is written.
+
+    >>> _clock(timedelta(hours=9, seconds=5)), _clock(-timedelta(days=1, microseconds=10))
+    ('09:00:05', '-24:00:00.000010')
+    """
+    seconds, fraction = divmod(abs(span) // timedelta(microseconds=1), 1_000_000)
+    text = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return ("-" if span < timedelta() else "") + text + (f".{fraction:06}" if fraction else "")
+
+
 def _written(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -91,6 +102,8 @@ def _written(value: Any) -> str:
         return value.isoformat(sep=" ")
     if isinstance(value, date | time):
         return value.isoformat()
+    if isinstance(value, timedelta):  # what MySQL's drivers give for a time of day
+        return _clock(value)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).hex()
     if isinstance(value, dict | list):

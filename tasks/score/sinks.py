@@ -144,12 +144,14 @@ def _table_of(connection: Any, name: str, table: pa.Table, where: str) -> Table 
 def _sql_type(kind: pa.DataType) -> Any:
     import pyarrow as pa
     from sqlalchemy import BigInteger, Boolean, Date, DateTime, Double, Text
+    from sqlalchemy.dialects.mysql import DATETIME
 
+    moment = DateTime().with_variant(DATETIME(fsp=6), "mysql", "mariadb")  # which round to whole seconds else
     tests: Sequence[tuple[Any, Any]] = (
         (pa.types.is_boolean, Boolean()),
         (pa.types.is_integer, BigInteger()),
         (pa.types.is_floating, Double()),
-        (pa.types.is_timestamp, DateTime()),
+        (pa.types.is_timestamp, moment),
         (pa.types.is_date, Date()),
     )
     return next((sql for is_one, sql in tests if is_one(kind)), Text())
