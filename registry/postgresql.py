@@ -6,10 +6,10 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 from registry.secrets import redacted
 from registry.store import RegistryError
@@ -28,6 +28,10 @@ _SETTINGS = {
     "lock_timeout": 60_000,
     "idle_in_transaction_session_timeout": 120_000,
 }
+_POOLED = (
+    "a pooler in transaction mode (PgBouncer) gives each statement another connection; let it pool sessions, or name "
+    "the database itself"
+)
 _LOCK = """
     locktype = 'advisory' and granted and objsubid = 1
     and pg_locks.database = (select oid from pg_database where datname = current_database())
@@ -56,13 +60,22 @@ def driver_url(url: str) -> str:
 
 def engine_arguments(schema: str) -> dict[str, object]:
     """What SQLAlchemy's `create_engine` is given besides the URL."""
-    options = " ".join(f"-c {name}={value}" for name, value in {**_SETTINGS, "search_path": schema}.items())
+    settings = {**_SETTINGS, "search_path": schema}
     alive = {"keepalives_idle": 20, "keepalives_interval": 5, "keepalives_count": 6, "tcp_user_timeout": 60_000}
     return {
         "pool_pre_ping": True,
         "isolation_level": "READ COMMITTED",  # what is read after a lock was waited for is what is there then
-        "connect_args": {"options": options, "connect_timeout": 10, **alive},
+        "connect_args": {"connect_timeout": 10, **alive},
+        "pool_events": [(partial(_set, settings), "connect")],
     }
+
+
+def _set(settings: Mapping[str, object], connection: Any, _: object) -> None:
+    """Set what holds for a connection by a statement: poolers refuse, or drop, what comes with its start."""
+    with connection.cursor() as cursor:
+        for name, value in settings.items():
+            cursor.execute("select set_config(%s, %s, false)", (name, str(value)))
+    connection.commit()
 
 
 @lru_cache(maxsize=8)
@@ -91,6 +104,8 @@ def failed(url: str, error: Exception, state: str = "nothing moves without it") 
         advice = "grant this user what docs/team.md lists"
     elif "LockNotAvailable" in first:
         advice = "another process, such as a dump by hand, keeps writers out for longer than a minute: let it end"
+    elif "PreparedStatement" in first or "InvalidSqlStatementName" in first:
+        advice = _POOLED
     else:
         advice = "check that it is reachable, and the user and password"
     return RegistryError(f"the ledger at {redacted(url)} failed: {first}; {state}: {advice}, then run again")
@@ -131,8 +146,7 @@ class HeldLock:
             raise failed(self._url, error, state) from error
         if not mine:
             raise RegistryError(
-                f"the lock in {redacted(self._url)} is not this connection's any more; {state}: a pooler in "
-                "transaction mode (PgBouncer) gives each statement another connection; name the database itself"
+                f"the lock in {redacted(self._url)} is not this connection's any more; {state}: {_POOLED}"
             )
 
 

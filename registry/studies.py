@@ -67,8 +67,8 @@ def _require_schema(url: str) -> None:
     if found != SCHEMA:
         raise RegistryError(
             f"the database {redacted(url)} looks for tables in the schema {found}, and those of searches are in "
-            f"{SCHEMA}: grant this user what docs/team.md lists, and let a pooler (PgBouncer) pass on search_path "
-            "or name the database itself"
+            f"{SCHEMA}: grant this user what docs/team.md lists, or name the database itself where a pooler in "
+            "transaction mode (PgBouncer) is in between"
         )
 
 

@@ -113,8 +113,8 @@ def test_a_pooler_that_drops_the_schema_leaves_the_tables_of_others_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     real, said = studies.postgresql.engine_arguments, list[str]()
-    monkeypatch.setattr(  # as PgBouncer does with `ignore_startup_parameters = options`
-        studies.postgresql, "engine_arguments", lambda schema: {**real(schema), "connect_args": {"connect_timeout": 10}}
+    monkeypatch.setattr(  # as PgBouncer does in transaction mode
+        studies.postgresql, "engine_arguments", lambda schema: {**real(schema), "pool_events": []}
     )
     _, found = tune(
         spec(), search(trials=1), rows(), tmp_path, lambda what, *_: said.append(what), shared=shared_by(postgresql)
