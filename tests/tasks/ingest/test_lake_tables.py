@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from servers import BUCKET, aws_server
 
 from refit.errors import UserError
 from refit.sources import lake_tables
@@ -54,6 +57,17 @@ class Delta:
         return DeltaTable(self.path)
 
 
+class DeltaInStore(Delta):
+    """The same table as objects of a bucket."""
+
+    def __init__(self, project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        environ = project.open_stores.enter_context(aws_server())
+        for name, value in {**environ, "AWS_EC2_METADATA_DISABLED": "true", "AWS_ALLOW_HTTP": "true"}.items():
+            monkeypatch.setenv(name, value)
+        self.path = f"s3://{BUCKET}/lake/trips"
+        project.source |= {"kind": "delta", "path": self.path}
+
+
 class Iceberg:
     kind = "iceberg"
 
@@ -87,15 +101,18 @@ def _env_config() -> Any:
     return catalog._ENV_CONFIG
 
 
-@pytest.fixture(params=[Delta, Iceberg], ids=["delta", "iceberg"])
-def lake(request: pytest.FixtureRequest, project: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+@pytest.fixture(
+    params=[Delta, Iceberg, pytest.param(DeltaInStore, marks=pytest.mark.slow)], ids=["delta", "iceberg", "delta-s3"]
+)
+def lake(request: pytest.FixtureRequest, project: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A project whose trips are a table with two months of rows, all ingested."""
     project.source |= {"columns": {**project.source["columns"], "changed": "integer"}}
-    project.lake = request.param(project, monkeypatch)
-    project.lake.append(trips(range(20)))
-    project.lake.append(trips(range(20, 40)))
-    project.ingest()
-    return project
+    with ExitStack() as project.open_stores:
+        project.lake = request.param(project, monkeypatch)
+        project.lake.append(trips(range(20)))
+        project.lake.append(trips(range(20, 40)))
+        project.ingest()
+        yield project
 
 
 @pytest.fixture
