@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from flows.deployments import NOT_STARTED, PREFECT_YAML, declared_name, environment_of
-from refit.errors import UserError
-from refit.files.yaml_files import YamlTree, read_yaml
+from flows.deployments import NOT_STARTED, PREFECT_YAML, declared_in, declared_name, environment_of
+from refit.errors import RefitError, UserError
+from refit.files.yaml_files import YamlTree
 from refit.plain_text import one_line
 from refit.runtime import environments
 from refit.runtime.terminal import say
@@ -47,7 +47,7 @@ def refusal(
 
     Args:
         deployment: as the server has it; None for a run without a deployment.
-        declared: the content of `prefect.yaml`.
+        declared: the content of `prefect.yaml` for this environment's model.
         brought: whether the deployment's own pull step has brought the project. A project that was there first is not
             left for a clone: the clone would be asked whether it may run itself.
     """
@@ -57,7 +57,9 @@ def refusal(
     entries = [entry for entry in declared.get("deployments") or () if entry.get("name") == name]
     entries = [entry for entry in entries if entry.get("entrypoint") == deployment.entrypoint]
     if not entries:
-        return f"deployment {deployment.name} would run {deployment.entrypoint}, which {PREFECT_YAML} does not declare"
+        elsewhere = _refused_here(deployment.name) if environment_of(deployment.name) else None
+        undeclared = f"which {PREFECT_YAML} does not declare for {declared.get('name')}"
+        return elsewhere or f"deployment {deployment.name} would run {deployment.entrypoint}, {undeclared}"
     (entry, *_), steps = entries, deployment.pull_steps or []
     if steps not in (declared.get("pull"), entry.get("pull")) and not all(_stays_in(project, step) for step in steps):
         (function, _), *others = [*map(_call, steps)]
@@ -67,16 +69,15 @@ def refusal(
         return f"deployment {deployment.name} would take its code from {deployment.path}"
     if _project_of(deployment.parameters) != _project_of(entry.get("parameters") or {}):
         return f"deployment {deployment.name} is for another project than {PREFECT_YAML} says"
-    return _refused_here(deployment.name, name, str(declared.get("name")))
+    if name == deployment.name:  # of `refit up`: it names no environment, as its worker has that of the command
+        return None
+    return _refused_here(deployment.name)
 
 
-def _refused_here(deployed: str, name: str, model: str) -> str | None:
-    """Return why a run of a deployment may not start in this process's environment, whose params would be others.
-
-    A deployment of `refit up` names no environment: its worker has that of the command.
-    """
-    meant, here = environment_of(deployed, model), environments.current()
-    if meant == here or deployed == name:
+def _refused_here(deployed: str) -> str | None:
+    """Return why a run of a deployment may not start in this process's environment, whose params would be others."""
+    meant, here = environment_of(deployed), environments.current()
+    if meant == here:
         return None
     variable = f"{environments.VARIABLE}={meant}" if meant else f"no {environments.VARIABLE}"
     return (
@@ -138,7 +139,7 @@ def require_declared(project: Path) -> None:
         UserError: it does not.
     """
     _, deployment = _this_run()
-    reason = refusal(deployment, project, read_yaml(project / PREFECT_YAML), brought=True)
+    reason = refusal(deployment, project, declared_in(project), brought=True)
     if deployment and not reason:
         reason = refusal_without_project(deployment.entrypoint, deployment.pull_steps or [])
     if reason:
@@ -169,7 +170,10 @@ def main() -> None:
     project = Path.cwd().resolve()
     flow_run_id, deployment = _this_run()
     if (project / PREFECT_YAML).is_file():
-        reason = refusal(deployment, project, read_yaml(project / PREFECT_YAML))
+        try:
+            reason = refusal(deployment, project, declared_in(project))
+        except RefitError as error:
+            reason = error.sentence
         deployed = f"this worker runs what {project / PREFECT_YAML} deploys, after `refit up` or `refit deploy`"
     else:
         reason = refusal_without_project(deployment.entrypoint, deployment.pull_steps or []) if deployment else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,16 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
-import yaml
-
 from flows import deployments, notifications, shared_data
 from flows.checkouts import state_outside
 from flows.deployed_run import CLONE, IMAGE
-from flows.deployments import PREFECT_YAML, deployed_name, environment_of, every
+from flows.deployments import deployed_name, environment_of, every
 from refit.drift.backtest_length import too_few_windows
 from refit.errors import UserError
 from refit.files.artifacts import STATE
-from refit.files.yaml_files import YamlTree, read_yaml
+from refit.files.yaml_files import YamlTree
 from refit.runtime import dvc_remote, environments, provenance, run_file
 from refit.runtime.terminal import say
 
@@ -118,9 +115,8 @@ def deploy(
                 "warning: DVC has no remote: each run starts from the sources; `dvc remote add -d NAME URL` adds one",
                 stderr=True,
             )
-    declared = read_yaml(project / PREFECT_YAML)
     within = environments.current()
-    content = remote(declared, model=params.project.name, pool=pool, steps=steps, within=within)
+    content = remote(deployments.declared_in(project), pool=pool, steps=steps, within=within)
     present = of_model(environment, params.project.name)
     require_alone(present, params.project.name, within)
     was = before(present, content["deployments"], pool=pool, origin=origin)
@@ -128,10 +124,7 @@ def deploy(
         require_same_pool(was, pool)
     deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=True)
     (project / STATE).mkdir(mode=0o700, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        file = Path(scratch) / PREFECT_YAML.name
-        file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-        deployments.deploy(project, environment, log=project / STATE / "deploy.log", file=file)
+    deployments.deploy(project, content, environment, log=project / STATE / "deploy.log")
     if remark := deployments.trains_by_clock(project):
         say(remark, stderr=True)
     if remark := too_few_windows(params, datetime.now(UTC)):
@@ -201,7 +194,7 @@ def require_alone(present: Sequence[DeploymentResponse], model: str, within: str
         UserError: it is.
     """
     for name in sorted(each.name for each in present):
-        if (other := environment_of(name, model)) != within:
+        if (other := environment_of(name)) != within:
             raise UserError(
                 f"the Prefect server has {name}, which is {model} in {other or 'params.yaml alone'}: one server has a "
                 f"model in one environment; deploy {within or 'params.yaml alone'} to another server, or delete that "
@@ -209,20 +202,14 @@ def require_alone(present: Sequence[DeploymentResponse], model: str, within: str
             )
 
 
-def remote(declared: YamlTree, *, model: str, pool: str, steps: list[PullStep], within: str | None = None) -> YamlTree:
+def remote(declared: YamlTree, *, pool: str, steps: list[PullStep], within: str | None = None) -> YamlTree:
     """Return `prefect.yaml` for a server with other projects: names begin with the model's, and runs with `steps`.
 
     Args:
+        declared: for the model of the environment (`deployments.declared_in`).
         within: the environment that runs have to be in; it is part of the names, and each run compares it.
-
-    Raises:
-        UserError: it is declared for another model.
     """
-    if declared.get("name") != model:
-        raise UserError(
-            f"{PREFECT_YAML} is for {declared.get('name')}, params.yaml for {model}: write {model} there, and in its "
-            "triggers"
-        )
+    model = str(declared["name"])
     entries = [dict(entry) for entry in declared.get("deployments") or ()]
     names = {entry["name"]: deployed_name(entry["name"], model, within) for entry in entries}
     for entry in entries:

@@ -6,14 +6,19 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import yaml
+
 from flows.services.processes import python
 from refit.errors import RefitError, UserError
 from refit.files.yaml_files import YamlTree, read_yaml
+from refit.runtime import environments
+from refit.runtime.environments import value_of
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
@@ -121,6 +126,42 @@ def require(project: Path) -> None:
         raise UserError(f"{project} has no {PREFECT_YAML}; `refit init DIR` writes one into a new project: copy that")
 
 
+def declared_in(project: Path) -> YamlTree:
+    """Return a project's `prefect.yaml` for the model of this process's environment, which may have another name."""
+    return for_model(read_yaml(project / PREFECT_YAML), str(value_of(environments.layered(project), "project.name")))
+
+
+def for_model(declared: YamlTree, model: str) -> YamlTree:
+    """Return `prefect.yaml` with a model's name in place of the one that is written there, in its triggers too.
+
+    >>> trigger = {"name": "shop drifted", "match": {"prefect.resource.id": "refit.model.shop"}}
+    >>> declared = {"name": "shop", "deployments": [{"name": "on-drift", "triggers": [trigger]}]}
+    >>> for_model(declared, "shop_staging")["deployments"][0]["triggers"]
+    [{'name': 'shop_staging drifted', 'match': {'prefect.resource.id': 'refit.model.shop_staging'}}]
+    """
+    written = str(declared.get("name"))
+    if written == model:
+        return declared
+
+    def renamed(value: object) -> object:
+        if isinstance(value, Mapping):
+            return {key: renamed(each) for key, each in value.items()}
+        if isinstance(value, list):
+            return [renamed(each) for each in value]
+        return f"refit.model.{model}" if value == f"refit.model.{written}" else value
+
+    def trigger_of_model(trigger: YamlTree) -> YamlTree:
+        words = str(trigger.get("name", "")).split(" ")
+        name = " ".join(model if word == written else word for word in words)
+        return {key: renamed(value) for key, value in trigger.items()} | ({"name": name} if name else {})
+
+    entries = [
+        {**entry, "triggers": [*map(trigger_of_model, entry["triggers"])]} if entry.get("triggers") else entry
+        for entry in declared.get("deployments") or ()
+    ]
+    return {**declared, "name": model, "deployments": entries}
+
+
 def trains_by_clock(project: Path) -> str:
     """Return a line about deployments that train by the clock, whatever the drift policy is; empty if there is none."""
     declared = read_yaml(project / PREFECT_YAML).get("deployments") if (project / PREFECT_YAML).is_file() else None
@@ -197,24 +238,24 @@ def every(read: Callable[..., Sequence[T]], **filters: object) -> list[T]:
     return found
 
 
-def deploy(project: Path, environment: Mapping[str, str], *, log: Path, file: Path | None = None) -> None:
-    """Deploy everything in the project's `prefect.yaml`, and update what is deployed already.
-
-    Args:
-        file: what to deploy instead of the project's own `prefect.yaml`.
+def deploy(project: Path, content: YamlTree, environment: Mapping[str, str], *, log: Path) -> None:
+    """Deploy everything in `content`, made from the project's `prefect.yaml`, and update what is deployed already.
 
     Raises:
         RefitError: Prefect refused it; the message names the log.
     """
-    process = subprocess.run(
-        prefect("--no-prompt", "deploy", "--all", *(["--prefect-file", str(file)] if file else [])),
-        cwd=project,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / PREFECT_YAML.name
+        file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+        process = subprocess.run(
+            prefect("--no-prompt", "deploy", "--all", "--prefect-file", str(file)),
+            cwd=project,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     log.write_text(process.stdout + process.stderr, encoding="utf-8")
     if process.returncode:
         raise RefitError(f"prefect could not deploy {project / PREFECT_YAML}; it says why in {log}")
@@ -264,21 +305,19 @@ def deployed_name(name: str, model: str, environment: str | None = None) -> str:
 def declared_name(deployed: str, declared: YamlTree) -> str:
     """Return the name that `prefect.yaml` gives to a deployment.
 
-    >>> [declared_name(f"{model}.daily", {"name": "flights"}) for model in ("flights", "flights@staging")]
-    ['daily', 'daily']
+    >>> [declared_name(f"{model}.daily", {"name": "flights"}) for model in ("flights", "flights@staging", "other")]
+    ['daily', 'daily', 'other.daily']
     """
-    model = str(declared.get("name"))
-    return deployed.removeprefix(deployed_name("", model, environment_of(deployed, model)))
+    return deployed.removeprefix(deployed_name("", str(declared.get("name")), environment_of(deployed)))
 
 
-def environment_of(deployed: str, model: str) -> str | None:
-    """Return the environment that a deployment of a model was made for; None for `params.yaml` alone.
+def environment_of(deployed: str) -> str | None:
+    """Return the environment that a deployment was made for; None for `params.yaml` alone.
 
-    >>> [environment_of(name, "flights") for name in ("flights@staging.daily", "flights.daily", "daily")]
+    >>> [environment_of(name) for name in ("flights@staging.daily", "flights.daily", "daily")]
     ['staging', None, None]
     """
-    prefix = deployed.partition(".")[0]
-    return prefix.removeprefix(f"{model}@") if prefix.startswith(f"{model}@") else None
+    return deployed.partition(".")[0].partition("@")[2] or None
 
 
 def _crash_automations() -> list[AutomationCore]:

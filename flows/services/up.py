@@ -42,7 +42,6 @@ from refit.drift.backtest_length import too_few_windows
 from refit.errors import UserError
 from refit.files.artifacts import SNAPSHOT, STATE
 from refit.files.permissions import tighten
-from refit.files.yaml_files import read_yaml
 from refit.runtime import environments, run_file
 from refit.runtime.terminal import print_json, say
 from refit.schemas.snapshot import Snapshot
@@ -139,9 +138,10 @@ def _bring_up(project: Path, ports: Mapping[str, int | None], services: dict[str
     if WORKER not in services:
         services[WORKER] = _start_worker(project, environment)
         write_record(project, services)
-    deployments.deploy(project, environment, log=project / STATE / "deploy.log")
-    declared = read_yaml(project / deployments.PREFECT_YAML).get("deployments") or ()
-    notifications.provide(run_file.params_outside(project), [entry["name"] for entry in declared], environment)
+    declared = deployments.declared_in(project)
+    deployments.deploy(project, declared, environment, log=project / STATE / "deploy.log")
+    deployed = [entry["name"] for entry in declared.get("deployments") or ()]
+    notifications.provide(run_file.params_outside(project), deployed, environment)
     wait_until_it_answers(services[MLFLOW])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,17 @@ STEP = {CLONE: {"repository": "https://example.org/r.git", "commit": "0" * 40, "
 def git(folder: Path, *arguments: str) -> None:
     identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
     subprocess.run(["git", "-C", str(folder), *identity, *arguments], check=True, capture_output=True)
+
+
+def as_stored(entry: dict[str, Any], content: dict[str, Any]) -> Any:
+    """A deployment as the server has it after `refit deploy`."""
+    return SimpleNamespace(
+        name=entry["name"],
+        entrypoint=entry["entrypoint"],
+        path=None,
+        pull_steps=content["pull"],
+        parameters=entry["parameters"],
+    )
 
 
 @pytest.fixture
@@ -94,7 +106,7 @@ def test_no_token_goes_into_a_deployment(repository: Path) -> None:
 
 
 def test_projects_on_one_server_do_not_replace_or_follow_each_others_deployments() -> None:
-    content = deploying.remote(DECLARED, model="demo", pool="team", steps=[STEP])
+    content = deploying.remote(DECLARED, pool="team", steps=[STEP])
     assert [entry["name"] for entry in content["deployments"]] == [
         f"demo.{entry['name']}" for entry in DECLARED["deployments"]
     ]
@@ -106,8 +118,36 @@ def test_projects_on_one_server_do_not_replace_or_follow_each_others_deployments
     assert yaml.safe_load(deployments.prefect_yaml("demo", "UTC")) == DECLARED, (
         "what the project declares stays as it is"
     )
-    with pytest.raises(UserError, match=r"prefect\.yaml is for demo, params\.yaml for churn"):
-        deploying.remote(DECLARED, model="churn", pool="team", steps=[])
+
+
+def test_environments_with_names_of_their_own_have_deployments_that_do_not_hear_of_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prefect.yaml").write_text(deployments.prefect_yaml("demo", "UTC"))
+    (tmp_path / "params.yaml").write_text("project: {name: demo}\n")
+    (tmp_path / "params.staging.yaml").write_text("project: {name: demo_staging}\n")
+    content, names = {}, {}
+    for environment in ("", "staging"):
+        monkeypatch.setenv("REFIT_ENV", environment)
+        declared = deployments.declared_in(tmp_path)
+        content[environment] = deploying.remote(declared, pool="team", steps=[STEP], within=environment or None)
+        names[environment] = {entry["name"]: entry for entry in content[environment]["deployments"]}
+        known: Any = [as_stored(entry, content[environment]) for entry in names[environment].values()]
+        assert all(refusal(each, tmp_path, declared, brought=True) is None for each in known)
+    assert not names[""].keys() & names["staging"].keys()
+    on_drift = names["staging"]["demo_staging@staging.on-drift"]["triggers"][0]
+    assert (on_drift["name"], on_drift["match"]) == (
+        "demo_staging drifted",
+        {"prefect.resource.id": "refit.model.demo_staging"},
+    )
+    (_, followed) = names["staging"]["demo_staging@staging.after-crash"]["triggers"][0]["match_related"]
+    assert followed["prefect.resource.name"] == ["demo_staging@staging.scheduled", "demo_staging@staging.on-drift"]
+    of_base = as_stored(names[""]["demo.on-drift"], content[""])
+    assert "does not declare for demo_staging" in str(refusal(of_base, tmp_path, declared, brought=True))
+    monkeypatch.setenv("REFIT_ENV", "")
+    of_staging = as_stored(names["staging"]["demo_staging@staging.on-drift"], content["staging"])
+    reason = refusal(of_staging, tmp_path, deployments.declared_in(tmp_path), brought=True)
+    assert "start the worker with REFIT_ENV=staging" in str(reason)
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -119,7 +159,7 @@ def test_a_server_has_a_model_in_one_environment() -> None:
     def watch() -> None:
         """A flow that a deployment names."""
 
-    content = deploying.remote(DECLARED, model="demo", pool="team", steps=[STEP], within="staging")
+    content = deploying.remote(DECLARED, pool="team", steps=[STEP], within="staging")
     names = [entry["name"] for entry in content["deployments"]]
     assert names == [f"demo@staging.{entry['name']}" for entry in DECLARED["deployments"]]
     with get_client(sync_client=True) as client:
@@ -174,17 +214,9 @@ def test_a_deployment_stays_in_its_pool_unless_it_is_moved_and_what_it_was_is_to
 
 
 def test_what_is_deployed_may_run_where_prefect_yaml_declares_it(tmp_path: Path) -> None:
-    from types import SimpleNamespace
-
-    content = deploying.remote(DECLARED, model="demo", pool="team", steps=[STEP])
+    content = deploying.remote(DECLARED, pool="team", steps=[STEP])
     for entry in content["deployments"]:
-        known: Any = SimpleNamespace(
-            name=entry["name"],
-            entrypoint=entry["entrypoint"],
-            path=None,
-            pull_steps=content["pull"],
-            parameters=entry["parameters"],
-        )
+        known = as_stored(entry, content)
         assert refusal(known, tmp_path, DECLARED, brought=True) is None
         assert refusal(known, tmp_path, DECLARED), "a folder that has a project is not left for a clone"
         assert refusal_without_project(known.entrypoint, known.pull_steps) is None
