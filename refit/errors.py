@@ -9,6 +9,22 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from refit.plain_text import one_line
+from registry.secrets import cut, first_line
+
+__all__ = [
+    "RefitError",
+    "Terminated",
+    "UserError",
+    "chain",
+    "cut",
+    "failure",
+    "first_line",
+    "is_interrupted",
+    "machine_fault",
+    "message_of",
+    "refused_by_the_system",
+    "unreadable",
+]
 
 
 class RefitError(Exception):
@@ -51,22 +67,14 @@ def is_interrupted(error: BaseException) -> bool:
     return any(isinstance(each, RuntimeError) and str(each) == "Query interrupted" for each in chain(error))
 
 
-def first_line(error: object) -> str:
-    """The first line of an error's message; the name of its class if the message is empty.
-
-    >>> first_line(ValueError("\\n5 is no date\\nat line 3")), first_line(MemoryError())
-    ('5 is no date', 'MemoryError')
-    """
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def message_of(error: object) -> str:
-    """The whole message of an error on one line.
+def message_of(error: object, most: int | None = None) -> str:
+    """The whole message of an error on one line, or its beginning of at most so many characters.
 
     >>> message_of(ValueError("5 is no date\\n  at line 3"))
     '5 is no date at line 3'
     """
-    return " ".join(str(error).split())
+    text = " ".join(str(error).split())
+    return text if most is None else cut(text, most)
 
 
 def unreadable(path: object, error: OSError) -> str:

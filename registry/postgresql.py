@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from registry.secrets import redacted
+from registry.secrets import first_line, redacted
 from registry.store import RegistryError
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _engine(url: str, schema: str, process: int) -> Engine:
 
 def failed(url: str, error: Exception, state: str = "nothing moves without it") -> RegistryError:
     """The one-line error for a database that cannot be used; `state` says what that means for the registry."""
-    first = cause(error)
+    first = first_line(error)
     if "InsufficientPrivilege" in first or "UndefinedTable" in first:
         advice = "grant this user what docs/team.md lists"
     elif "LockNotAvailable" in first:
@@ -109,12 +109,6 @@ def failed(url: str, error: Exception, state: str = "nothing moves without it") 
     else:
         advice = "check that it is reachable, and the user and password"
     return RegistryError(f"the ledger at {redacted(url)} failed: {first}; {state}: {advice}, then run again")
-
-
-def cause(error: Exception) -> str:
-    """The first line of an error's message, without secrets."""
-    first = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return redacted(first)[:300]
 
 
 def key(scope: str) -> int:

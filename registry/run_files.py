@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from registry.client import client
 from registry.refusals import refusal
+from registry.secrets import first_line
 from registry.store import RegistryError, Store
 
 
@@ -31,7 +32,7 @@ def fetch(registry: Store, run_id: str, name: str, target: Path) -> None:
             copy = client(registry).download_artifacts(run_id, name, folder)
         except Exception as error:
             advice = "restore the artifact store from a copy, or see that it answers"
-            said = refusal(error) or f"{str(error).splitlines()[0][:300]}; {advice}"
+            said = refusal(error) or f"{first_line(error)}; {advice}"
             raise RegistryError(f"{name} of run {run_id} cannot be read: {said}") from error
         shutil.copyfile(copy, target)
 

@@ -51,6 +51,27 @@ def redacted(text: str, environ: Mapping[str, str] = os.environ) -> str:
     return text
 
 
+def first_line(error: object, most: int = 300) -> str:
+    """The first line of an error's message, without secrets; the name of its class if the message is empty.
+
+    Args:
+        most: after how many characters it may be cut.
+
+    >>> first_line(ValueError("\\n5 is no date\\nat line 3")), first_line(MemoryError())
+    ('5 is no date', 'MemoryError')
+    """
+    return cut(redacted(next(iter(str(error).strip().splitlines()), type(error).__name__)), most)
+
+
+def cut(text: str, most: int) -> str:
+    """A text, or its beginning up to the end of a word if it has more characters than `most`.
+
+    >>> cut("the database is locked", 22), cut("the database is locked", 20), cut("locked", 4)
+    ('the database is locked', 'the database is ...', 'lock ...')
+    """
+    return text if len(text) <= most else f"{text[: most + 1].rpartition(' ')[0] or text[:most]} ..."
+
+
 def holds_literal(text: str, *, address: bool = False) -> bool:
     """Whether a text of `params.yaml` holds a secret itself, rather than the name of a variable: `${NAME}`.
 

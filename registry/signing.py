@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.secrets import cut
 from registry.store import RegistryError
 
 TAG = "refit.signature"  # of a version: the signature of its stored folder
@@ -106,8 +107,8 @@ def _attempt(act: Any, otherwise: str) -> Any:
     try:
         return act()
     except Exception as error:  # the library passes on errors of many other libraries
-        first = " ".join((str(error) or type(error).__name__).split())[:300]
-        raise RegistryError(f"{otherwise}: {first}") from error
+        said = " ".join((str(error) or type(error).__name__).split())
+        raise RegistryError(f"{otherwise}: {cut(said, 300)}") from error
 
 
 def _library() -> Any:

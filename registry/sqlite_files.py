@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from registry.secrets import first_line
 from registry.urls import read_only_url
 
 Row = Mapping[str, Any]  # of a SELECT: its values by column
@@ -89,7 +90,7 @@ def fault(file: Path, error: BaseException) -> Fault:
     if (problem := unusable(file)) is not None:
         return problem
     name = next((code for code in map(_code, _origins(error)) if code), "")
-    first = (str(next(_origins(error))).strip() or type(error).__name__).splitlines()[0][:300]
+    first = first_line(next(_origins(error)))
     if name.startswith(_HELD):
         return Fault("another process holds it (locked)", "wait for that one to end, then run again")
     if name == "SQLITE_FULL" or (name.startswith("SQLITE_IOERR") and _is_full(file)):

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from registry.object_stores import s3_fault
 from registry.refusals import lost, refusal
-from registry.secrets import expanded, redacted
+from registry.secrets import expanded, first_line, redacted
 from registry.sqlite_files import fault
 from registry.urls import sqlite_path, sqlite_url
 
@@ -157,15 +157,9 @@ def faults(store: Store) -> Iterator[None]:
             raise RegistryError(
                 f"the artifact store of the registry at {store.shown} failed: {redacted(refused)}"
             ) from error
-        said = refusal(error) or f"{lost(error) or _first_line(error)}; check that it is reachable"
+        said = refusal(error) or f"{lost(error) or first_line(error)}; check that it is reachable"
         said = str(fault(store.database, error)) if store.database else said
         raise RegistryError(f"the registry at {store.shown} failed: {said}") from error
-
-
-def _first_line(error: Exception) -> str:
-    """The first line of a library's message, without passwords; a long one ends after a whole word."""
-    said = redacted((str(error).strip() or type(error).__name__).splitlines()[0])
-    return said if len(said) <= 300 else f"{said[:300].rpartition(' ')[0] or said[:300]} ..."
 
 
 def missing(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from registry import postgresql
-from registry.secrets import redacted
+from registry.secrets import first_line, redacted
 from registry.store import RegistryError
 
 if TYPE_CHECKING:
@@ -171,4 +171,4 @@ def writing(url: str, name: str) -> Iterator[None]:
 def failed(url: str, error: Exception) -> RegistryError:
     """The one-line error for trials that cannot be read or written there."""
     inner = error.__cause__ if isinstance(error.__cause__, Exception) else error  # Optuna's own text names no reason
-    return RegistryError(f"the database {redacted(url)} failed: {postgresql.cause(inner)}")
+    return RegistryError(f"the database {redacted(url)} failed: {first_line(inner)}")

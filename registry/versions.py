@@ -20,6 +20,7 @@ from registry import logged_models, mlflow_tables
 from registry.client import client, sent_once
 from registry.locking import registry_lock, require_lock
 from registry.refusals import refusal
+from registry.secrets import first_line
 from registry.store import RegistryError, Store, faults, missing
 from registry.urls import local_path
 
@@ -241,7 +242,7 @@ def download(store: Store, of: Version, destination: Path) -> Path:
             full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(destination.parent))
             raise Unavailable(f"{what} copied: the disk is full ({destination.parent}); free some space") from full
         advice = "restore the artifact store, or promote another version"
-        raise Unavailable(f"{what} read: {refusal(error) or f'{str(error).splitlines()[0]}; {advice}'}") from error
+        raise Unavailable(f"{what} read: {refusal(error) or f'{first_line(error)}; {advice}'}") from error
     (folder / "registered_model_meta").unlink(missing_ok=True)  # written by mlflow when it loads a model
     return folder
 

@@ -136,7 +136,7 @@ def load(folder: Path, *, trusted_types: tuple[str, ...] = ()) -> Learner:
     except FileNotFoundError as error:
         raise RefitError(f"{folder} lacks a file ({message_of(error)}); restore the folder, or train again") from None
     except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        said = f"{type(error).__name__}: {message_of(error)[:200]}"
+        said = f"{type(error).__name__}: {message_of(error, 200)}"
         raise RefitError(
             f"{path} is no description of a learner ({said}); restore the folder, or train again"
         ) from error

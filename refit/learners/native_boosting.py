@@ -173,7 +173,7 @@ class NativeBoosting(ABC):
             learner._booster = learner._read((folder / cls.weights).read_text(encoding="utf-8"))
         except (ValueError, learner._error) as error:
             raise RefitError(
-                f"{folder / cls.weights} holds no trees of {cls.library} ({first_line(error)[:200]}); restore the "
+                f"{folder / cls.weights} holds no trees of {cls.library} ({first_line(error, 200)}); restore the "
                 "folder, or train again"
             ) from error
         return learner

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, first_line
 
 __all__ = ["RECORD", "check_recorded", "installed", "unchecked"]
 
@@ -140,5 +140,6 @@ def _parse(text: str, where: str) -> Requirement:
     try:
         return Requirement(text)
     except InvalidRequirement as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{where} {text!r}: {first}; a requirement such as 'holidays>=0.80' was expected") from None
+        raise UserError(
+            f"{where} {text!r}: {first_line(error)}; a requirement such as 'holidays>=0.80' was expected"
+        ) from None

@@ -13,7 +13,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from refit.errors import RefitError
+from refit.errors import RefitError, cut
 from refit.files.artifacts import RUN, STATE, sha256
 
 CODE = (
@@ -233,7 +233,7 @@ def _run(folder: Path, *arguments: str, **environment: str) -> subprocess.Comple
 
 
 def _failure(folder: Path, done: subprocess.CompletedProcess[bytes]) -> RefitError:
-    said = " ".join(done.stderr.decode(errors="backslashreplace").split())[:500] or f"status {done.returncode}"
+    said = cut(" ".join(done.stderr.decode(errors="backslashreplace").split()), 500) or f"status {done.returncode}"
     return RefitError(
         f"{folder} is in git, and git fails there: {said}; mend that, for it has to be known which code a run uses"
     )

@@ -201,6 +201,6 @@ def lake_errors(kind: str, name: str, where: str) -> Iterator[None]:
         raise not_installed(error, f"a table of {kind}", where) or error from None
     except Exception as error:
         raise UserError(
-            f"the {kind} table {name} cannot be read: {first_line(error)[:300]}; see that it is there, and that the "
+            f"the {kind} table {name} cannot be read: {first_line(error)}; see that it is there, and that the "
             f"settings and keys in the environment are right ({where})"
         ) from None

@@ -224,7 +224,7 @@ def _to_delta(project: Path, sink: SinkParams, identity: Mapping[str, str], tabl
         raise not_installed(error, "a Delta table", where) or error from None
     except Exception as error:
         raise UserError(
-            f"the Delta table {declared} cannot be written: {masked(first_line(error), declared)[:300]}; "
+            f"the Delta table {declared} cannot be written: {masked(first_line(error), declared)}; "
             f"correct {where}, or run again if another process wrote it at once"
         ) from None
     return f"delta:{declared}"

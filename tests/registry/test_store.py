@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import tracking
+from refit.errors import first_line
+from registry import postgresql, tracking
 from registry.client import client
 from registry.store import RegistryError, Store, faults, locate
 
@@ -129,3 +130,15 @@ def test_a_database_without_a_server_is_refused_until_all_machines_know_where_it
     tracking.ensure_experiment(store, "far")
     assert tracking.artifact_folder(store, "toy") == tmp_path / "shared"
     assert tracking.artifact_folder(store, "far") is None
+
+
+def test_a_librarys_long_message_ends_after_a_word_whatever_failed() -> None:
+    said = OSError("word " * 100 + "password=hunter22")
+    with pytest.raises(RegistryError) as of_registry, faults(Store("http://mlflow", Path())):
+        raise type("Lost", (Exception,), {"__module__": "mlflow.exceptions"})(str(said))
+    of_database = postgresql.failed("postgresql://refit:hunter22@db/refit", said)
+    for message in (str(of_registry.value), str(of_database)):
+        assert "word word ...;" in message, message
+        assert "hunter22" not in message
+    assert first_line(said) == first_line(ValueError(str(said))), "refit.errors cuts as the registry does"
+    assert len(first_line(said)) < 310

@@ -29,7 +29,7 @@ def predicted_or_refused(subject: Subject, table: pa.Table, names: str | Sequenc
             raise Broken(f"{what} is refused without naming the feature: {error}") from None
         return None
     except Exception as error:
-        outcome = f"{type(error).__name__}: {message_of(error)[:100]}"
+        outcome = f"{type(error).__name__}: {message_of(error, 100)}"
         raise Broken(f"{what} ends in {outcome}; raise UserError in words that name the feature") from None
 
 
@@ -47,7 +47,7 @@ def refused(act: Callable[[], object], what: str, words: Sequence[str]) -> None:
             raise Broken(f"{what} is refused without saying so ({' or '.join(words)}): {error}") from None
         return
     except Exception as error:
-        outcome = f"{type(error).__name__}: {message_of(error)[:100]}"
+        outcome = f"{type(error).__name__}: {message_of(error, 100)}"
         raise Broken(f"{what} ends in {outcome}; raise UserError that says what was found") from None
     raise Broken(f"{what} is accepted; raise UserError that says what was found")
 

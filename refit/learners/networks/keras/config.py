@@ -23,7 +23,7 @@ def unsafe(model: Any) -> str | None:
     try:
         return next((UNSAFE[name] for name in _class_names(config_of(model)) if name in UNSAFE), None)
     except Exception as error:  # a layer may raise anything; Keras does so for a lambda whose code it cannot read
-        return f"Keras cannot describe a layer ({type(error).__name__}: {first_line(error)[:200]})"
+        return f"Keras cannot describe a layer ({type(error).__name__}: {first_line(error, 200)})"
 
 
 def _class_names(config: Any) -> Iterator[str]:

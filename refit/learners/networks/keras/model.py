@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from refit.config import file_of
-from refit.errors import RefitError, UserError, first_line
+from refit.errors import RefitError, UserError, cut, first_line
 from refit.files.artifacts import digest, write_manifest
 from refit.learners import canonical, project_files, safe
 from refit.learners.contract import (
@@ -324,7 +324,7 @@ class KerasModel(PreparedLearner):
         except RefitError:
             raise
         except Exception as error:
-            message = project_files.failure(error, file_of(self.spec.kind))[:500]
+            message = cut(project_files.failure(error, file_of(self.spec.kind)), 500)
             raise UserError(
                 f"learner {self.spec.name!r} ({self.spec.kind}): {what} failed: {message}; correct it, or disable it "
                 "in train.learners"
@@ -365,7 +365,7 @@ class KerasModel(PreparedLearner):
                 learner._model = learner._keras.saving.load_model(folder / MODEL, compile=False, safe_mode=True)
             except Exception as error:  # of many classes: Keras's own, of HDF5 and of zip files
                 raise RefitError(
-                    f"{folder / MODEL} is no model that Keras loads safely ({first_line(error)[:200]}); restore the "
+                    f"{folder / MODEL} is no model that Keras loads safely ({first_line(error, 200)}); restore the "
                     "folder, or train again"
                 ) from error
         return learner
