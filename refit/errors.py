@@ -16,6 +16,7 @@ __all__ = [
     "Terminated",
     "UserError",
     "chain",
+    "counted",
     "cut",
     "failure",
     "first_line",
@@ -75,6 +76,19 @@ def message_of(error: object, most: int | None = None) -> str:
     """
     text = " ".join(str(error).split())
     return text if most is None else cut(text, most)
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """A number of things in words.
+
+    Args:
+        one: what one of them is called, with what follows if the verb depends on the number.
+        many: what others are called; None if it is `one` and an s.
+
+    >>> counted(1, "row"), counted(1200, "row"), counted(0, "batch is", "batches are")
+    ('1 row', '1,200 rows', '0 batches are')
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def unreadable(path: object, error: OSError) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from flows.services.service_state import PREFECT, PREFECT_PAGES, address, running_services
 from flows.session import context_of
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, counted
 from refit.files.artifacts import DATA_DOCS, MODEL_CARD, RECEIPT, VALIDATED
 from refit.operations.replay.history import FOLDER as REPLAY
 from refit.plain_text import one_line
@@ -89,10 +89,6 @@ def last_run(receipt: Receipt, entries: list[Entry], *, is_champion: bool) -> st
     if judged[-1].action in MOVES:
         return f"{it} was champion and was replaced since."
     return f"{it} the gate would promote; it was refused: {one_line('; '.join(judged[-1].reasons))}"
-
-
-def _batches(count: int) -> str:
-    return "1 batch" if count == 1 else f"{count:,} batches"
 
 
 @dataclass
@@ -195,7 +191,9 @@ class _Gatherer:
         if validated is not None:
             rows = validated.rows
             kind = "warn" if rows.quarantined else "good"
-            sentence = f"{_batches(len(validated.batches))}: {rows.accepted:,} rows accepted, "
+            sentence = (
+                f"{counted(len(validated.batches), 'batch', 'batches')}: {counted(rows.accepted, 'row')} accepted, "
+            )
             sentence += f"{rows.quarantined:,} quarantined, {rows.pending:,} pending."
         return Card("Data Docs", sentence, (Link("pages", "data-docs/index.html"),), kind)
 

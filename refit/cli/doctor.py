@@ -19,7 +19,7 @@ from flows.services.service_state import read_record
 from flows.session import context_of
 from refit.cli.inspection import champion_summary
 from refit.config import Params
-from refit.errors import RefitError, refused_by_the_system
+from refit.errors import RefitError, counted, refused_by_the_system
 from refit.files.artifacts import STATE
 from refit.runtime import dvc_remote, environments, lock, registry_store, run_file
 from refit.runtime.context import utc_now
@@ -145,7 +145,7 @@ def _project(project: Path) -> Iterator[Finding]:
     except RefitError as error:
         yield Finding("error", error.sentence)
         return
-    yield Finding("ok", f"params.yaml: project {params.project.name}, {_count(len(params.train.learners), 'learner')}")
+    yield Finding("ok", f"params.yaml: project {params.project.name}, {counted(len(params.train.learners), 'learner')}")
     owner = lock.holder(project)
     if owner is None:
         yield Finding("ok", "no run holds the project")
@@ -248,14 +248,10 @@ def _ledger(project: Path) -> Iterator[Finding]:
         )
         yield Finding("error", f"the ledger {path} is broken: {chain.problem}", advice)
     elif chain.unchained:
-        lines = f"{_count(chain.unchained, 'line')} of an older Refit, which no digest covers yet"
+        lines = f"{counted(chain.unchained, 'line')} of an older Refit, which no digest covers yet"
         yield Finding("warning", f"the ledger has {lines}", f"the next `{environments.command('run')}` takes them over")
     elif chain.lines:
-        yield Finding("ok", f"the ledger is as it was written: {_count(chain.lines, 'line')}, chained by digests")
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+        yield Finding("ok", f"the ledger is as it was written: {counted(chain.lines, 'line')}, chained by digests")
 
 
 def _answers(project: Path, params: Params) -> Iterator[Finding]:

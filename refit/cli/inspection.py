@@ -13,6 +13,7 @@ from rich.table import Table
 from flows.session import check, context_of, context_of_run, prepare
 from flows.summary_display import format_cost, format_latency
 from refit.config import STAGES
+from refit.errors import counted
 from refit.runtime import dvc_runner, environments, run_file
 from refit.runtime.terminal import Terminal, line, say
 from refit.schemas.snapshot import stand_in_notice
@@ -159,7 +160,7 @@ def print_deletions(plan: DeletionPlan, *, deleted: bool) -> None:
     if kept_versions:
         console.print(f"Versions that stay: {kept_versions}")
     count = len(plan.items)
-    total = f"{count} thing{'' if count == 1 else 's'}, {format_size(plan.bytes)}"
+    total = f"{counted(count, 'thing')}, {format_size(plan.bytes)}"
     if deleted or not plan.items:
         console.print(f"Deleted: {total}." if plan.items else "There is nothing to delete.")
     else:

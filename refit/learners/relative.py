@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from refit.config import nearest
-from refit.errors import UserError
+from refit.errors import UserError, counted
 from refit.learners.contract import Floats, Labels
 from refit.learners.meta_learner import MetaLearner, matching, numbers, replaced
 
@@ -51,8 +51,8 @@ class Relative(MetaLearner):
         level = numbers(train, self.settings["level"])
         if self.settings["change"] == "ratio" and (label < 0).any():
             raise UserError(
-                f"learner {self.spec.name!r}: {int((label < 0).sum()):,} labels are negative, so there is no ratio; "
-                "set change: difference"
+                f"learner {self.spec.name!r}: {counted(int((label < 0).sum()), 'label is', 'labels are')} negative, so "
+                "there is no ratio; set change: difference"
             )
         if not np.isfinite(level).any():
             raise UserError(f"learner {self.spec.name!r}: level {self.settings['level']!r} is missing in every row")

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeVar
 
-from refit.errors import RefitError
+from refit.errors import RefitError, counted
 from refit.files.artifacts import COMPARAND, FEATURE_SET, TRAINING, digest
 from refit.files.scratch_folders import scratch_folder
 from refit.models import model_cache
@@ -272,9 +272,7 @@ def finish(context: Context, store: Store) -> Entry | None:
     for warning in warnings(store, context.params.project.name):
         context.progress(f"warning: {warning}")
     if older := examine_ledger(store, context.params.project.name).unchained:
-        why = (
-            f"taken over with {older} line{'s' if older > 1 else ''} of an older Refit; from here on digests chain them"
-        )
+        why = f"taken over with {counted(older, 'line')} of an older Refit; from here on digests chain them"
         accept_ledger(context, store, why)
         context.progress(f"the ledger is {why}")
     return entry

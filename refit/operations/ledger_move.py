@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from refit.errors import counted
 from refit.runtime import registry_store
 from refit.runtime.context import Context
 from refit.storage import adoption, drift_answers
@@ -28,4 +29,5 @@ def move_ledger(context: Context) -> str:
 
         lines = champion.move_ledger(store, store.home / "ledger.db", model, copy_records)
         adoption.adopt(context)  # without the registry's lock, for which others wait; if cut off, its next use goes on
-        return f"{lines} lines about {model} are in the ledger at {Ledger.of(store).location} now"
+        moved = counted(lines, f"line about {model} is", f"lines about {model} are")
+        return f"{moved} in the ledger at {Ledger.of(store).location} now"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from refit.errors import RefitError
+from refit.errors import RefitError, counted
 from refit.files import artifacts
 from refit.files.artifacts import STATE
 from refit.files.deletion import is_inside, remove
@@ -243,7 +243,7 @@ def _cached(
     locks = {owner: content for owner, content in contents.items() if content}
     if unused := cache.unused(locks):
         why = "no commit, no version that stays and no present stage refers to it"
-        yield _files("cache", f"{len(unused):,} objects of DVC's cache", why, *unused)
+        yield _files("cache", f"{counted(len(unused), 'object')} of DVC's cache", why, *unused)
 
 
 def _predictions(context: Context, store: Store) -> Iterator[Item]:

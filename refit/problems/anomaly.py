@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from refit.errors import counted
 from refit.metrics import CORRELATION, SHARE, Metric
 from refit.problems.binary import Binary
 from refit.problems.contract import LabelSql
@@ -104,7 +105,7 @@ class Anomaly(OfFeatures):
         judged = labels[known(labels)]
         positive, unknown = int(judged.sum()), len(labels) - len(judged)
         words = f"{positive:,} of {len(judged):,} test rows are known to be anomalies"
-        others = f"; {unknown:,} others have no label" if unknown else ""
+        others = f"; {counted(unknown, 'other has', 'others have')} no label" if unknown else ""
         return True, words + others if positive else f"{len(labels):,} test rows, which need no label"
 
     def predicted_values(self, predicted: Floats) -> pa.Array:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from refit.errors import counted
 from refit.metrics import CORRELATION, LOSS, SHARE, Metric
 from refit.problems.by_feature import SharesByFeature, is_by_feature
 from refit.problems.contract import Guess, LabelSql, Problem
@@ -84,7 +85,11 @@ class Multiclass(Problem):
 
     def invalid_labels(self, labels: Labels) -> str:
         outside = (labels < 0) | (labels >= len(self.classes))
-        return f"{int(outside.sum()):,} labels are none of {', '.join(self.classes)}" if outside.any() else ""
+        return (
+            f"{counted(int(outside.sum()), 'label is', 'labels are')} none of {', '.join(self.classes)}"
+            if outside.any()
+            else ""
+        )
 
     def constant_labels(self, labels: Labels) -> str:
         if not len(labels) or (labels != labels[0]).any():

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from refit.errors import counted
 from refit.metrics import LOSS, Metric
 from refit.problems.by_feature import is_by_feature, is_number, numbers
 from refit.problems.contract import Guess, LabelSql, Problem
@@ -95,7 +96,11 @@ class Regression(Problem):
         import numpy as np
 
         outside = ~np.isfinite(labels)
-        return f"{int(outside.sum()):,} labels are not finite numbers" if outside.any() else ""
+        return (
+            counted(int(outside.sum()), "label is no finite number", "labels are not finite numbers")
+            if outside.any()
+            else ""
+        )
 
     def constant_labels(self, labels: Labels) -> str:
         import numpy as np

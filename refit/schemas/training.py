@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue, field_serializer, field_validator
 
+from refit.errors import counted
 from refit.plain_text import one_line
 from refit.schemas.artifact import Artifact, Part, UtcTime, omitted
 from refit.schemas.postprocessing import MarginsByGroup, StoredCalibration
@@ -121,13 +122,14 @@ class GroupModels(Part):
         """
         least = min(self.models, key=lambda model: model.rows)
         most = max(self.models, key=lambda model: model.rows)
-        own = f"{len(self.models)} values of {self.by} have their own models"
+        one, many = f"value of {self.by} has its own model", f"values of {self.by} have their own models"
+        own = counted(len(self.models), one, many)
         sizes = " to ".join(f"{model.rows:,} ({_named(model.value)})" for model in (least, most))
         others = "new ones"
         if self.pooled_values:
-            others = f"{self.pooled_values:,} others, with {self.pooled_rows:,} rows, and new ones"
+            others = f"{counted(self.pooled_values, 'other')}, with {counted(self.pooled_rows, 'row')}, and new ones"
         elif self.pooled_rows:
-            others = f"{self.pooled_rows:,} rows without a value, and new values"
+            others = f"{counted(self.pooled_rows, 'row')} without a value, and new values"
         return f"{own}, of {sizes} rows; {others} share one of all rows"
 
 

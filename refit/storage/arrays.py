@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refit.config.column_types import ArrayColumn
-from refit.errors import UserError
+from refit.errors import UserError, counted
 from refit.storage.columns import cells_of
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ def images(table: pa.Table, name: str, array: ArrayColumn) -> Uint8:
     if cells.null_count:
         row = pc.index(pc.is_null(cells), True).as_py()
         raise UserError(
-            f"feature {name!r} is missing in {cells.null_count} rows, the first is row {row}; leave those rows out "
-            "(`required` in ingest.sources puts them into quarantine)"
+            f"feature {name!r} is missing in {counted(cells.null_count, 'row')}, the first is row {row}; leave such "
+            "rows out (`required` in ingest.sources puts them into quarantine)"
         )
     cells = cells.cast(pa.large_binary())
     lengths = pc.binary_length(cells).to_numpy(zero_copy_only=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from refit.config import nearest
-from refit.errors import RefitError, UserError, first_line
+from refit.errors import RefitError, UserError, counted, first_line
 from refit.files import artifacts
 from refit.runtime.context import Context, person
 from refit.schemas.artifact import Part, utc_text
@@ -214,6 +214,7 @@ def release(context: Context, source: str, batch: str, rows: Sequence[int] | Non
         when=utc_text(context.now(), "seconds"),
     )
     Releases(released=(*decisions.released, record)).write(context.path(artifacts.RELEASED))
-    count = f"{len(fresh)} row" + ("s" if len(fresh) > 1 else "")
     barred_note = f"; {len(barred)} cannot be released, `refit quarantine list` shows why" if barred else ""
-    return f"released {count} of {source} {batch}, accepted from the next `refit run` on{barred_note}"
+    return (
+        f"released {counted(len(fresh), 'row')} of {source} {batch}, accepted from the next `refit run` on{barred_note}"
+    )

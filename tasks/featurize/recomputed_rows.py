@@ -19,6 +19,7 @@ from feature_store import parts as store
 from feature_store.compile import N, commas, own, spine_sql
 from feature_store.definition import FeatureSet, FeatureView
 from feature_store.sql_text import literal, quote
+from refit.errors import counted
 from tasks.featurize.known_rows import SEEN
 from tasks.featurize.parts import read_once, scratch_folder
 from tasks.featurize.table_cache import CachedTable
@@ -61,7 +62,7 @@ def features(
     if place is None or (place < 0).sum() > MOST * len(place):
         return None
     again = np.flatnonzero(place < 0) + 1
-    context.progress(f"features of {len(again):,} rows; those of {len(place) - len(again):,} are as before")
+    context.progress(f"features of {counted(len(again), 'row')}; those of {len(place) - len(again):,} are as before")
     folder = scratch_folder(context)
     try:
         computed = folder / "again.parquet"

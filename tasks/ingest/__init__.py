@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from refit.errors import UserError
+from refit.errors import UserError, counted
 from refit.files.artifacts import BATCHES, SNAPSHOT, STATE
 from refit.runtime import memory, run_file
 from refit.runtime.context import Context
@@ -108,7 +108,7 @@ class _Reading(SourceStatus):
         written, read_again = self._read(changed)
         stored = batches.manifests(self.context.project, self.name)
         self.store(stored, read_again)
-        self.context.progress(f"{self.name}: {len(written)} new of {len(stored)} batches", 1, 1)
+        self.context.progress(f"{self.name}: {len(written)} new of {counted(len(stored), 'batch', 'batches')}", 1, 1)
         return stored
 
     def _check_declaration(self, batch: Manifest) -> None:
@@ -244,7 +244,7 @@ class _Reading(SourceStatus):
         name = self.files[0].name
         for batch in table.read(change, lambda names: sources.check_columns(names, self.source, name, self.where)):
             rows += caster.add(0, batch)
-            self.context.progress(f"{self.name}: {rows:,} rows of {name}")
+            self.context.progress(f"{self.name}: {counted(rows, 'row')} of {name}")
         return caster
 
     def _cast(self, caster: Caster, files: Sequence[SourceFile]) -> None:
@@ -256,7 +256,9 @@ class _Reading(SourceStatus):
             rows, read_digest, before = 0, ReadDigest(), Stamp.of(file)
             for batch in sources.read(file, self.source, self.where, read_digest):
                 rows += caster.add(numbers[file.name], batch)
-                self.context.progress(f"{self.name}: {rows:,} rows of {file.name}", numbers[file.name], len(numbers))
+                self.context.progress(
+                    f"{self.name}: {counted(rows, 'row')} of {file.name}", numbers[file.name], len(numbers)
+                )
             self.seen[file.name] = self._digest_as_read(file, read_digest, before)
             if file.remote:
                 file.path.unlink()  # so that copies take the space of one file

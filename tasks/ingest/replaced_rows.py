@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from feature_store.sql_text import quote
 from refit.config.section import row_column, time_column
-from refit.errors import UserError
+from refit.errors import UserError, counted
 from refit.files.artifacts import BATCHES
 from refit.schemas.manifest import Manifest
 from refit.storage import waiting
@@ -68,7 +68,9 @@ class ReplacedRows:
         self._load_gone(stored)
         written = self._write()
         if before:
-            self.summary = f"{new - changed:,} rows are new, {changed:,} changed and {gone:,} deleted"
+            self.summary = (
+                f"{counted(new - changed, 'row is', 'rows are')} new, {changed:,} changed and {gone:,} deleted"
+            )
         return written
 
     def _check_keys(self) -> None:
@@ -222,8 +224,8 @@ class ReplacedRows:
                 "correct this machine's clock, and run again"
             )
         return (
-            f"{self._title} is not what was read before: {new:,} rows are new, {changed:,} changed, {gone:,} "
-            f"missing and {faults:,} cannot be cast, and {newest:%Y-%m-%d %H:%M} was read already; "
+            f"{self._title} is not what was read before: {counted(new, 'row is', 'rows are')} new, {changed:,} "
+            f"changed, {gone:,} missing and {faults:,} cannot be cast, and {newest:%Y-%m-%d %H:%M} was read already; "
             f"put its files back or take them away, or delete {BATCHES / self._rows.name} to read all deliveries again"
         )
 

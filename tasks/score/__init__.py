@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from feature_store.sql_text import quote
 from refit.config import nearest
 from refit.config.section import free, row_column, span
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, counted
 from refit.files import artifacts, csv_cells
 from refit.learners import Floats, Learner
 from refit.learners.embeddings import EMBEDDING, embedded
@@ -88,7 +88,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         )
         intervals = intervals_of(context, warehouse, champion, features, requested.relation)
         forecast_columns = _forecast_of(context, warehouse, champion, requested.relation, features[champion.key])
-    context.progress(f"scoring {features.num_rows:,} rows")
+    context.progress(f"scoring {counted(features.num_rows, 'row')}")
     table = predicted(champion, features, validated, context.now())
     target = out or context.path(SCORES / f"{requested.name}-v{champion.version.version}.parquet")
     adoption.adopt(context)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from feature_store.sql_text import literal, quote
 from refit.config.column_types import ArrayColumn
-from refit.errors import UserError
+from refit.errors import UserError, counted
 from refit.explanations import contributions, format_unit
 from refit.explanations.occlusion import losses_by_patch
 from refit.explanations.shapley import Contributions
@@ -62,7 +62,7 @@ def explained(context: Context, row: str) -> tuple[RowExplanations, dict[str, ND
         features, source = _of_sources(context, champion, row), "as the sources have it"
     shown = features.slice(0, MOST_ROWS)
     background = pq.read_table(champion.folder.parents[len(MODEL.parts) - 1] / GOLDEN)
-    context.progress(f"explaining {shown.num_rows:,} row{'s' if shown.num_rows > 1 else ''}")
+    context.progress(f"explaining {counted(shown.num_rows, 'row')}")
     shapley = contributions(champion.learner, shown, background, seed=0, seconds=SECONDS)
     predicted = champion.learner.predict(shown)
     names = champion.learner.spec.problem.predicted_values(predicted)

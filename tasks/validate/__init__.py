@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 
-from refit.errors import RefitError, UserError
+from refit.errors import RefitError, UserError, counted
 from refit.files import artifacts
 from refit.runtime.context import Context
 from refit.schemas.releases import Releases
@@ -168,7 +168,7 @@ def failure(
         casts = f": {_format_casting_faults(_refusals(context, plan))}" if often[0] == UNCAST else ""
         return (
             f"{plan.name} fails: {share} are quarantined, at most {plan.max_share:.1%} may be; most often for "
-            f"{often[0]} ({often[1]:,} rows, listed in {plan.quarantine_path}){casts}; correct the source, "
+            f"{often[0]} ({counted(often[1], 'row')}, listed in {plan.quarantine_path}){casts}; correct the source, "
             "release rows that are right (refit quarantine release), or raise validate.max_quarantined_share in "
             f"params.yaml{again}"
         )
@@ -231,7 +231,7 @@ def _notes(plan: BatchPlan, record: ValidationRecord, releases: Releases) -> lis
     batch = plan.batch
     back = len(set(record.refused) & releases.rows_of(batch))
     notes = (
-        [f"{back} quarantined row{'s were' if back > 1 else ' was'} released by a person (released.json)"]
+        [f"{counted(back, 'quarantined row was', 'quarantined rows were')} released by a person (released.json)"]
         if back
         else []
     )

@@ -12,6 +12,7 @@ from functools import cache
 from string import Template
 from typing import Any
 
+from refit.errors import counted
 from refit.plain_text import visible
 from refit.schemas.validated import ValidatedBatch
 from tasks.validate.expectations import Check
@@ -131,7 +132,7 @@ def index(project: str, as_of: str, batches: Sequence[ValidatedBatch], failures:
     return _framed(
         f"{project}: Data Docs",
         f'<h1>{html.escape(project)}: what validation found</h1><p class="{state}">{verdict}, '
-        f"as of {html.escape(as_of)}; {quarantined:,} rows lie in quarantine.</p>"
+        f"as of {html.escape(as_of)}; {counted(quarantined, 'row lies', 'rows lie')} in quarantine.</p>"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>',
     )
 

@@ -71,7 +71,7 @@ def test_a_machine_with_a_ledger_of_its_own_moves_nothing(team: Team, finished: 
     alone = Team({name: value for name, value in team.environ.items() if name != "REFIT_LEDGER_URI"}, team.folder)
     one, two = team.clone("one", finished), alone.clone("two", finished)
     alone.refit(one, "run")
-    assert "1 lines about demo are in the ledger at postgresql://" in team.refit(one, "repair", "--move-ledger")
+    assert "1 line about demo is in the ledger at postgresql://" in team.refit(one, "repair", "--move-ledger")
     assert team.moves == [("promote", None, "1")]
     said = alone.refit(two, "run", *LENIENT, "--set=train.learners.logistic.params.C=0.5", status=1)
     assert "the ledger of demo is another one, " in said

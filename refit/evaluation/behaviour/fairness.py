@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from refit.config.behaviour import MEAN_ERROR, RATES, FairnessTest
+from refit.errors import counted
 from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.slices import parts
 from refit.gate.comparison import Sample, leave_out
@@ -30,7 +31,7 @@ def judged(
     """Measure the gap of each group that is large enough."""
     values = dict(parts(test.table, wanted.column, params_key="evaluate.behaviour"))
     large = {name: rows for name, rows in values.items() if len(rows) >= wanted.min_rows}
-    small = tuple(f"{name} ({len(rows):,} rows)" for name, rows in values.items() if name not in large)
+    small = tuple(f"{name} ({counted(len(rows), 'row')})" for name, rows in values.items() if name not in large)
     measured = [_gap(name, rows, wanted, test, predicted, threshold, confidence) for name, rows in large.items()]
     sentence, passed = _verdict(wanted, measured, small, confidence)
     return BehaviourResult(

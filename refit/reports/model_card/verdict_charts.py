@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from refit.errors import counted
 from refit.problems import metric_named
 from refit.reports.drawing import (
     BAD,
@@ -143,7 +144,7 @@ def slices(evaluation: Evaluation) -> Any:
     spans(axes, range(len(shown)), [score for _, score in shown], COLOURS["candidate"], linewidth=2, alpha=0.5)
     for row, (part, score) in enumerate(shown):
         (dot,) = axes.plot(score.value, row, "o", color=COLOURS["candidate"], markersize=5)
-        tip(dot, f"{part.by} {part.value}: {score.value:.4g} of {part.rows:,} rows")
+        tip(dot, f"{part.by} {part.value}: {score.value:.4g} of {counted(part.rows, 'row')}")
     list_down(axes, [short_name(f"{part.by} {part.value}", 40) for part, _ in shown])
     axes.set_xlabel(word)
     return figure

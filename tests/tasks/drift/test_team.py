@@ -60,7 +60,7 @@ def machines(project: Path, postgresql: str, monkeypatch: pytest.MonkeyPatch) ->
         pass
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{project / '.refit/mlflow.db'}")
     monkeypatch.setenv("REFIT_LEDGER_URI", postgresql)
-    assert "1 lines about demo are in the ledger at postgresql://" in ledger_move.move_ledger(context(project))
+    assert "1 line about demo is in the ledger at postgresql://" in ledger_move.move_ledger(context(project))
     return Machines(project)
 
 

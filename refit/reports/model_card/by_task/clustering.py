@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from refit.errors import counted
 from refit.evaluation.details.clustering import ClusteringDetails, ClusteringFacts
 from refit.reports.drawing import (
     COLOURS,
@@ -118,7 +119,7 @@ def summary(evaluation: Evaluation) -> Iterator[str]:
     if stable is not None:
         word = "stable" if stable >= STABLE else "not stable"
         steady = f", {word}: fits to bootstrap samples agree with them by {stable:.2f} (mean adjusted Rand index)"
-    yield f"It divides the rows into {count} segment{'s' if count > 1 else ''}{steady}."
+    yield f"It divides the rows into {counted(count, 'segment')}{steady}."
     for each in study.segments[:5]:
         yield f"{each.name.capitalize()} ({each.share:.0%}): {each.words}."
 
