@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from flows.run_summary import IntervalSummary, RunSummary
 from refit.evaluation.interval_coverage import shortfall
+from refit.plain_text import number
 from refit.problems import kind_of, metric_named
 from refit.reports.model_card.by_task import view_of
 from refit.runtime import environments
@@ -23,7 +24,7 @@ def findings(evaluation: Evaluation) -> tuple[str, ...]:
 def format_opponents(summary: RunSummary) -> str:
     """Format the score of each naive opponent on the test rows; the gate's is the best one on validation rows."""
     scores = (
-        f"{each.words} {'–' if each.score.value is None else f'{each.score.value:.4f}'}"
+        f"{each.words} {'–' if each.score.value is None else number(each.score.value)}"
         + (" (best on validation: the gate's)" if each.best else "")
         for each in summary.opponents
     )

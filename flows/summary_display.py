@@ -34,7 +34,7 @@ from refit.files.artifacts import (
     TRAINING,
     VALIDATED,
 )
-from refit.plain_text import as_markdown, one_line
+from refit.plain_text import as_markdown, number, one_line
 from refit.problems import metric_named
 from refit.reports.drift.report_words import verdict_word
 from refit.reports.templates import money
@@ -179,7 +179,7 @@ def _prediction_rows(report: ScoreReport) -> list[tuple[str, str]]:
     if report.called:
         largest = sorted(report.called.items(), key=lambda each: -each[1])
         return [("called", " · ".join(f"{name} {rows:,}" for name, rows in largest[:SHOWN_CLASSES]))]
-    return [] if report.mean_prediction is None else [("mean prediction", f"{report.mean_prediction:.4f}")]
+    return [] if report.mean_prediction is None else [("mean prediction", number(report.mean_prediction))]
 
 
 def publish_drift(decision: DriftDecision, project: Path) -> DriftDecision:
@@ -266,7 +266,7 @@ def _format_labels(labels: LabelCounts) -> str:
 
 
 def _format_learner(learner: LearnerSummary, summary: RunSummary) -> str:
-    score = "failed" if learner.validation is None else f"{learner.validation:.4f}"
+    score = "failed" if learner.validation is None else number(learner.validation)
     return f"{learner.name} {score}" + (" (chosen)" if learner.name == summary.chosen else "")
 
 

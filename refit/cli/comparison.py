@@ -10,6 +10,7 @@ from rich.table import Table
 from flows.session import context_of
 from refit.files.artifacts import atomic
 from refit.models.comparison import compared
+from refit.plain_text import number
 from refit.reports import comparison_page
 from refit.runtime.terminal import Terminal, say
 from refit.schemas.measured import Measured
@@ -76,7 +77,7 @@ def cut_off(text: str) -> str:
 
 
 def _number(measured: Measured | None) -> str:
-    return "–" if measured is None or measured.value is None else f"{measured.value:.4f}"
+    return "–" if measured is None or measured.value is None else number(measured.value)
 
 
 def _facts(both: tuple[ComparedVersion, ComparedVersion]) -> list[tuple[str, list[str]]]:

@@ -13,6 +13,7 @@ from flows.progress_display import show_progress
 from flows.run_options import RunOptions, Trigger
 from flows.session import session
 from refit.config import STAGES
+from refit.plain_text import number
 from refit.problems import metric_words
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.cross_validation import CrossValidation
@@ -59,7 +60,7 @@ def print_report(report: CrossValidation, console: Terminal) -> None:
     for name, mean in report.mean.items():
         values = (mean, report.deviation[name], report.pooled.get(name), report.baseline.get(name))
         style = "green" if name == report.metric else ""
-        table.add_row(metric_words(name), *("" if value is None else f"{value:.4f}" for value in values), style=style)
+        table.add_row(metric_words(name), *("" if value is None else number(value) for value in values), style=style)
     console.print(table)
     chosen = Counter(each.learner for each in report.folds)
     console.print(

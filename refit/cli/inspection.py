@@ -14,6 +14,7 @@ from flows.session import check, context_of, context_of_run, prepare
 from flows.summary_display import format_cost, format_latency
 from refit.config import STAGES
 from refit.errors import counted
+from refit.plain_text import number
 from refit.runtime import dvc_runner, environments, run_file
 from refit.runtime.terminal import Terminal, line, say
 from refit.schemas.snapshot import stand_in_notice
@@ -191,7 +192,7 @@ def print_champion(champion: ChampionSummary) -> None:
     """Print the champion for `refit show`."""
     metrics = {name: value for name, value in (champion.metrics or {}).items() if isinstance(value, float)}
     score = " · ".join(
-        f"{name} {value:.4f}" for name, value in metrics.items() if not name.endswith(("_lower", "_upper"))
+        f"{name} {number(value)}" for name, value in metrics.items() if not name.endswith(("_lower", "_upper"))
     )
     trained_on = "not recorded: Refit did not register it"
     if champion.snapshot:

@@ -20,6 +20,7 @@ from refit.drift.measures import ScoredRows, measured, over_naive, skill, watche
 from refit.drift.sequential import LossEvidence, Usual, evidence_of_loss, usual
 from refit.learners.calibration import Sigmoid, fit_sigmoid
 from refit.metrics.clusters import Estimate
+from refit.plain_text import number
 from refit.schemas.drift_decision import (
     CALIBRATION,
     DayWindow,
@@ -339,9 +340,8 @@ def _reasons(
 
 def _measured(verdict: PerformanceVerdict, windows: int) -> str:
     band = "" if verdict.lower is None else f" (between {verdict.lower:.3f} and {verdict.upper:.3f})"
-    text = (
-        f"skill {verdict.skill:.3f}{band} by {verdict.metric} {verdict.value:.3f} of {verdict.labelled:,} labelled rows"
-    )
+    figure = number(verdict.value or 0.0, 3)
+    text = f"skill {verdict.skill:.3f}{band} by {verdict.metric} {figure} of {verdict.labelled:,} labelled rows"
     further = [*(_in_addition(each) for each in verdict.others if each.breached), *_not_judged(verdict)]
     if verdict.threshold is None:
         return "; ".join([text, *further])

@@ -98,5 +98,9 @@ def with_interval(estimate: Estimate, confidence: float, lowest: float = 0.0, hi
 
 
 def tidy(value: float) -> float | None:
-    """A float for JSON: None if it is not finite, and rounded, because the last bits differ between machines."""
-    return round(float(value), 10) if math.isfinite(value) else None
+    """A float for JSON: None if it is not finite, and to 12 significant digits, as the last bits differ by machine.
+
+    >>> tidy(0.1 + 0.2), tidy(2.5e-13), tidy(float("nan"))
+    (0.3, 2.5e-13, None)
+    """
+    return float(f"{value:.12g}") if math.isfinite(value) else None

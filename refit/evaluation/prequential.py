@@ -16,6 +16,7 @@ from refit.learners.online import step_errors
 from refit.learners.online.learner import Online
 from refit.learners.online.stream_times import Moments, from_microseconds
 from refit.learners.postprocessed import fitted_within
+from refit.plain_text import number
 from refit.problems.contract import aligned
 from refit.schemas.online_state import StepBlock
 from refit.schemas.prequential_report import PrequentialPoint, PrequentialReport
@@ -157,6 +158,6 @@ def remarks(measured: PrequentialReport | None) -> Iterator[str]:
     if not better:
         word = "a mean absolute error of" if measured.measure == "mae" else "an accuracy of"
         yield (
-            f"predicting the label known last has {word} {other:.4f} on the test rows, the candidate {ours:.4f}: it "
-            "has learned no more than that nothing changes"
+            f"predicting the label known last has {word} {number(other)} on the test rows, the candidate "
+            f"{number(ours)}: it has learned no more than that nothing changes"
         )

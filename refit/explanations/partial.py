@@ -97,7 +97,7 @@ def _curve(
     category = name in learner.spec.categorical
     values = column.cast(pa.string() if category else pa.float64(), safe=False).take(pa.array(grid)).to_pylist()
     counts = {each["values"]: each["counts"] for each in column.cast(pa.string()).value_counts().to_pylist()}
-    mean = np.round(means, 10).tolist()
+    mean = np.vectorize(lambda value: float(f"{value:.12g}"), otypes=[float])(means).tolist()
     return PartialDependence(
         name=name,
         kind="category" if category else "number",

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from refit.metrics.clusters import Estimate
+from refit.plain_text import number
 from refit.schemas.gate_decision import GateCheck
 
 __all__ = ["Evidence", "GateOpponent", "NaiveGain", "Slice"]
@@ -93,6 +94,6 @@ class Evidence:
         if behind > 0:  # not where one of them could not be measured
             yield (
                 f"{self.champion.named('champion')} itself does worse than the naive baseline on these test rows, by "
-                f"{behind:.4f} {metric}: it stays, as the candidate did not pass; `refit promote VERSION --why ...` "
-                "replaces it by hand"
+                f"{number(behind)} {metric}: it stays, as the candidate did not pass; `refit promote VERSION --why "
+                "...` replaces it by hand"
             )

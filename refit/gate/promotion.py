@@ -13,6 +13,7 @@ from datetime import datetime
 from refit.config.evaluate import GateParams
 from refit.gate.evidence import Evidence, GateOpponent
 from refit.metrics.clusters import Estimate
+from refit.plain_text import number, signed
 from refit.problems import metric_named, metric_words
 from refit.schemas.gate_decision import DaysDependence, GainComparison, GateCheck, GateVerdict
 
@@ -241,7 +242,7 @@ def _naive_verdicts(each: GainComparison | None, evidence: Evidence, policy: Gat
     if each is not None:
         yield _verdict(f"gain over {each.against}", each, f"the {each.against}", "", evidence, policy)
         if each.estimate is not None and each.estimate <= 0:
-            sentence = f"a candidate has to do better than the {each.against} on the test rows: {each.estimate:+.4f}"
+            sentence = f"a candidate has to do better than the {each.against} on the test rows: {signed(each.estimate)}"
             yield _check(f"better than {each.against}", False, sentence)
     for part in evidence.naive_slices:
         gain = _compare(part.name, None, part.gain, -policy.slices[part.key], evidence, policy)
@@ -272,8 +273,9 @@ def _verdict(
     return _check(
         name,
         each.passed,
-        f"{each.estimate:+z.4f} {word} against {against}, at least {each.lower:+z.4f} with {sure} confidence; "
-        f"more than {each.must_exceed:+z.4f} {'was' if each.passed else 'is'} needed{_remedy(each, evidence, policy)}",
+        f"{signed(each.estimate)} {word} against {against}, at least {signed(each.lower)} with {sure} "
+        f"confidence; more than {signed(each.must_exceed)} {'was' if each.passed else 'is'} needed"
+        f"{_remedy(each, evidence, policy)}",
     )
 
 
@@ -286,7 +288,7 @@ def _remedy(each: GainComparison, evidence: Evidence, policy: GateParams) -> str
         where = f"{units} of a newer test window" if evidence.looks else f"{units} like these"
         return f"; about {each.enough:,} {where} would show such a {'gain' if each.estimate >= 0 else 'small loss'}"
     if each.must_exceed < 0:
-        return f"; these {units} show only that it loses no more than {-each.lower:.4f}"
+        return f"; these {units} show only that it loses no more than {number(-each.lower)}"
     return ""
 
 
@@ -321,7 +323,8 @@ def _closest(slices: tuple[GainComparison, ...]) -> Iterator[str]:
     if measured:
         _, each = min(measured, key=lambda pair: pair[0])
         opening = f"all {len(measured)} slices keep their margins; the closest is" if len(measured) > 1 else "the slice"
-        yield f"{opening} {each.against}: at least {each.lower:+z.4f}, more than {each.must_exceed:+z.4f} was needed"
+        least, needed = signed(each.lower), signed(each.must_exceed)
+        yield f"{opening} {each.against}: at least {least}, more than {needed} was needed"
 
 
 def _why(each: GainComparison, evidence: Evidence) -> str:
@@ -377,7 +380,7 @@ def _doubts(evidence: Evidence, policy: GateParams, difference: GainComparison |
         yield (
             f"{evidence.pending:,} of {total:,} test rows ({evidence.pending / total:.1%}) have no label yet, and rows "
             f"with late labels may differ: counted as a mean over rows, the bound is above the margin with a gain of "
-            f"more than {limit:+z.4f} {metric_named(policy.metric).words} on them"
+            f"more than {signed(limit)} {metric_named(policy.metric).words} on them"
         )
 
 
@@ -395,6 +398,4 @@ def _finite(value: float) -> bool:
 
 
 def _number(value: float) -> str:
-    if not _finite(value):
-        return "not a number"
-    return f"{value:.4f}" if value == 0 or abs(value) >= 0.001 else f"{value:.2g}"  # costs can be very small
+    return number(value) if _finite(value) else "not a number"

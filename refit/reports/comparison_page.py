@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
+from refit.plain_text import number as plain
+from refit.plain_text import signed
 from refit.problems import metric_words
 from refit.reports import templates
 from refit.schemas.measured import Measured
@@ -65,10 +67,9 @@ def number(measured: Measured | None) -> str:
     """
     if measured is None or measured.value is None:
         return "–"
-    between = (
-        "" if measured.lower is None or measured.upper is None else f" ({measured.lower:.4f} to {measured.upper:.4f})"
-    )
-    return f"{measured.value:.4f}{between}"
+    if measured.lower is None or measured.upper is None:
+        return plain(measured.value)
+    return f"{plain(measured.value)} ({plain(measured.lower)} to {plain(measured.upper)})"
 
 
 def gain(comparison: VersionComparison, name: str) -> str:
@@ -85,7 +86,7 @@ def gain(comparison: VersionComparison, name: str) -> str:
         return ""
     if first.value is None or second.value is None:
         return ""
-    return f"{second.value - first.value:+.4f}"
+    return signed(second.value - first.value)
 
 
 def sentences(comparison: VersionComparison) -> Iterator[str]:
@@ -94,8 +95,9 @@ def sentences(comparison: VersionComparison) -> Iterator[str]:
     if (gate := comparison.gate) is not None and gate.estimate is not None and gate.lower is not None:
         judged = comparison.judged
         yield (
-            f"When version {judged} was the candidate, the gate measured a gain of {gate.estimate:+.4f} over version "
-            f"{gate.version}, at least {gate.lower:+.4f}; it had to exceed {gate.must_exceed:+.4f}."
+            f"When version {judged} was the candidate, the gate measured a gain of {signed(gate.estimate)} over "
+            f"version {gate.version}, at least {signed(gate.lower)}; it had to exceed "
+            f"{signed(gate.must_exceed)}."
         )
     if comparison.gains:
         yield (
@@ -125,5 +127,5 @@ def _signed(measured: Measured) -> str:
     if measured.value is None:
         return "–"
     if measured.lower is None or measured.upper is None:
-        return f"{measured.value:+z.4f}"
-    return f"{measured.value:+z.4f} ({measured.lower:+z.4f} to {measured.upper:+z.4f})"
+        return signed(measured.value)
+    return f"{signed(measured.value)} ({signed(measured.lower)} to {signed(measured.upper)})"

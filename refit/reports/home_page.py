@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING, Literal
 
+from refit.plain_text import number
 from refit.problems import metric_words
 from refit.reports import templates
 from registry.ledger import MOVES, NO_VERSION
@@ -127,7 +128,7 @@ def lines(entries: Sequence[Entry]) -> list[Line]:
 def score(metrics: Mapping[str, float], metric: str) -> Tile:
     """The tile of the gate's metric."""
     value, low, high = (metrics.get(f"{metric}{end}") for end in ("", "_lower", "_upper"))
-    between = "" if low is None or high is None else f"between {low:.4f} and {high:.4f}, "
+    between = "" if low is None or high is None else f"between {number(low)} and {number(high)}, "
     return Tile(metric_words(metric), templates.fixed(value), f"{between}on its test rows")
 
 

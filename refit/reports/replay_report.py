@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from refit.files import artifacts
+from refit.plain_text import number
 from refit.problems import metric_named
 from refit.reports import templates
 from refit.reports.drawing import (
@@ -108,4 +109,4 @@ def _mark_trainings(axes: Any, name: str, windows: Sequence[WindowResult], colou
         inside, edge = (colour, colour) if window.promoted else (PAPER, INK)
         (dot,) = axes.plot(x, window.score, "o", markersize=6, color=inside, markeredgecolor=edge)
         outcome = "was promoted" if window.promoted else "refused"
-        tip(dot, f"{name}, {window.day}: {window.score:.4f}, {outcome}")
+        tip(dot, f"{name}, {window.day}: {number(window.score)}, {outcome}")

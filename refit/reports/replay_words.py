@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import JsonValue
 
+from refit.plain_text import number
 from refit.runtime import environments
 from refit.schemas.replay_result import ReplayResult
 
@@ -19,7 +20,7 @@ def verdict(result: ReplayResult) -> str:
         has_scores = any(policy.score is not None for policy in result.policies.values())
         return f"No policy keeps the budget of {result.budget} retrainings." if has_scores else "No policy had a score."
     best = result.policies[result.best]
-    score = f"{best.score:.4f} with {best.retrainings} retrainings"
+    score = f"{number(best.score)} with {best.retrainings} retrainings"
     if result.not_worse:
         return f"No policy is shown to be the best{within}. {result.best} has the best score: {score}."
     return f"{result.best} did best{within}: {score}."
@@ -29,13 +30,13 @@ def recommendation(result: ReplayResult) -> str:
     """The policy at the knee, how far it is behind the best, and what `--recommend` did."""
     assert result.knee is not None
     knee = result.policies[result.knee]
-    text = f"{result.knee}, {knee.score:.4f} with {knee.retrainings} retrainings"
+    text = f"{result.knee}, {number(knee.score)} with {knee.retrainings} retrainings"
     if result.best and result.knee != result.best:
         gap = knee.behind_best
-        text += f"; {gap.value:.4f} behind {result.best}"
+        text += f"; {number(gap.value)} behind {result.best}"
         if gap.lower is not None:
             shown = "which is more than chance" if gap.lower > 0 else "not shown to be worse"
-            text += f" ({gap.lower:.4f} to {gap.upper:.4f}: {shown})"
+            text += f" ({number(gap.lower)} to {number(gap.upper)}: {shown})"
     if result.recommended is None:
         return f"{text}; --recommend writes it to {environments.own_name()}"
     settings = ", ".join(f"{key}: {value}" for key, value in _flat(result.recommended))

@@ -52,12 +52,12 @@ def _shap(shapley: Contributions, learner: Learner, rows: pa.Table, most: int) -
         method=shapley.method,
         calibrated=shapley.calibrated,
         rows=len(shapley.indices),
-        base=tuple(np.round(shapley.base, 10).tolist()),
+        base=tuple(float(f"{value:.12g}") for value in shapley.base),
         features=tuple(ShapFeature(name=shapley.features[index], value=tidy(sizes[index])) for index in order),
         points=tuple(
             ShapPoints(
                 name=shapley.features[index],
-                values=tuple(np.round(shapley.values[:, index, 0], 6).tolist()),
+                values=tuple(float(f"{value:.6g}") for value in shapley.values[:, index, 0]),
                 levels=_levels(learner, rows.take(shapley.indices), shapley.features[index]),
             )
             for index in drawn

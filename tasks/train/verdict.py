@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from refit.plain_text import number
 from refit.problems import metric_named
 from refit.schemas.training import SizeScores
 
@@ -87,11 +88,11 @@ def _more_rows(metric: str, validation_gain: float, size_curve: Sequence[SizeSco
     before, whole = size_curve[-2], size_curve[-1]
     brought = metric_named(metric).gain(whole.validation, before.validation)
     if brought > GROWING * validation_gain:
-        return f"; more rows would help, with the last {whole.rows - before.rows:,} it is {brought:.3f} better"
+        return f"; more rows would help, with the last {whole.rows - before.rows:,} it is {number(brought, 3)} better"
     if brought < -GROWING * validation_gain:
-        return f"; older rows hurt, without them it is {-brought:.3f} better: shorten featurize.windows.training"
+        return f"; older rows hurt, without them it is {number(-brought, 3)} better: shorten featurize.windows.training"
     return "; more rows would bring little"
 
 
 def _short(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0") if 0 <= value < 1 else f"{value:.3f}"
+    return number(value, 3).removeprefix("0") if 0 <= value < 1 else number(value, 3)

@@ -13,6 +13,7 @@ from refit.evaluation.holdout import Holdout, tidy, with_interval
 from refit.evaluation.slices import parts
 from refit.gate.comparison import Sample, leave_out
 from refit.metrics.clusters import LeftOut, jackknife, leave_out_mean
+from refit.plain_text import signed
 from refit.schemas.behaviour import BehaviourResult, GroupGap
 
 MOST_CLUSTERS = 200  # metrics of ranks merge more than so many, which would not be those of the other group
@@ -60,8 +61,8 @@ def _verdict(
     if worst.gap.value is None:
         return f"{wanted.metric} could not be compared where {wanted.column} is {worst.group}", False
     sentence = (
-        f"{wanted.metric} differs most where {wanted.column} is {worst.group}: {worst.gap.value:+.4f}"
-        f"{worst.gap.between('{:+.4f}'.format)} against all other rows, with {confidence:.0%} confidence; {what} has "
+        f"{wanted.metric} differs most where {wanted.column} is {worst.group}: {signed(worst.gap.value)}"
+        f"{worst.gap.between(signed)} against all other rows, with {confidence:.0%} confidence; {what} has "
         f"to be within {wanted.within:g}"
     )
     return sentence, all(each.passed for each in measured)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from refit.errors import counted
+from refit.plain_text import signed
 from refit.problems import metric_named
 from refit.reports.drawing import (
     BAD,
@@ -68,7 +69,7 @@ def _gain(axes: Any, each: GainComparison) -> None:
     axes.axvline(margin, color=INK, linestyle="--", linewidth=1.2)
     right = margin < (low + high) / 2
     axes.annotate(
-        f"has to exceed {margin:+z.4f}",
+        f"has to exceed {signed(margin)}",
         (margin, 0.95),
         xytext=(4 if right else -4, 0),
         textcoords="offset points",
@@ -89,8 +90,8 @@ def _gain(axes: Any, each: GainComparison) -> None:
 
 def _tipped_dot(axes: Any, each: GainComparison, row: float, colour: str, size: float) -> None:
     (dot,) = axes.plot(each.estimate, row, "o", color=colour, markersize=size, markeredgewidth=0)
-    bounds = "" if each.lower is None or each.upper is None else f" ({each.lower:+z.4f} to {each.upper:+z.4f})"
-    tip(dot, f"{each.against}: gain {each.estimate:+z.4f}{bounds}, has to exceed {each.must_exceed:+z.4f}")
+    bounds = "" if each.lower is None or each.upper is None else f" ({signed(each.lower)} to {signed(each.upper)})"
+    tip(dot, f"{each.against}: gain {signed(each.estimate)}{bounds}, has to exceed {signed(each.must_exceed)}")
 
 
 def _gated(axes: Any, slices: list[GainComparison]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
+from refit.plain_text import number, signed
 from refit.problems import metric_named
 from refit.reports.model_card.by_task import view_of
 from refit.reports.templates import money
@@ -77,11 +78,12 @@ def _against(each: GainComparison, metric: str) -> Iterator[str]:
     if gain is None or lower is None or upper is None:
         return
     if lower > 0:
-        yield f"It beats the champion by {gain:.4f} {metric}, and by {lower:.4f} at the least."
+        yield f"It beats the champion by {number(gain)} {metric}, and by {number(lower)} at the least."
     elif upper < 0:
-        yield f"It is worse than the champion by {-gain:.4f} {metric}."
+        yield f"It is worse than the champion by {number(-gain)} {metric}."
     else:
-        yield f"No difference to the champion in {metric} is shown: it lies between {lower:+z.4f} and {upper:+z.4f}."
+        between = f"{signed(lower)} and {signed(upper)}"
+        yield f"No difference to the champion in {metric} is shown: it lies between {between}."
 
 
 def _reduced(reduction: Measured, metric: str) -> str:

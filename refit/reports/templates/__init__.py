@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from refit.plain_text import visible
+from refit.plain_text import number, signed, visible
 from refit.reports.palette import DARK, LIGHT, PRINT, variables
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def templates() -> Environment:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, loader=FileSystemLoader(Path(__file__).parent)
     )
     in_zone = pass_context(lambda page, time: moment(time, page["zone"]))
-    environment.filters |= {"fixed": fixed, "count": count, "percent": percent, "moment": in_zone}
+    environment.filters |= {"fixed": fixed, "signed": signed, "count": count, "percent": percent, "moment": in_zone}
     environment.filters["marked"] = marked
     themes = {"light": LIGHT, "dark": DARK, "print": PRINT}
     scripts = {path.stem: path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.js"))}
@@ -71,8 +71,10 @@ def _hash(script: str) -> str:
 
 
 def fixed(value: float | None, digits: int = 4) -> str:
-    """Format a number; None becomes a dash."""
-    return "–" if value is None else f"{value:.{digits}f}"
+    """Format a number; None becomes a dash, and a small one keeps three significant digits unless few are asked for."""
+    if value is None:
+        return "–"
+    return number(value, digits) if digits >= 3 else f"{value:.{digits}f}"
 
 
 def count(value: float) -> str:

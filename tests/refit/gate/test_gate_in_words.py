@@ -12,6 +12,7 @@ import pytest
 from scipy.stats import t
 
 from refit.config import GateParams
+from refit.evaluation.holdout import with_interval
 from refit.gate.evidence import Evidence, GateOpponent, Slice
 from refit.gate.promotion import decide
 from refit.metrics.clusters import Estimate
@@ -325,7 +326,7 @@ def test_labels_still_to_come_are_counted_with_the_gain_that_they_may_have_at_le
     ("value", "text"),
     [(0.0, "0.0000"), (0.001, "0.0010"), (-0.001, "-0.0010"), (0.0009, "0.0009"), (2.5e-7, "2.5e-07"), (True, "not a")],
 )
-def test_numbers_have_four_digits_or_two_that_count(value: float, text: str) -> None:
+def test_numbers_have_four_decimals_or_three_digits_that_count(value: float, text: str) -> None:
     shown = decide(replace(EVIDENCE, metrics={"roc_auc": 0.7, "log_loss": value}), POLICY)
     sentence = next(check.sentence for check in shown.checks if check.name == "ceiling: log_loss")
     assert sentence.startswith(f"log loss {text}")
@@ -383,3 +384,13 @@ def test_values_of_a_column_that_are_too_small_are_named_up_to_five() -> None:
     (note,) = decide(replace(EVIDENCE, slices=(*EVIDENCE.slices, *small), looks=0, remarks=()), POLICY).notes
     names = "origin=a, origin=b, origin=c, origin=d, origin=e"
     assert note == f"too small to be judged by evaluate.gate.slices: {names}"
+
+
+def test_a_metric_in_small_units_is_shown_and_stored_by_its_first_digits() -> None:
+    gained = Estimate(3.217e-13, 1e-14, 30.0)
+    assert with_interval(gained, 0.95).value == 3.217e-13
+    policy = GateParams(mode="superiority", metric="rmse", min_gain=1e-13)
+    small = replace(EVIDENCE, metrics={"rmse": 4e-12}, champion=replace(CHAMPION, gain=gained), slices=(), looks=0)
+    (check,) = [each for each in decide(small, policy).checks if each.name == "gain over champion"]
+    assert "+3.22e-13" in check.sentence
+    assert "more than +1e-13 was needed" in check.sentence or "more than +1e-13 is needed" in check.sentence
