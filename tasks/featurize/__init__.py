@@ -112,7 +112,8 @@ def _labels(context: Context, warehouse: Warehouse, definitions: Definitions) ->
         context.progress("no row of training and validation is without a label: use_unlabelled keeps none")
     for each in forecasts.advice(warehouse, context.params, CANDIDATES, quote(LABEL_KNOWN_AT)):
         context.progress(each)
-    for each in foresight.advice(warehouse, definitions):
+    foreseen = foresight.known_too_early(warehouse, definitions, context.params)
+    for each in (*foresight.advice(warehouse, definitions), *foreseen):
         context.progress(each)
     return labels, late
 

@@ -1,16 +1,19 @@
-"""Warns of features made from times after the prediction, which may leak the future."""
+"""Warns of what may leak the future: features made from times after the prediction, and labels known only after it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from feature_store.sql_guard import TIMES, column_of, columns_in, times_in
 from feature_store.sql_text import quote
+from tasks.featurize.labels import CHOSEN, LABEL_KNOWN_AT, WINDOW
 from tasks.featurize.warehouse import Warehouse, sql_time
 
 if TYPE_CHECKING:
     from feature_store.definition import Source
+    from refit.config import Params
     from refit.schemas.feature_definitions import Definitions
 
 NOTABLE = 0.01  # share of the rows that have the time
@@ -41,6 +44,32 @@ def advice(warehouse: Warehouse, definitions: Definitions) -> Iterator[str]:
                 "known; if it is not known ahead, as a due date is, leave it out (featurize.exclude: "
                 f"[{feature.name}]), or cut an event source that says when it is known (available_at, Refit's "
                 "docs/features.md)"
+            )
+
+
+def known_too_early(warehouse: Warehouse, definitions: Definitions, params: Params) -> Iterator[str]:
+    """Yield a message for each window with predictions of before labels that the model judged on them has learned.
+
+    Windows are cut by events. A prediction long before its event may lie before labels that were known when the
+    window opened; then the model is better informed than the one that made this prediction can have been.
+    """
+    spine = definitions.feature_set.spine
+    if params.featurize.split or spine.prediction_time == "event_time" or params.featurize.label.column is None:
+        return
+    predicted = f"({spine.prediction_time})"
+    for name, learned in (("validation", ("train",)), ("test", ("train", "validation"))):
+        of = ", ".join(f"'{each}'" for each in learned)
+        newest = f"(select max({quote(LABEL_KNOWN_AT)}) from {CHOSEN} where {quote(WINDOW)} in ({of}))"
+        early, rows, hours = warehouse.one(
+            f"select count(*) filter ({predicted} < {newest}), count(*), epoch({newest} - min({predicted})) / 3600 "
+            f"from {CHOSEN} where {quote(WINDOW)} = '{name}'"
+        )
+        if rows and early / rows >= NOTABLE:
+            needed = math.ceil(params.featurize.label.delay_hours + hours)
+            yield (
+                f"{early / rows:.0%} of the {name} rows were predicted up to {hours:,.1f} hours before labels were "
+                "known that the model judged on them has learned: it may look better than it can be; set "
+                f"featurize.label.delay_hours: {needed} (Refit's docs/training.md)"
             )
 
 

@@ -48,7 +48,7 @@ from refit.schemas.training import Training, TrainingRows
 from refit.schemas.warm_start import WarmStart
 from refit.storage.arrays import summarised
 from tasks.train import group_models, interval_margins, segment_study, warm
-from tasks.train.folds import Development, LabelledRows, development, require_late, require_learnable
+from tasks.train.folds import PREDICTED_AT, Development, LabelledRows, development, require_late, require_learnable
 from tasks.train.problem import problem_in
 from tasks.train.specs import make_all, specs_of
 from tasks.train.start import keep_names, parent_of, require_unseen, start_of, warn_of_parent
@@ -62,7 +62,6 @@ if TYPE_CHECKING:
 
 REFERENCE_ROWS = 10_000
 LARGE = 8  # an array of this part of the memory that a stage may use lies in a file
-PREDICTED_AT = "prediction_time"
 
 
 def run(context: Context) -> None:
@@ -317,7 +316,7 @@ def labelled_rows(context: Context, features: FeatureTable, target: Problem) -> 
     if not features.labels.unlabelled:
         return LabelledRows(table, target.labels(table["label"]), late=late)
     without = pc.ends_with(table["window"], f" {UNLABELLED}")
-    rows = table.filter(pc.invert(without)).drop_columns([PREDICTED_AT])
+    rows = table.filter(pc.invert(without))
     return LabelledRows(rows, target.labels(rows["label"]), table.filter(without))
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from refit.config.train import CrossValidationParams
 
+PREDICTED_AT = "prediction_time"
 FEWEST_ROWS = 20  # in each window and each part of a fold
 
 Indices = NDArray[np.int64]
@@ -77,6 +78,16 @@ class LabelledRows:
             return np.ones(len(self), dtype=np.bool_)
         return np.asarray(self.rows[KNOWN_AT].to_numpy() <= moment)
 
+    def first_prediction(self, indices: Indices) -> np.datetime64:
+        """Return the earliest time at which one of these rows was predicted; its event's for tables without a column.
+
+        A model that predicts them can have learned only from labels that were known by then.
+        """
+        times = self.rows["event_time"].to_numpy()[indices]
+        if PREDICTED_AT in self.rows.column_names:
+            times = np.minimum(times, self.rows[PREDICTED_AT].to_numpy()[indices])
+        return np.datetime64(times.min(), "us")
+
     def fitted(self, fold: Fold) -> LabelledRows:
         """Return the rows that a fold fits, with those without a label."""
         extra = None if self.unlabelled is None else taken(self.unlabelled, fold.unlabelled)
@@ -97,7 +108,7 @@ class LabelledRows:
         """
         if self.unlabelled is None:
             return np.arange(0)
-        times, predicted = (self.unlabelled[name].to_numpy() for name in ("event_time", "prediction_time"))
+        times, predicted = (self.unlabelled[name].to_numpy() for name in ("event_time", PREDICTED_AT))
         before = (times < moment) & (predicted <= moment)
         return np.flatnonzero(before if since is None else before & (times >= since))
 
@@ -273,14 +284,14 @@ def _by_time(whole: LabelledRows, cv: CrossValidationParams, gap: Any) -> Iterat
     """Yield folds that score consecutive parts of equal size, each by a fit of rows earlier by the gap.
 
     Rows of one moment stay together. The first part is only fitted. Only those earlier rows are fitted whose label was
-    known at the time of the first scored row.
+    known when the first of the scored rows was predicted, which may be long before its event.
     """
     times, n = whole.rows["event_time"].to_numpy(), len(whole)
     edges = [times[min(n - 1, round(n * part / (cv.folds + 1)))] for part in range(1, cv.folds + 1)]
     for number, edge in enumerate(edges):
         end = edges[number + 1] if number + 1 < len(edges) else None
         scored = (times >= edge) & ((times < end) if end is not None else True)
-        fitted = (times < edge - gap) & whole.known_by(edge)
+        fitted = (times < edge - gap) & whole.known_by(whole.first_prediction(np.flatnonzero(scored)))
         since = None if cv.training_days is None else edge - gap - _span(cv.training_days * 24)
         if since is not None:
             fitted &= times >= since
@@ -290,7 +301,8 @@ def _by_time(whole: LabelledRows, cv: CrossValidationParams, gap: Any) -> Iterat
 def newest(whole: LabelledRows, share: float, params: Params) -> Fold:
     """Score the newest rows, and fit the earlier rows whose labels were final by then.
 
-    As with windows, the label of a fitted row was known and the delay had passed for all rows of its time.
+    The label of a fitted row was known when the first of the newest rows was predicted, and the delay had passed for
+    all rows of its time when that row happened. Where a rule divides the rows, all count as predicted at their event.
     """
     edge = len(whole) - round(share * len(whole))
     times = whole.rows["event_time"].to_numpy()
@@ -300,7 +312,9 @@ def newest(whole: LabelledRows, share: float, params: Params) -> Fold:
         return Fold(earlier, scored)
     unlabelled = whole.unlabelled_before(times[edge])
     delay = params.featurize.label.delay_hours
-    is_final = whole.known_by(times[edge]) & (times < times[edge] - _span(delay) if delay else True)
+    by_rule = params.featurize.split is not None
+    made = times[edge] if by_rule else whole.first_prediction(scored)
+    is_final = whole.known_by(made) & (times < times[edge] - _span(delay) if delay else True)
     return Fold(earlier[is_final[earlier]], scored, unlabelled)
 
 

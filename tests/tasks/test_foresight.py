@@ -5,16 +5,21 @@ from __future__ import annotations
 import csv
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from feature_store.definition import Spine
 from refit.config import parse
+from refit.config.featurize import FeaturizeParams
 from refit.files import artifacts
 from refit.runtime.context import Context
 from tasks import featurize, ingest, validate
 from tasks.featurize import foresight
+from tasks.featurize.labels import CHOSEN, LABEL_KNOWN_AT, WINDOW
 
 START = datetime(2024, 1, 1)  # noqa: DTZ001 - stored times are UTC without a zone
 
@@ -99,3 +104,27 @@ def test_each_expression_is_parsed_once_however_many_columns_there_are(
     monkeypatch.setattr(foresight, "columns_in", counted)
     said(tmp_path, {"x": "x", "twice": "2 * x", "thrice": "3 * x"}, {}, later_hours=30)
     assert len(parsed) == len(set(parsed)) == 3
+
+
+@pytest.mark.parametrize(
+    ("lead", "shares"), [(0, []), (12, ["5% of the validation", "10% of the test"]), (72, ["15% of", "30% of"])]
+)
+def test_a_window_whose_rows_were_predicted_before_the_labels_that_its_model_has_learned_is_named(
+    lead: int, shares: list[str]
+) -> None:
+    """An event a day; its label is known a day later. The test window is the last 10 days, the 20 before validate."""
+    spine = Spine(source="cases", key="id", prediction_time=f"event_time - interval {lead} hour")
+    asked: Any = SimpleNamespace(feature_set=SimpleNamespace(spine=spine))
+    label: Any = {"source": "cases", "column": "y", "delay_hours": 24}
+    params: Any = SimpleNamespace(featurize=FeaturizeParams(label=label))
+    window = "case when n < 70 then 'train' when n < 90 then 'validation' else 'test' end"
+    event = "timestamp '2024-01-01' + n * interval 1 day"
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"create table {CHOSEN} as select n as id, {event} as event_time, {event} + interval 1 day as "
+            f'"{LABEL_KNOWN_AT}", {window} as "{WINDOW}" from range(100) t(n)'
+        )
+        warehouse: Any = SimpleNamespace(one=lambda query: connection.execute(query).fetchone())
+        lines = list(foresight.known_too_early(warehouse, asked, params))
+    assert [line[: len(share)] for line, share in zip(lines, shares, strict=True)] == shares
+    assert all(f"up to {lead:.1f} hours" in line and f"delay_hours: {24 + lead}" in line for line in lines)

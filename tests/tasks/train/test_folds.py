@@ -344,3 +344,21 @@ def test_the_digest_of_a_table_is_of_its_values_whatever_its_chunks() -> None:
     assert len(content(table)) == 64
     others = [table.slice(1), table.rename_columns(["x", "z"]), table.set_column(0, "x", pa.array([1, 2, 4]))]
     assert len({content(each) for each in (table, *others)}) == 4
+
+
+@pytest.mark.parametrize("kind", ["time", "rolling"])
+def test_no_fold_in_time_learns_a_label_that_was_known_only_after_one_of_its_predictions(kind: str) -> None:
+    """Each row is predicted three days before its event, when its label is known; no gap is asked for."""
+    asked = folds(kind=kind, folds=4, gap_hours=0, **({"training_days": 40} if kind == "rolling" else {}))
+    whole, params = cut(600).whole, parse({**RAW, "train": {**RAW["train"], **asked}})
+    times = whole.rows["event_time"].to_numpy()
+    moments = {"label_known_at": times, "prediction_time": times - 72 * HOUR}
+    rows = whole.rows
+    for name, values in moments.items():
+        rows = rows.append_column(name, pa.array(values))
+    ahead = LabelledRows(rows, whole.label)
+    none = ahead.at(np.arange(0))
+    for fold in (*development(ahead, none, params, problem_of("binary")).folds, newest(ahead, 0.2, params)):
+        first = moments["prediction_time"][fold.scored].min()
+        assert times[fold.fitted].max() <= first
+        assert times[fold.fitted].max() > first - 72 * HOUR, "and not much less than it may"
