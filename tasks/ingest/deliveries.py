@@ -29,6 +29,10 @@ class Delivery:
         return {file.name for file in self.files}
 
 
+class _NoSuchTime(Exception):
+    """A time of day that clocks skip in spring."""
+
+
 def deliveries_of(
     files: Sequence[SourceFile], source: SourceParams, zone: ZoneInfo, now: datetime, where: str
 ) -> list[Delivery]:
@@ -75,6 +79,11 @@ def span_of(name: str, pattern: str, zone: ZoneInfo, where: str) -> tuple[dateti
         parts = {part: int(value) for part, value in matches.pop()}
         try:
             return _span(parts, zone)
+        except _NoSuchTime as skipped:
+            raise UserError(
+                f"{name} is a delivery of {skipped} (project.timezone), so that its place among the others is unknown: "
+                "name deliveries by local time, or set project.timezone to the zone of their names"
+            ) from None
         except (ValueError, OverflowError):
             pass
     dates = f"{len(matches)} different dates" if len(matches) > 1 else "no date"
@@ -113,4 +122,7 @@ def _span(parts: dict[str, int], zone: ZoneInfo) -> tuple[datetime, datetime]:
         end = datetime(year + month // 12, month % 12 + 1, 1)  # noqa: DTZ001
     elif "H" not in parts:
         end = start + timedelta(days=1)
-    return start.replace(tzinfo=zone).astimezone(UTC), end.replace(tzinfo=zone).astimezone(UTC)
+    moment = start.replace(tzinfo=zone).astimezone(UTC)
+    if "H" in parts and moment.astimezone(zone).replace(tzinfo=None) != start:
+        raise _NoSuchTime(f"{start:%Y-%m-%d %H:%M}, which clocks skip in {zone.key}")
+    return moment, end.replace(tzinfo=zone).astimezone(UTC)
