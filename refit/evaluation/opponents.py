@@ -62,6 +62,7 @@ class Opponents:
     every: tuple[NaiveOpponent, ...] = ()
     best: NaiveOpponent | None = None
     baseline: str = ""  # the name of the one that the baseline predicts
+    read: tuple[int, int] = (0, 0)  # rows that they were fitted to and chosen on, and all rows of these windows
     on_horizons: Mapping[str, NaiveOpponent] = field(default_factory=dict)  # the best one on each horizon of forecasts
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,12 +39,12 @@ def fitted(context: Context, features: FeatureTable, problem: Problem) -> Oppone
     if not problem.constants(np.zeros(1, dtype=problem.dtype), metric):
         return Opponents()
     names = [*features.numeric, *features.categorical]
-    table = _learned(context, features, names)
+    table, there = _learned(context, features, names)
     windows = table["window"].to_numpy()
     held_out = windows == "validation"
     if not held_out.any() or held_out.all():
         held_out = opponents.held_back(table.num_rows, in_time=features.split is None)
-    return opponents.opponents(
+    every = opponents.opponents(
         problem,
         table,
         problem.labels(table["label"]),
@@ -53,10 +54,14 @@ def fitted(context: Context, features: FeatureTable, problem: Problem) -> Oppone
         baseline_metric=context.params.train.metric,
         named=context.params.evaluate.baselines,
     )
+    return replace(every, read=(table.num_rows, there))
 
 
-def _learned(context: Context, features: FeatureTable, names: list[str]) -> pa.Table:
-    """Labelled rows of the training and the validation window, in canonical order: of each at most `MOST_ROWS`."""
+def _learned(context: Context, features: FeatureTable, names: list[str]) -> tuple[pa.Table, int]:
+    """Labelled rows of the training and the validation window, in canonical order, and how many there are.
+
+    Of each window there are at most `MOST_ROWS`.
+    """
     import pyarrow.compute as pc
 
     path = features.table.path(context.project)
@@ -65,7 +70,7 @@ def _learned(context: Context, features: FeatureTable, names: list[str]) -> pa.T
     masks = [pc.equal(windows, name).to_numpy() for name in ("train", "validation")]  # no text object for each row
     columns = ["event_time", features.key, "window", "label", *names, *opponents.naive_columns(there)]
     table = rows_at(path, opponents.sample(*masks), list(dict.fromkeys(columns)))
-    return table.sort_by([("event_time", "ascending"), (features.key, "ascending")])
+    return table.sort_by([("event_time", "ascending"), (features.key, "ascending")]), int(sum(map(np.sum, masks)))
 
 
 def evaluated(
@@ -109,7 +114,13 @@ def by_part(
 
 
 def remarks(found: tuple[OpponentsOnPart, ...], every: Opponents, metric: str) -> Iterator[str]:
-    """Yield a sentence that names the parts of the test rows on which a naive opponent does better."""
+    """Yield how many rows the opponents saw, if not all, and the parts of the test rows where one of them is better."""
+    rows, there = every.read
+    if rows < there:
+        yield (
+            f"naive opponents were fitted to and chosen on {rows:,} of {there:,} rows, evenly spread over training "
+            "and validation window; each guesses all test rows"
+        )
     words, named = {each.name: each.words for each in every.every}, metric_named(metric)
     lost = []
     for part in found:

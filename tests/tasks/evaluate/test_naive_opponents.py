@@ -29,7 +29,7 @@ from refit.models.run_content import of_evaluation
 from refit.problems import problem_of
 from refit.schemas.incumbent import Incumbent, TrainedModel
 from refit.schemas.training import Training
-from tasks.evaluate.naive_opponents import by_part
+from tasks.evaluate.naive_opponents import by_part, remarks
 
 Evaluate = Callable[..., dict[str, Any]]
 
@@ -250,3 +250,9 @@ def test_of_several_classes_each_has_its_share_by_the_feature() -> None:
     assert predicted.argmax(axis=1).tolist()[:3] == [0, 1, 2]
     assert predicted.sum(axis=1) == pytest.approx(1)
     assert predicted[3] == pytest.approx([1 / 3] * 3)
+
+
+def test_a_note_says_how_many_rows_the_opponents_were_given_if_not_all() -> None:
+    (note,) = remarks((), Opponents(read=(77_000, 300_000)), "rmse")
+    assert "77,000 of 300,000 rows" in note
+    assert list(remarks((), Opponents(read=(300, 300)), "rmse")) == []
