@@ -8,7 +8,8 @@ from prefect import flow, runtime
 
 from flows import shared_data
 from flows.admission import admitted, own_project, own_settings, refused_in_one_line
-from flows.retrain_dedup import ends_if_answered
+from flows.early_end import may_end_early
+from flows.retraining_policy import require_due
 from flows.run_labels import ended, named
 from flows.run_options import RunOptions
 from flows.run_summary import RunSummary
@@ -24,7 +25,7 @@ from tasks.prefect_tasks import evaluate, featurize, ingest, register, train, va
     validate_parameters=True,
 )
 @refused_in_one_line
-@ends_if_answered
+@may_end_early
 def continuous_training(
     project: str = ".",
     as_of: str = "latest",
@@ -44,7 +45,8 @@ def continuous_training(
         as_of: `latest`, or the date or time at which this run pretends to happen, in the project's time zone.
         overrides: `section.key` -> value, for this run only; a deployed run takes numbers, true and false, and none of
             `validate`, `evaluate` and `register`.
-        reason: what started the run; it goes into the ledger.
+        reason: what started the run; it goes into the ledger. One that `schedule` started ends after `validate` if
+            `drift.retrain_on` does not list it, unless there is no champion, or code or params have changed.
         window: `first` and `end` of the data that drifted, ISO 8601. Where a retraining for it, or for a newer one,
             has ended, this run ends at once and changes nothing.
         columns: those that drifted; they go into the ledger.
@@ -67,6 +69,7 @@ def continuous_training(
         with shared_data.ingesting(run.context()):
             ingest(run)
         validate(run)
+        require_due(run.context(), options)
         featurize(run)
         train(run)
         evaluate(run)

@@ -125,7 +125,7 @@ def deploy(
     deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=True)
     (project / STATE).mkdir(mode=0o700, exist_ok=True)
     deployments.deploy(project, content, environment, log=project / STATE / "deploy.log")
-    if remark := deployments.trains_by_clock(project):
+    if remark := deployments.trains_by_clock(project, params):
         say(remark, stderr=True)
     if remark := too_few_windows(params, datetime.now(UTC)):
         say(remark, stderr=True)

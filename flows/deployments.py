@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import subprocess
@@ -24,11 +25,14 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
     from prefect.events.schemas.automations import AutomationCore
 
+    from refit.config import Params
+
 T = TypeVar("T")
 
 PREFECT_YAML = Path("prefect.yaml")
 POOL = "refit"
 NOT_STARTED = "NotStarted"  # the state, of the type Failed, of a run that may not start; the gate's no is `Refused`
+LONGEST_DAYS: Mapping[str, float] = {"day": 1, "week": 7, "month": 31}
 TRAINING = "flows.continuous_training:"  # the module of the flow that trains
 SILENT_SECONDS = 90  # three heartbeats, after which a run counts as crashed
 FLOW_NAMES = ("continuous-training", "drift-watch", "batch-scoring")  # a server may run other flows too
@@ -162,8 +166,11 @@ def for_model(declared: YamlTree, model: str) -> YamlTree:
     return {**declared, "name": model, "deployments": entries}
 
 
-def trains_by_clock(project: Path) -> str:
-    """Return a line about deployments that train by the clock, whatever the drift policy is; empty if there is none."""
+def trains_by_clock(project: Path, params: Params) -> str:
+    """Return a line about deployments that train more often than `retrain_every_days` says; empty if there is none."""
+    policy, period = params.drift, params.ingest.period
+    if "schedule" not in policy.retrain_on or (policy.retrain_every_days or math.inf) <= LONGEST_DAYS[period]:
+        return ""
     declared = read_yaml(project / PREFECT_YAML).get("deployments") if (project / PREFECT_YAML).is_file() else None
     names = [
         f"{FLOW_NAMES[0]}/{each.get('name')}"
@@ -172,9 +179,12 @@ def trains_by_clock(project: Path) -> str:
     ]
     if not names:
         return ""
+    days = policy.retrain_every_days
+    counted = f"more often than drift.retrain_every_days ({days:g})" if days else "although retrain_every_days is null"
     return (
-        f"{', '.join(names)} trains whenever a new period of data is complete, whatever drift.retrain_on says; take "
-        f"its schedules out of {PREFECT_YAML} to retrain by drift decisions alone (once there is a champion)"
+        f"{', '.join(names)} trains whenever a new {period} of data is complete, as drift.retrain_on lists schedule, "
+        f"{counted}: take schedule out of drift.retrain_on, and drift decisions alone retrain; or, once there is a "
+        f"champion, take the schedules of {', '.join(names)} out of {PREFECT_YAML}, and drift-watch counts the days"
     )
 
 

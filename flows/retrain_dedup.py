@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec, TypeVar, cast
 
-from flows.progress_display import screen
+from flows.early_end import EndsEarly
 from refit.config import Params
 from refit.errors import RefitError, UserError
 from refit.plain_text import shortened
@@ -24,18 +22,17 @@ from registry.records import Records
 
 LONGEST_WINDOW = timedelta(days=31)
 ONE_DAY = timedelta(days=1)  # a window's days are in the project's zone, which may be that far from UTC
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
-class AlreadyAnswered(Exception):
+class AlreadyAnswered(EndsEarly):
     """A retraining for this window of data, or for a newer one, has ended already."""
 
     def __init__(self, window: DataWindow, answer: Answer) -> None:
-        self.result = {"answered": answer.to_json(), "window": window.to_json()}
         super().__init__(
             f"nothing to do: drift up to {window.end} was answered at {answer.at} "
-            f"by the retraining for drift up to {answer.window.end} (flow run {answer.flow_run})"
+            f"by the retraining for drift up to {answer.window.end} (flow run {answer.flow_run})",
+            state="Answered",
+            result={"answered": answer.to_json(), "window": window.to_json()},
         )
 
 
@@ -185,22 +182,6 @@ def repair(project: Path, params: Params, now: datetime) -> list[str]:
         return [f"{reason}; ignored"]
     drift_answers.forget(Context(project, params))
     return [f"{reason}; forgotten"]
-
-
-def ends_if_answered(flow: Callable[P, R]) -> Callable[P, R]:
-    """Let a flow end as `Answered`, with the earlier answer as its result, instead of failing."""
-
-    @wraps(flow)
-    def guarded(*arguments: P.args, **settings: P.kwargs) -> R:
-        try:
-            return flow(*arguments, **settings)
-        except AlreadyAnswered as already:
-            from prefect.states import Completed
-
-            screen()(str(already))
-            return cast(R, Completed(name="Answered", message=str(already), data=already.result))
-
-    return guarded
 
 
 def _require_possible(project: Path, params: Params, window: DataWindow, now: datetime) -> None:

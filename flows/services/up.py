@@ -187,9 +187,10 @@ def _print_state(
     worker = services[WORKER]
     say(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in before else ''}")
     say(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s")
-    if remark := deployments.trains_by_clock(project):
+    params = run_file.params_outside(project)
+    if remark := deployments.trains_by_clock(project, params):
         say(remark)
-    if remark := too_few_windows(run_file.params_outside(project), datetime.now(UTC)):
+    if remark := too_few_windows(params, datetime.now(UTC)):
         say(remark)
     say()
     secret = shlex.quote(str(project / credentials.AUTH))

@@ -17,6 +17,7 @@ from refit.config.windows import Period, period_start, shift
 from refit.errors import UserError
 from refit.files.artifacts import SNAPSHOT
 from refit.files.yaml_edits import set_values
+from refit.plain_text import number, signed
 from refit.problems import metric_named
 from refit.reports.replay_words import recommendation
 from refit.runtime import environments, lock, run_file
@@ -107,7 +108,9 @@ def replay(
         result = result.model_copy(update={"report": str(report)})
     if not quiet:
         show(result, Terminal())
-        if result.recommended is not None and (remark := trains_by_clock(project)):
+        if result.recommended is not None and (
+            remark := trains_by_clock(project, run_file.check(project, run_file.RunFile()))
+        ):
             Terminal().print(line(("Note:", "bold"), f" {remark}"))
     return result
 
@@ -154,13 +157,13 @@ def show(report: ReplayResult, console: Terminal) -> None:
         if random := policy.random:
             gain = random.gain
             console.print(
-                f"{name}: {gain.value:+.4f} over the median of {random.schedules} random schedules of as many "
+                f"{name}: {signed(gain.value)} over the median of {random.schedules} random schedules of as many "
                 f"trainings ({_format_interval(gain)})"
             )
     if own:
         console.print("at own: accuracy at each champion's own threshold; policies are compared at .5", style="italic")
     if report.no_change is not None:
-        console.print(f"saying what the last known label was: accuracy {report.no_change:.4f}")
+        console.print(f"saying what the last known label was: accuracy {number(report.no_change)}")
     within = "" if report.budget is None else f" with at most {report.budget} retrainings"
     console.print(line((f"Best{within}:", "bold"), f" {_best(report)}"))
     if report.knee:
@@ -202,7 +205,7 @@ def _lines(policy: str) -> RenderableType:
 def _format_interval(gain: Gain) -> str:
     if gain.lower is None:
         return "too few windows for an interval"
-    return f"between {gain.lower:+.4f} and {gain.upper:+.4f}"
+    return f"between {signed(gain.lower)} and {signed(gain.upper)}"
 
 
 def _best(report: ReplayResult) -> str:
@@ -223,7 +226,7 @@ def _mark(window: WindowResult) -> str:
 
 
 def _format_score(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "–" if value is None else number(value)
 
 
 def _gap(policy: PolicyResult) -> tuple[str, str]:
@@ -231,4 +234,4 @@ def _gap(policy: PolicyResult) -> tuple[str, str]:
     difference = policy.behind_best
     if difference.value is None or difference.lower is None or difference.upper is None:
         return "–", ""
-    return f"{difference.value:.4f}", f"{(difference.upper - difference.lower) / 2:.4f}"
+    return number(difference.value), number((difference.upper - difference.lower) / 2)

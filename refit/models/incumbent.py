@@ -32,6 +32,7 @@ TAG = "refit.comparand"
 PARENT = "refit.parent"  # tag: the model whose weights a training started from, such as `version 3 of digits_base`
 USES = "refit.uses"  # tag, with `.MODEL.VERSION`: the digest of a version of another model that computes features
 PARENT_DIGEST = "refit.parent_digest"  # tag: the digest of that model
+RECIPE = "refit.recipe"  # tag: digest of the code and params that a version was made by
 STAND_IN = "refit.stand_in"  # tag: the sources whose rows were generated when a version was trained
 TEST_TAG = "refit.test"  # tag: digest of the test window on which a version was evaluated
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ _ABSENT = object()
 ADDRESSES = (".tracking_uri", ".ledger_uri", ".path", ".published")
 NOT_BY_RUN = ("register.approval.", "register.approval_within.")
 OF_ONE_RUN = ("project", "register", "registry", "drift", "cost", "retention")  # which no later command obeys
+MAKING = STAGES[: STAGES.index("train") + 1]  # the stages that make a candidate
 SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention", "resources")
 
 
@@ -239,6 +242,16 @@ def _with_unseen(digests: dict[str, str], project: Path, params: Params) -> dict
         if any(unseen):
             digests[stage] = digest([digests[stage], *unseen])[:16]
     return digests
+
+
+def recipe_digest(project: Path, params: Params) -> str:
+    """Digest of the code and the params by which a candidate is made of what the sources deliver."""
+    values = params.model_dump(mode="json", by_alias=True)
+    code = _code(project, params)
+    sections = {
+        stage: [reduce(getitem, name.split("."), values) for name in SECTIONS_OF_STAGE[stage]] for stage in MAKING
+    }
+    return digest({stage: [code[stage], sections[stage]] for stage in MAKING})[:16]
 
 
 def code_files(project: Path) -> list[Path]:

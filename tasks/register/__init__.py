@@ -10,7 +10,7 @@ from pathlib import Path
 from refit.errors import UserError
 from refit.files.artifacts import DECISION, RECEIPT
 from refit.models import incumbent, run_logging
-from refit.runtime import registry_store
+from refit.runtime import registry_store, run_file
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_moment
 from refit.schemas.gate_decision import Decision
@@ -274,6 +274,8 @@ def _ensure_version(context: Context, store: Store, candidate: Candidate, run_id
             newest = champions.verified_ledger(store, model).newest_number(model)
             return versions.create(store, model, run_id=run_id, folder=Path(scratch) / "model", tags=tags, above=newest)
     logged_models.link(store, run_id, model, version.version)  # a call that was killed may not have come so far
+    if version.tags.get(incumbent.RECIPE) != (recipe := run_file.recipe_digest(context.project, context.params)):
+        versions.set_tags(store, version, {incumbent.RECIPE: recipe})  # other code or params made the same model
     if versions.registered(store, model).aliases.get(CHAMPION) != version.version:
         versions.set_tags(store, version, candidate.judgement)
         version = versions.version(store, model, version.version)

@@ -36,12 +36,12 @@ from refit.files.artifacts import (
     write_json,
     write_manifest,
 )
-from refit.models.incumbent import PARENT, PARENT_DIGEST, STAND_IN, TEST_TAG, USES, signer_of
+from refit.models.incumbent import PARENT, PARENT_DIGEST, RECIPE, STAND_IN, TEST_TAG, USES, signer_of
 from refit.models.incumbent import TAG as COMPARAND_TAG
 from refit.models.run_content import shown_moment
 from refit.models.verification import BACKTEST, GOLDEN, PREDICTION
 from refit.problems import output_names
-from refit.runtime import project_requirements, provenance
+from refit.runtime import project_requirements, provenance, run_file
 from refit.runtime.context import Context
 from refit.schemas.artifact import utc_text
 from refit.schemas.evaluation import Evaluation
@@ -144,6 +144,7 @@ def build(context: Context, candidate: Candidate, folder: Path, *, run_id: str) 
         "refit.as_of": utc_text(snapshot.as_of),
         **_parent_tags(candidate.training.started_from),
         **_model_tags(features.definitions.feature_set),
+        RECIPE: run_file.recipe_digest(context.project, context.params),
         **({"refit.split": split} if (split := candidate.training.split) else {}),
         **({STAND_IN: ", ".join(snapshot.stand_in)} if snapshot.stand_in is not None else {}),
         **{f"refit.{key}": value for key, value in recorded.items() if value is not None},

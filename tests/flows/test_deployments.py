@@ -12,6 +12,7 @@ import yaml
 
 from flows import deployments
 from flows.heartbeat import EVENT, heartbeats
+from refit.config import override, parse
 from refit.errors import UserError
 from refit.files.yaml_files import read_yaml
 
@@ -117,11 +118,21 @@ def test_an_automation_that_is_there_is_left_alone(tmp_path: Path, monkeypatch: 
             assert len(client.read_automations_by_name(automation.name)) == 1
 
 
-def test_deployments_that_train_by_the_clock_are_named_as_what_the_drift_policy_does_not_decide(tmp_path: Path) -> None:
-    assert deployments.trains_by_clock(tmp_path) == ""
+def test_deployments_that_train_more_often_than_the_policy_counts_days_are_named(root: Path, tmp_path: Path) -> None:
+    def remark(period: str, **drift: Any) -> str:
+        settings = {"ingest.period": period, **{f"drift.{name}": value for name, value in drift.items()}}
+        return deployments.trains_by_clock(tmp_path, parse(override(read_yaml(root / "params.yaml"), settings)))
+
+    assert remark("day") == ""
     (tmp_path / "prefect.yaml").write_text(text := deployments.prefect_yaml("demo", "UTC"))
-    assert deployments.trains_by_clock(tmp_path).startswith("continuous-training/scheduled trains whenever")
+    shown = remark("day")
+    assert shown.startswith("continuous-training/scheduled trains whenever a new day of data is complete")
+    assert "more often than drift.retrain_every_days (30)" in shown
+    assert remark("month") == "", "which is every 30 days"
+    assert "more often than drift.retrain_every_days (60)" in remark("month", retrain_every_days=60)
+    assert "although retrain_every_days is null" in remark("month", retrain_every_days=None)
+    assert remark("day", retrain_on=["performance"]) == "", "then it trains nothing"
     without = text.replace('    schedules: [{cron: "0 6 * * *", timezone: UTC}]\n', "")
     assert without != text
     (tmp_path / "prefect.yaml").write_text(without)
-    assert deployments.trains_by_clock(tmp_path) == ""
+    assert remark("day") == ""
