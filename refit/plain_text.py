@@ -46,16 +46,18 @@ def named_number(value: np.floating[Any] | np.integer[Any]) -> str:
     return str(int(value)) if value.is_integer() and abs(value) <= _WHOLE else str(value)
 
 
-def number(value: float, decimals: int = 4, *, sign: str = "") -> str:
+def number(value: float | None, decimals: int = 4, *, sign: str = "") -> str:
     """A metric to a number of decimals, or to three significant digits where these would leave hardly any.
 
-    >>> number(0.75), number(1234.5), number(0.000423), number(2.5e-07)
-    ('0.7500', '1234.5000', '0.000423', '2.5e-07')
+    >>> number(0.75), number(1234.5), number(0.000423), number(2.5e-07), number(None)
+    ('0.7500', '1234.5000', '0.000423', '2.5e-07', '–')
     """
+    if value is None:
+        return "–"
     return format(value, sign + (".3g" if 0 < abs(value) < 10 ** (1 - decimals) else f"z.{decimals}f"))
 
 
-def signed(value: float) -> str:
+def signed(value: float | None) -> str:
     """The same of a difference.
 
     >>> signed(0.02), signed(-2.5e-07), signed(-0.0)

@@ -226,7 +226,7 @@ def _mark(window: WindowResult) -> str:
 
 
 def _format_score(value: float | None) -> str:
-    return "–" if value is None else number(value)
+    return number(value)
 
 
 def _gap(policy: PolicyResult) -> tuple[str, str]:

@@ -62,8 +62,8 @@ class Opponents:
     every: tuple[NaiveOpponent, ...] = ()
     best: NaiveOpponent | None = None
     baseline: str = ""  # the name of the one that the baseline predicts
-    read: tuple[int, int] = (0, 0)  # rows that they were fitted to and chosen on, and all rows of these windows
     on_horizons: Mapping[str, NaiveOpponent] = field(default_factory=dict)  # the best one on each horizon of forecasts
+    read: tuple[int, int] = (0, 0)  # rows that they were fitted to and chosen on, and all rows of these windows
 
     @property
     def further(self) -> NaiveOpponent | None:

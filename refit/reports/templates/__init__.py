@@ -72,9 +72,7 @@ def _hash(script: str) -> str:
 
 def fixed(value: float | None, digits: int = 4) -> str:
     """Format a number; None becomes a dash, and a small one keeps three significant digits unless few are asked for."""
-    if value is None:
-        return "–"
-    return number(value, digits) if digits >= 3 else f"{value:.{digits}f}"
+    return number(value, digits) if value is None or digits >= 3 else f"{value:.{digits}f}"
 
 
 def count(value: float) -> str:
