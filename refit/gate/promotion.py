@@ -322,9 +322,8 @@ def _closest(slices: tuple[GainComparison, ...]) -> Iterator[str]:
     measured = [(each.lower - each.must_exceed, each) for each in slices if each.lower is not None]
     if measured:
         _, each = min(measured, key=lambda pair: pair[0])
-        opening = f"all {len(measured)} slices keep their margins; the closest is" if len(measured) > 1 else "the slice"
-        least, needed = signed(each.lower), signed(each.must_exceed)
-        yield f"{opening} {each.against}: at least {least}, more than {needed} was needed"
+        which = f"all {len(measured)} slices keep their margins; the closest is" if len(measured) > 1 else "the slice"
+        yield f"{which} {each.against}: at least {signed(each.lower)}, more than {signed(each.must_exceed)} was needed"
 
 
 def _why(each: GainComparison, evidence: Evidence) -> str:

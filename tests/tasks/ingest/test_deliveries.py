@@ -8,7 +8,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 from quick import quick
@@ -16,7 +15,6 @@ from quick import quick
 from refit.errors import UserError
 from refit.files.artifacts import read_json
 from refit.storage import batches
-from tasks.ingest.deliveries import span_of
 from tasks.ingest.partitioning import Partitioner
 
 DATED = {"kind": "snapshot", "delivered": "%Y%m"}
@@ -330,19 +328,6 @@ def test_a_delivery_that_comes_after_later_ones_is_refused(dated: Any) -> None:
 def test_a_name_without_a_day_that_has_come_is_refused(dated: Any, name: str, complaint: str) -> None:
     deliver(dated, name, FIRST)
     assert complaint in dated.fails(UserError)
-
-
-def test_hourly_deliveries_keep_their_order_where_clocks_change_and_a_skipped_hour_is_refused() -> None:
-    def came(day: str, hour: int) -> datetime:
-        return span_of(f"sales-{day}T{hour:02d}.csv", "%Y-%m-%dT%H", ZoneInfo("Europe/Berlin"), "sales")[0]
-
-    autumn = [came("2024-10-27", hour) for hour in range(24)]
-    spring = [came("2024-03-31", hour) for hour in range(24) if hour != 2]
-    for moments in (autumn, spring):
-        assert moments == sorted(set(moments))
-    assert spring[2] - spring[1] == timedelta(hours=1), "03:00 follows 01:00 by an hour"
-    with pytest.raises(UserError, match=r"2024-03-31 02:00, which clocks skip in Europe/Berlin"):
-        came("2024-03-31", 2)
 
 
 # --- runs that are killed ---------------------------------------------------------------------------------------------

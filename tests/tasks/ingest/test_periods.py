@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from refit.errors import UserError
+from tasks.ingest.deliveries import span_of
 from tasks.ingest.periods import Kind, period_of, periods_on
 
 ZONES = (
@@ -57,3 +59,16 @@ def test_days_weeks_and_months_are_as_long_as_the_calendar_has_them() -> None:
     assert period_of(datetime(2024, 12, 30, 12, tzinfo=UTC), "week", zone).name == "2025-W01"
     month = period_of(datetime(2024, 2, 10, tzinfo=UTC), "month", zone)
     assert (month.name, month.end - month.start) == ("2024-02", 58 * noon)
+
+
+def test_hourly_deliveries_keep_their_order_where_clocks_change_and_a_skipped_hour_is_refused() -> None:
+    def came(day: str, hour: int) -> datetime:
+        return span_of(f"sales-{day}T{hour:02d}.csv", "%Y-%m-%dT%H", ZoneInfo("Europe/Berlin"), "sales")[0]
+
+    autumn = [came("2024-10-27", hour) for hour in range(24)]
+    spring = [came("2024-03-31", hour) for hour in range(24) if hour != 2]
+    for moments in (autumn, spring):
+        assert moments == sorted(set(moments))
+    assert spring[2] - spring[1] == timedelta(hours=1), "03:00 follows 01:00 by an hour"
+    with pytest.raises(UserError, match=r"2024-03-31 02:00, which clocks skip in Europe/Berlin"):
+        came("2024-03-31", 2)
