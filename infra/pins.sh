@@ -6,11 +6,15 @@ cd "$(dirname "$0")/.."
 write=false
 if [ "${1:-}" = --write ]; then write=true && shift; fi
 new=$(mktemp)
-trap 'rm -f "$new" "$new.all"' EXIT
+trap 'rm -f "$new" "$new.all" "$new.pins"' EXIT
 if [ $# -gt 0 ]; then grep -v '^#' constraints.txt > "$new.all"; fi  # all others stay
 "${UV:-uv}" pip compile pyproject.toml --all-extras --universal --python-version 3.11 --fork-strategy fewest \
     --no-annotate --no-header --quiet --output-file "$new.all" "$@" > /dev/null
-{ head -1 constraints.txt; sed -E 's/ ;.*//' "$new.all" | grep -vE '^(nvidia-|cuda-|triton)' | sort -u; } > "$new"
+sed -E 's/ ;.*//' "$new.all" | grep -vE '^(nvidia-|cuda-|triton)' | sort -u > "$new.pins"
+{   head -1 constraints.txt
+    # what pyproject.toml does not name (tools that a project adds, such as lightning) stays as it is pinned
+    { grep -v '^#' constraints.txt | grep -vf <(sed -E 's/^(.*==).*/^\1/' "$new.pins") ; cat "$new.pins"; } | sort
+} > "$new"
 if twice=$(sed -E 's/==.*//' "$new" | uniq -d) && [ -n "$twice" ]; then
     echo "error: no one release of these fits every Python: $(echo $twice); cap them in pyproject.toml" >&2
     exit 1
