@@ -93,7 +93,7 @@ def state_outside(project: Path, params: Params, environ: Mapping[str, str] = os
             "registry.ledger_uri in params.yaml, or REFIT_LEDGER_URI, to a PostgreSQL database (Refit's docs/team.md)"
         )
     folder = None
-    if store.has_no_server:  # a server is asked by the run that stores a model: deploying connects to none
+    if store.has_no_server:  # a server is asked by the run that stores a model
         try:
             with faults(store):
                 folder = tracking.artifact_folder(store, params.project.name)

@@ -21,6 +21,9 @@ from refit.files.artifacts import STATE
 from refit.files.yaml_files import YamlTree
 from refit.runtime import dvc_remote, environments, provenance, run_file
 from refit.runtime.terminal import say
+from registry import versions
+from registry.ledger import Ledger
+from registry.store import RegistryError, Store, faults
 
 if TYPE_CHECKING:
     from prefect.client.schemas.responses import DeploymentResponse
@@ -105,7 +108,7 @@ def deploy(
     origin: Origin | None = None
     steps: list[PullStep] = []
     if pull != "folder":
-        state_outside(project, params)
+        warn_of_silent_stores(state_outside(project, params), params.project.name)
         origin = origin_of(project, repository) if pull == "git" else None
         steps = [origin.step(secret) if origin else {IMAGE: {}}]
         if origin and origin.warning:
@@ -133,6 +136,20 @@ def deploy(
     if steps and (step := shared_data.missing_step(project)) and dvc_remote.has_remote(project):
         say(step, stderr=True)
     return Deployed([_full_name(entry) for entry in content["deployments"]], origin, was)
+
+
+def warn_of_silent_stores(store: Store, model: str) -> None:
+    """Ask the MLflow server and the ledger's database something, and say so if one does not answer or refuses.
+
+    It is a warning, as this machine may lack a password, or a way there, that the workers have.
+    """
+    questions = (lambda: versions.registered(store, model), lambda: Ledger.of(store).last_move(model))
+    for question in questions:
+        try:
+            with faults(store):
+                question()
+        except RegistryError as error:
+            say(f"warning: {error}. That is so here; runs fail too if it is so for the workers", stderr=True)
 
 
 def before(

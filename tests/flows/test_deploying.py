@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +18,25 @@ from flows.deployed_run import CLONE, IMAGE, refusal, refusal_without_project
 from refit.config import Params
 from refit.errors import UserError
 from registry import tracking
+from registry.store import Store
 
 DECLARED = yaml.safe_load(deployments.prefect_yaml("demo", "UTC"))
 STEP = {CLONE: {"repository": "https://example.org/r.git", "commit": "0" * 40, "project": "."}}
+
+
+class Unauthorized(BaseHTTPRequestHandler):
+    """Knows no user."""
+
+    def _refuse(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(401)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_GET = do_POST = _refuse
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -270,6 +289,23 @@ def test_a_registry_or_ledger_that_would_be_deleted_with_the_folder_is_refused(
     monkeypatch.setattr(tracking, "artifact_folder", lambda store, name: tmp_path / "mlruns/1")
     with pytest.raises(UserError, match=r"models are stored in .*mlruns/1, which is deleted with the folder of a run"):
         checkouts.state_outside(tmp_path, params)
+
+
+def test_a_server_that_refuses_the_password_at_hand_is_warned_of_when_deploying(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_REFIT_MLFLOW_ANSWERED", "")
+    with ThreadingHTTPServer(("127.0.0.1", 0), Unauthorized) as server, socket.socket() as unused:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        unused.bind(("127.0.0.1", 0))
+        database = f"127.0.0.1:{unused.getsockname()[1]}/refit"
+        ledger = f"postgresql://refit:hunter22@{database}"
+        store = Store(f"http://127.0.0.1:{server.server_port}", tmp_path, ledger_uri=ledger)
+        deploying.warn_of_silent_stores(store, "demo")
+        server.shutdown()
+    of_registry, of_ledger = (line for line in capsys.readouterr().err.splitlines() if "warning: " in line)
+    assert "knows no such user (401)" in of_registry
+    assert f"the ledger at postgresql://refit:***@{database} failed: " in of_ledger
 
 
 @pytest.fixture
