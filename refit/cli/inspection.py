@@ -22,6 +22,8 @@ from registry.approval import AWAIT, Wait, waits
 from registry.ledger import NO_VERSION
 from tasks.stages import unseen_by_dvc
 
+NAMED_REASONS = 3  # of one kind, in `refit status`; --json has them all
+
 if TYPE_CHECKING:
     from refit.models.run_content import Kpis
     from refit.operations.retention import DeletionPlan
@@ -47,6 +49,31 @@ def status(project: Path) -> dict[str, list[str]]:
             reasons[stage] = ["may follow from an earlier stage"]
         earlier_is_stale = earlier_is_stale or stage in reasons
     return reasons
+
+
+def format_reasons(reasons: list[str]) -> str:
+    """Join a stage's reasons on one line for people: those of one kind together, the first of them by name.
+
+    >>> format_reasons(["input a.py: modified", "input b.py: modified", "output models: not in cache"])
+    '2 inputs modified: a.py, b.py; output models: not in cache'
+    >>> format_reasons([f"input {name}.py: modified" for name in "abcde"])
+    '5 inputs modified: a.py, b.py, c.py and 2 more'
+    """
+    alike: dict[tuple[str, str], list[str]] = {}
+    for reason in reasons:
+        what, _, state = reason.rpartition(": ")
+        kind, _, name = what.partition(" ")
+        alike.setdefault((kind, state) if kind in ("input", "output") else (reason, ""), []).append(name)
+    texts = []
+    for (kind, state), names in alike.items():
+        more = f" and {len(names) - NAMED_REASONS} more" if len(names) > NAMED_REASONS else ""
+        if not state:
+            texts.append(kind)
+        elif len(names) == 1:
+            texts.append(f"{kind} {names[0]}: {state}")
+        else:
+            texts.append(f"{len(names)} {kind}s {state}: {', '.join(names[:NAMED_REASONS])}{more}")
+    return "; ".join(texts)
 
 
 def champion_summary(project: Path) -> ChampionSummary:

@@ -74,7 +74,7 @@ def status(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
         return
     for name in STAGES:
         reasons = stale.get(name, [])
-        say(f"{name:<10} {'up to date' if not reasons else '; '.join(reasons)}")
+        say(f"{name:<10} {inspection.format_reasons(reasons) or 'up to date'}")
 
 
 @app.command()

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -23,6 +24,7 @@ from registry.secrets import redacted
 __all__ = ["Terminal", "guard_logs", "line", "print_json", "say"]
 
 
+_SPACES_AT_AN_END = re.compile(r" +(?=\n)")
 QUIET = False  # `refit --quiet`: consoles print nothing; `say` and `print_json` do
 
 
@@ -39,8 +41,32 @@ class Terminal(Console):
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render to segments. A `Text` may have several lines; otherwise it is treated like any text."""
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=_lines(segment.text))
+        segments = (
+            segment if segment.control else segment._replace(text=_lines(segment.text))
+            for segment in super().render(renderable, options)
+        )
+        yield from segments if self.is_terminal else _without_trailing_spaces(segments)
+
+
+def _without_trailing_spaces(segments: Iterable[Segment]) -> Iterator[Segment]:
+    """Leave out the spaces with which rich fills the lines of a table: in a file they are only noise.
+
+    >>> segments = [Segment("a "), Segment("  "), Segment("b \\nc "), Segment("\\n")]
+    >>> [each.text for each in _without_trailing_spaces(segments)]
+    ['a', '   b\\nc', '\\n']
+    """
+    held = ""  # spaces of which it is not known yet whether their line ends with them
+    for segment in segments:
+        if segment.control:
+            yield segment
+            continue
+        text = _SPACES_AT_AN_END.sub("", held + segment.text)
+        shown = text.rstrip(" ")
+        held = text[len(shown) :]
+        if shown:
+            yield segment._replace(text=shown)
+    if held:
+        yield Segment(held)
 
 
 def _lines(text: str) -> str:
