@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
+from flows.progress_display import screen
 from flows.services import credentials, prefect_database
 from flows.services.processes import (
     LOOPBACK,
@@ -170,7 +171,7 @@ def server_for_runs(project: Path) -> Iterator[None]:
             server = start_server(project, PREFECT, listening, log, WHILE_STDIN, environment=_TEMPORARY, stdin=stdin)
         os.close(stdin)
         stack.callback(end, server, grace_seconds=5)
-        wait_until_it_answers(server)
+        wait_until_it_answers(server, tell=screen())
         prefect_database.keep_if_new(project, existed=existed)
         with temporary_settings({PREFECT_API_URL: api(server), PREFECT_API_AUTH_STRING: secret}):
             try:

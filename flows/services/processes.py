@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,18 +106,26 @@ def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def wait_until_it_answers(started: Started, *, seconds: float = 300) -> None:
+def wait_until_it_answers(
+    started: Started, *, seconds: float = 300, tell: Callable[[str], None] | None = None, tell_after: float = 5
+) -> None:
     """Wait until the process answers on its port.
+
+    Args:
+        tell: is told what is waited for, once, if the answer takes longer than `tell_after` seconds.
 
     Raises:
         RefitError: it ended first, or took too long; the message names its log.
     """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
+    since = time.monotonic()
+    while time.monotonic() - since < seconds:
         if started.process() is None:
             raise RefitError(f"{started.name} ended before it answered; its log says why: {started.log}")
         if started.answers(timeout_seconds=2):
             return
+        if tell and time.monotonic() - since >= tell_after:
+            tell(f"waiting for {started.name}'s server to start; the first start on a machine is the longest")
+            tell = None
         time.sleep(0.2)
     raise RefitError(
         f"{started.name} did not answer within {seconds:.0f} s, as on a machine with too much to do; run again once it "

@@ -77,6 +77,21 @@ def test_a_taken_port_is_passed_over() -> None:
             assert listen(other.getsockname()[1]) is None, "taken from now on, before any server answers on it"
 
 
+def test_who_waits_long_for_a_server_is_told_once_what_for(tmp_path: Path) -> None:
+    told = list[str]()
+    with listen_from(8400) as listening:
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        started = start(
+            "prefect", command, folder=tmp_path, log=tmp_path / "log", environment=os.environ, listening=listening
+        )
+        try:
+            with pytest.raises(RefitError, match="did not answer within 1 s"):
+                wait_until_it_answers(started, seconds=1, tell=told.append, tell_after=0.1)
+        finally:
+            end(started)
+    assert told == ["waiting for prefect's server to start; the first start on a machine is the longest"]
+
+
 def test_a_server_that_ends_before_it_answers_is_told_with_its_log(tmp_path: Path) -> None:
     with listen_from(46000) as listening:
         started = start(
