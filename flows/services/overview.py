@@ -37,6 +37,7 @@ __all__ = ["last_run", "mlflow_page", "overview"]
 T = TypeVar("T")
 
 _JUDGEMENTS = (*MOVES, "refuse", AWAIT)
+TRAININGS = "tags.`refit.role` = 'candidate'"  # of MLflow's runs
 _DRIFT: dict[str, Kind] = {"ok": "good", "warn": "warn", "retrain": "bad"}
 
 
@@ -59,9 +60,16 @@ def overview(project: Path) -> Overview:
     )
 
 
-def mlflow_page(path: str) -> str:
-    """Return the address of a page of MLflow on this server, in its menus for model training instead of GenAI."""
-    return f"/#/{path}?workflowType=machine_learning"
+def mlflow_page(path: str, *, runs: str | None = None) -> str:
+    """Return the address of a page of MLflow on this server, in its menus for model training instead of GenAI.
+
+    Args:
+        runs: the filter of a list of runs.
+
+    >>> mlflow_page("experiments/1/runs", runs="metrics.a > 1")
+    '/#/experiments/1/runs?workflowType=machine_learning&searchFilter=metrics.a%20%3E%201'
+    """
+    return f"/#/{path}?workflowType=machine_learning" + (f"&searchFilter={quote(runs, safe='')}" if runs else "")
 
 
 def _headline(champion: ChampionSummary | None, problem: str, zone: tzinfo) -> tuple[str, Kind, tuple[str, ...]]:
@@ -199,7 +207,9 @@ class _Gatherer:
 
     def _mlflow(self, champion: ChampionSummary | None) -> Card:
         model, experiment = self.context.params.project.name, self._experiment()
-        links = [Link("runs", mlflow_page(f"experiments/{quote(experiment)}" if experiment else "experiments"))]
+        links = [Link("all runs", mlflow_page(f"experiments/{quote(experiment)}" if experiment else "experiments"))]
+        if experiment:  # its list has learners, trials, drift and the prediction log too
+            links.insert(0, Link("trainings", mlflow_page(f"experiments/{quote(experiment)}/runs", runs=TRAININGS)))
         links.append(Link("versions", mlflow_page(f"models/{quote(model)}")))
         if experiment and champion and champion.run_id:
             run = mlflow_page(f"experiments/{quote(experiment)}/runs/{quote(champion.run_id)}")

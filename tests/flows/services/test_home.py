@@ -8,6 +8,7 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,7 +23,10 @@ from refit.cli.inspection import print_history
 from refit.files.artifacts import RECEIPT
 from refit.reports import home_page, templates
 from refit.reports.home_page import Card, Link, Overview, Tile
+from refit.runtime import registry_store
 from refit.schemas.receipt import Outcome, Receipt
+from registry import tracking
+from registry.client import client
 from registry.ledger import Entry
 from tasks import register
 
@@ -53,6 +57,12 @@ def test_the_home_page_names_the_champion_and_each_of_its_links_opens(project: P
     assert re.search(r"Version 1 \(\w+\) is champion since 20", home)
     assert "promoted" in home
     assert "not checked" in home, "of drift"
+    trainings = unescape(home).split('">trainings</a>')[0].rpartition("searchFilter=")[2]
+    context = context_of(project)
+    with registry_store.opened(context) as store:
+        experiment = tracking.find_experiment(store, context.params.project.name)
+        runs = client(store).search_runs([experiment], unquote(trainings))
+    assert [run.data.tags["refit.role"] for run in runs] == ["candidate"], "without its learners"
     assert "Made when it is loaded" in home, "by `refit ui` or `refit up`"
     assert {address: page.status_code for address, page in pages.items() if page.status_code != 200} == {}
     wanted = {"/refit/card", "/refit/history", "/refit/versions/1/card", "/refit/data-docs/index.html"}
