@@ -14,14 +14,23 @@ RESERVED = {"event_time", "prediction_time", "window", "label", "available_at", 
 RESERVED |= {"forecast_time", "horizon", "target_time", "season_time", "seasonal_naive"}
 
 
+def unaccented(name: str) -> str:
+    """Return a name in lower case, its letters without accents.
+
+    >>> unaccented("Prêts à Köln")
+    'prets a koln'
+    """
+    return re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", name.casefold()))
+
+
 def alias(name: str, taken: set[str]) -> str:
     """Return a plain name for a column: lower case with underscores, neither taken nor reserved.
 
     >>> alias("Größe (cm)", set()), alias("Âge du Client", set()), alias("UnitPrice", {"unit_price"})
     ('grosse_cm', 'age_du_client', 'unit_price_2')
     """
-    bare = unicodedata.normalize("NFKD", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).casefold())
-    plain = re.sub("[^a-z0-9]+", "_", re.sub("[\u0300-\u036f]", "", bare)).strip("_")
+    bare = unaccented(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name))
+    plain = re.sub("[^a-z0-9]+", "_", bare).strip("_")
     plain = plain if plain[:1].isalpha() else f"c_{plain}".rstrip("_")
     candidates = (plain, *(f"{plain}_{number}" for number in range(2, len(taken) + 4)))
     return next(each for each in candidates if each not in taken | RESERVED)

@@ -31,7 +31,8 @@ COMMA = "[+-]?(?:[1-9][0-9]{0,2}(?:[.][0-9]{3})+|[0-9]+)(?:,[0-9]+)?"
 _ONE_GROUP = "[+-]?[1-9][0-9]{0,2}[.][0-9]{3}"  # of COMMA: more than a thousand, or a number with a decimal point
 # Of COMMA, what no grouping of digits explains.
 _DECIMAL_COMMA = "[+-]?(?:[0-9.]+,(?:[0-9]{1,2}|[0-9]{4,})|0+,[0-9]+|[0-9.]+[.][0-9]{3},[0-9]+)"
-_AMOUNT = "[+-]?[$€£¥]? ?[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:[.][0-9]+)? ?[$€£¥]?"
+AMOUNT = "[+-]?[$€£¥]? ?[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:[.][0-9]+)? ?[$€£¥]?"
+PERCENT = "[+-]?[0-9]*[.]?[0-9]+ ?%"
 PLAIN_DECIMAL = r"^[+-]?(0|[1-9][0-9]{0,14})[.][0-9]{1,15}$"
 # Further texts that may mean a missing value, in lower case; NULLS of table_reading always do.
 MARKS = (
@@ -54,14 +55,15 @@ _TEXTS = {
     "date": f"length(trim(v)) <= 10 and isfinite(try_cast(v as date)) and {HAS_YEAR.format('v')}",
     "timestamp": f"isfinite(try_cast(v as timestamptz)) and {HAS_YEAR.format('v')}",
     "boolean": "try_cast(v as boolean) is not null",
-    "percent": "regexp_full_match(trim(v), '[+-]?[0-9]*[.]?[0-9]+ ?%')",
+    "percent": f"regexp_full_match(trim(v), '{PERCENT}')",
     "comma": f"regexp_full_match(trim(v), '{COMMA}')",
     "one_group": f"regexp_full_match(trim(v), '{_ONE_GROUP}')",
     "decimal_comma": f"regexp_full_match(trim(v), '{_DECIMAL_COMMA}')",
-    "amount": f"regexp_full_match(trim(v), '{_AMOUNT}') and regexp_matches(v, '[0-9]')",
+    "amount": f"regexp_full_match(trim(v), '{AMOUNT}') and regexp_matches(v, '[0-9]')",
     "only_comma": f"try_cast(v as double) is null and regexp_full_match(trim(v), '{COMMA}')",
     "time_like": TIME_LIKE,
 }
+_HIDDEN = ("timestamp", "comma", "amount", "percent")  # what the others may be where some texts mean a missing value
 _WORDS = "sum(n * (length(regexp_replace(trim(v), '\\S+', '', 'g')) + 1)) / sum(n)"
 
 
@@ -97,23 +99,32 @@ class Column:
 
     @property
     def is_number(self) -> bool:
-        """Whether its values are numbers, including those with a decimal comma."""
-        return self.comma or self.type in ("integer", "number")
+        """Whether its values are numbers, including those that are written with a decimal comma or with signs."""
+        return self.type in ("integer", "number") or self.number_form is not None
 
     @property
     def is_text(self) -> bool:
-        """Whether its values are texts, and no numbers with a decimal comma."""
-        return self.type == "text" and not self.comma
+        """Whether its values are texts, and no numbers in any writing."""
+        return self.type == "text" and not self.is_number
 
     @property
-    def comma_form(self) -> str:
-        """The regular expression of its numbers with a decimal comma; 1.234 is one only where the table has such."""
-        return COMMA if self.grouped else f"(?!{_ONE_GROUP}\\s*$){COMMA}"
+    def number_form(self) -> str | None:
+        """The regular expression of its numbers, if they do not cast to a number as they are written.
+
+        1.234 is one with a decimal comma only where the table has such.
+        """
+        if self.comma:
+            return COMMA if self.grouped else f"(?!{_ONE_GROUP}\\s*$){COMMA}"
+        return AMOUNT if self.amount else PERCENT if self.percent else None
 
     @property
     def value(self) -> str:
-        """SQL of a value; a text with a decimal comma is converted to a number."""
-        return f"try_cast(replace(replace({self.sql}, '.', ''), ',', '.') as double)" if self.comma else self.sql
+        """SQL of a value; a number that is written with a decimal comma or with signs is converted."""
+        if self.comma:
+            return f"try_cast(replace(replace({self.sql}, '.', ''), ',', '.') as double)"
+        if self.amount:
+            return f"try_cast(regexp_replace({self.sql}, '[$€£¥, ]', '', 'g') as double)"
+        return f"try_cast(replace({self.sql}, '%', '') as double)" if self.percent else self.sql
 
     @property
     def number(self) -> str:
@@ -228,7 +239,7 @@ def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) ->
         formats=formats,
         writing=writing,
         marks=marked,
-        hidden=bool(rest) and max(numbers, rows["timestamp"], rows["comma"]) >= 0.99 * rest,
+        hidden=bool(rest) and max(numbers, *(rows[each] for each in _HIDDEN)) >= 0.99 * rest,
     )
 
 

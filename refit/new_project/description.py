@@ -76,6 +76,9 @@ def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str,
     yield "rows", describe_rows(reading, location)
     if comma := [column for column in reading.columns if column.comma]:
         yield "numbers", f"{_names(comma)}: written with a decimal comma"
+    if signed := [column for column in reading.columns if column.number_form and not column.comma]:
+        yield "numbers", f"{_names(signed)}: read without their signs and commas; a cell that is written otherwise"
+        yield "", "puts its row into quarantine"
     if codes := [column for column in reading.columns if column.code]:
         yield "codes", f"{_names(codes)}: text, since a number would lose leading zeros or digits; to learn from one as"
         yield "", "an amount, say `number` for it in params.yaml"
@@ -102,9 +105,6 @@ def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str,
         yield "", "the columns of `cases` in params.yaml, and to featurize.text"
     if text := [column for column in others if column.is_read]:
         yield "read", f"{_names(text)}: its words are learned from (featurize.text)"
-    for column in (column for column in others if column.percent):
-        number = f"try_cast(replace({column.sql}, '%', '') as double)"
-        yield "text", f"{column.name}: its % signs make it text; as a column of `cases`, {number} is the number"
     for column in (column for column in others if column.mixed):
         number = f"try_cast(replace({column.sql}, ',', '.') as double)"
         yield (
@@ -112,10 +112,6 @@ def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str,
             f"{column.name}: numbers, {column.mixed:,} of them with a decimal comma, which makes it text; as a",
         )
         yield "", f"column of `cases`, {number} is the number"
-    for column in (column for column in others if column.amount and not column.comma):
-        number = f"try_cast(regexp_replace({column.sql}, '[$€£¥, ]', '', 'g') as double)"
-        yield "text", f"{column.name}: its signs or commas make it text; as a column of `cases`,"
-        yield "", f"{number} is the number"
     if reading.label_delay:
         yield "known", f"the newest rows have no label: labels count as known {reading.label_delay:,} hours after their"
         yield "", "row (featurize.label.delay_hours in params.yaml)"

@@ -343,15 +343,15 @@ def _rows_band(reading: TableReading) -> YamlTree:
 
 
 def _suites(reading: TableReading) -> YamlTree:
-    """Return checks: values of a binary label (others may get new ones), sparse columns, and decimal commas."""
+    """Return checks: values of a binary label (others may get new ones), sparse columns, how numbers are written."""
     needed = {*reading.key, *([reading.time.name] if reading.time else [])}
     sparse = [name for name in reading.sparse if name not in needed]
     checks: list[YamlTree] = [{SOME_VALUE: {"column": name, "min_value": 0}} for name in sparse]
-    # A number such as 12.5 among those with a decimal comma would be read as 125.
+    # A number such as 12.5 among those with a decimal comma, or 12,5 among amounts, would be read as 125.
     checks += [
-        {"expect_column_values_to_match_regex": {"column": column.name, "regex": rf"^\s*{column.comma_form}\s*$"}}
+        {"expect_column_values_to_match_regex": {"column": column.name, "regex": rf"^\s*{column.number_form}\s*$"}}
         for column in reading.columns
-        if column.comma
+        if column.number_form
     ]
     if reading.task == "binary":
         label_values = {"column": reading.label.name, "value_set": _label_values(reading)}

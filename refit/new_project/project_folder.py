@@ -20,6 +20,7 @@ from refit.errors import UserError
 from refit.files.artifacts import FEATURE_MODELS, atomic
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.new_project import ci_files, leaks
+from refit.new_project.column_names import unaccented
 from refit.new_project.commented_params import commented
 from refit.new_project.description import Description, describe, describe_rows, describe_task
 from refit.new_project.example_rows import subscriptions
@@ -315,7 +316,8 @@ def pipeline(raw: tuple[str, ...], *, models: bool = False) -> YamlTree:
 
 
 def _project_name(folder: Path) -> str:
-    letters = "".join(char if char.isalnum() and char.isascii() else "_" for char in folder.resolve().name.lower())
+    name = unaccented(folder.resolve().name)
+    letters = "".join(char if char.isalnum() and char.isascii() else "_" for char in name)
     return letters.strip("_") if letters.strip("_")[:1].isalpha() else f"p_{letters.strip('_')}".rstrip("_")
 
 

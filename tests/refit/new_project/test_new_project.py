@@ -146,18 +146,17 @@ def test_what_a_table_leaves_open_is_said_and_nothing_is_made(
 
 
 @pytest.mark.slow
-def test_a_column_of_percentages_is_said_to_be_text_and_how_to_make_numbers_of_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_column_of_percentages_is_read_as_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = table(tmp_path / "t.csv").read_text().splitlines()
     more = [f"{line};{n % 40}.5 %" for n, line in enumerate(lines[1:])]
     (tmp_path / "t.csv").write_text("\n".join([f"{lines[0]};Discount", *more]) + "\n")
-    create(tmp_path / "demo", csv=tmp_path / "t.csv", time=None, label=None, key=()).print()
-    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  text ")]
-    assert said.startswith("  text    Discount: its % signs make it text")
-    assert """try_cast(replace("Discount", '%', '') as double)""" in said
-    params = parse(read_yaml(tmp_path / "demo/params.yaml"))
-    assert params.ingest.sources["table"].columns["Discount"] == "text"
+    create(tmp_path / "Rabatt für März", csv=tmp_path / "t.csv", time=None, label=None, key=()).print()
+    assert "  numbers Discount: read without their signs and commas" in capsys.readouterr().out
+    params = parse(read_yaml(tmp_path / "Rabatt für März/params.yaml"))
+    assert params.project.name == "rabatt_fur_marz"
+    source = params.ingest.sources["table"]
+    assert source.columns["Discount"] == "text"
+    assert source.events["cases"].columns["discount"] == """try_cast(replace("Discount", '%', '') as double)"""
 
 
 @pytest.mark.slow

@@ -162,19 +162,24 @@ def test_quoted_numbers_between_commas_have_a_decimal_comma_where_no_grouping_ex
 
 
 @pytest.mark.parametrize("written", quick(['"$1,{:03d}.50"', "{:d} €", '"1,{:03d}"', "${:d}.99"], 0, 1))
-def test_amounts_with_signs_are_said_to_be_text_and_how_to_make_numbers_of_them(
+def test_amounts_with_signs_are_read_as_numbers_and_what_is_written_otherwise_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], written: str
 ) -> None:
     rows = [f"{n},{written.format(n)},00{n % 7},{n % 3},{n % 2}" for n in range(100)]
     (tmp_path / "t.csv").write_text("\n".join(["id,price,zip,z,y", *rows]) + "\n")
     create(tmp_path / "demo", csv=tmp_path / "t.csv", time=None, label="y", key=("id",)).print()
     said = capsys.readouterr().out
-    assert "  text    price: its signs or commas make it text; as a column of `cases`," in said
-    assert said.count("make it text") == 1
-    [number] = re.findall(r"try_cast\(regexp_replace.* as double\)", said)
-    assert duckdb.sql(f"select {number} from (select {written.strip(chr(34)).format(5)!r} as price)").fetchall() == [
-        (float(re.sub("[^0-9.]", "", written.format(5))),)
+    assert "  numbers price: read without their signs and commas" in said
+    assert "left  " not in said, "the numbers differ in every row, and are learned from all the same"
+    params = parse(read_yaml(tmp_path / "demo/params.yaml"))
+    number = params.ingest.sources["table"].events["cases"].columns["price"]
+    cell = written.strip('"').format(5)
+    assert duckdb.sql(f"select {number} from (select {cell!r} as price)").fetchall() == [
+        (float(re.sub("[^0-9.]", "", cell)),)
     ]
+    [form] = [each["expect_column_values_to_match_regex"]["regex"] for each in params.validate_.suites["table"][1:]]
+    assert re.fullmatch(form, cell)
+    assert not re.fullmatch(form, "12,5"), "it would be read as 125"
 
 
 def test_a_first_day_that_has_rows_from_its_beginning_on_counts_as_the_others_do(tmp_path: Path) -> None:
