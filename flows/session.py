@@ -22,7 +22,7 @@ from refit.runtime.terminal import Terminal, guard_logs
 from refit.runtime.workers import StartWorkers, processes
 from refit.schemas.releases import Releases
 from refit.storage.snapshots import LATEST, moment_of
-from registry.ledger import Entry, Ledger
+from registry.ledger import Entry, Ledger, written_here
 from tasks.stages import run_remembered
 
 _REPORTED = set[tuple[Path | str, ...]]()  # lines about run.yaml that this process has shown, by project
@@ -41,13 +41,16 @@ class Session:
     lines_before: int = 0  # of the model in the ledger, when the run began
 
     def has_decided(self, version: str) -> bool:
-        """Whether the ledger has got a line about a version since this run began: in a clone, `register` runs always.
+        """Whether the newest line about a version is one that this run wrote: in a clone, `register` runs always.
+
+        A person who has answered since, by a command of their own, has announced that.
 
         Raises:
             RefitError: the ledger cannot be read.
         """
         lines = ledger_lines(self.context())
-        return any(line.to_version == version for line in lines[self.lines_before :])
+        newest = next((line for line in reversed(lines[self.lines_before :]) if line.to_version == version), None)
+        return newest is not None and written_here(newest)
 
     def context(self) -> Context:
         """Return the stages' arguments, read again each time: params may have changed since the last stage."""

@@ -22,6 +22,7 @@ NO_VERSION = "0"  # `to_version` of a line about a model without a champion
 MOVES: tuple[Action, ...] = ("promote", "overrule", "rollback", "restore")
 _MOVED = f"action in {MOVES}"
 _LINES = "select * from ledger order by id"
+_WRITTEN = set[str]()  # keys of the lines that this process wrote; one whose transaction failed has no line
 
 
 @dataclass(frozen=True)
@@ -230,6 +231,7 @@ class Ledger:
         line = {"id": rows[-1]["id"] + 1 if rows else 1, **values}
         digest = chain.next_digest(rows, line)
         connection.execute(self.database.tables.tables["ledger"].insert().values(line | {"digest": digest}))
+        _WRITTEN.add(entry.key)
         head = chain.head_of([line | {"digest": digest}])
         note(chain.about_to_follow(chain.head_of(rows), head))
         return head
@@ -248,6 +250,11 @@ class Ledger:
             what = f"it is damaged (its lines have no {', '.join(missing)})"
             raise self.database.refusing(Fault(what, "restore the file from a copy", damaged=True))
         return rows
+
+
+def written_here(line: Entry) -> bool:
+    """Whether this process wrote a line: who else writes one announces it."""
+    return line.key in _WRITTEN
 
 
 def _entry(row: Row) -> Entry:

@@ -19,7 +19,7 @@ from refit.runtime import dvc_runner, environments, lock, run_file
 from refit.runtime.context import Context
 from refit.runtime.terminal import Terminal
 from refit.schemas.score_report import ScoreReport
-from registry.ledger import MOVES
+from registry.ledger import MOVES, written_here
 from tasks.stages import run_in, stage_function
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _locked_context(project: Path, trigger: str, wait_seconds: float, *, may_pro
 
 
 def _announced(context: Context, version: str, act: Callable[[], str]) -> str:
-    """Do what a person commanded, and announce to the receivers in `notify` what the ledger then says became of it.
+    """Do what a person commanded, and announce to the receivers in `notify` what this process wrote into the ledger.
 
     A command that moved nothing, as the version is the champion already, is announced to nobody.
     """
@@ -125,7 +125,8 @@ def _announced(context: Context, version: str, act: Callable[[], str]) -> str:
     before = len(ledger_lines(context))
 
     def announce(text: str) -> None:
-        if events := [_EVENTS[line.action] for line in ledger_lines(context)[before:] if line.action in _EVENTS]:
+        lines = [line for line in ledger_lines(context)[before:] if written_here(line)]
+        if events := [_EVENTS[line.action] for line in lines if line.action in _EVENTS]:
             announce_by_hand(context, events[-1], version, text)
 
     try:

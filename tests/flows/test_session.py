@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,11 +22,13 @@ from refit.cli import inspection, running
 from refit.config import STAGES, parse
 from refit.errors import UserError
 from refit.files.artifacts import RECEIPT
-from refit.runtime import dvc_runner, run_file
+from refit.runtime import dvc_runner, registry_store, run_file
+from refit.runtime.context import Context
 from refit.runtime.lock import project_lock
 from refit.runtime.terminal import Terminal
 from refit.runtime.workers import processes
 from refit.schemas.receipt import Receipt
+from registry.ledger import Action, Entry, Ledger
 from tasks.stages import run_remembered
 from tests.tasks.orders import RAW
 
@@ -138,3 +142,41 @@ def test_only_a_run_that_has_written_a_line_in_the_ledger_has_decided(project: P
             assert run.stages["register"].state == "executed"
             assert (Receipt.read(project / RECEIPT).version, run.has_decided(version)) == (version, decided)
             assert not run.has_decided("1")
+
+
+def test_a_line_that_another_process_wrote_meanwhile_is_announced_by_that_one_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = parse({**RAW, "notify": [{"on": ["promotion", "refusal"], "block": "webhook/pager"}]})
+    context, model = Context(tmp_path, params, lambda *_: None), params.project.name
+    ledger = Ledger.of(registry_store.store_of(tmp_path, params))
+    announced: list[str] = []
+    monkeypatch.setattr(running, "announce_by_hand", lambda context, event, version, text: announced.append(event))
+    monkeypatch.setattr(Session, "context", lambda self: context)
+
+    def write(key: str, action: Action) -> None:
+        ledger.append(Entry(key, "2024-01-01T00:00:00Z", "ann", "manual", action, model, None, "1", ("why",)))
+
+    def by_another(key: str, action: Action) -> None:
+        other = multiprocessing.get_context("fork").Process(target=write, args=(key, action))
+        other.start()
+        other.join()
+        assert other.exitcode == 0
+
+    def command(*writers: Callable[[], None]) -> str:
+        for writer in writers:
+            writer()
+        return "done"
+
+    with project_lock(tmp_path, trigger="run") as owner:
+        run = Session(tmp_path, owner, screen=LogScreen(logging.getLogger("test")))
+    write("of the run", "await")
+    assert run.has_decided("1")
+    assert not run.has_decided("2")
+    by_another("the answer", "promote")
+    assert not run.has_decided("1"), "who approved it has announced it"
+    running._announced(context, "1", lambda: command(lambda: by_another("theirs", "promote")))
+    assert announced == []
+    own, other = (lambda: write("mine", "refuse")), (lambda: by_another("theirs too", "promote"))
+    running._announced(context, "1", lambda: command(own, other))
+    assert announced == ["model.refused"]
