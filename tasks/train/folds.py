@@ -85,7 +85,7 @@ class LabelledRows:
         """
         times = self.rows["event_time"].to_numpy()[indices]
         if PREDICTED_AT in self.rows.column_names:
-            times = np.minimum(times, self.rows[PREDICTED_AT].to_numpy()[indices])
+            times = np.fmin(times, self.rows[PREDICTED_AT].to_numpy()[indices])  # of a row without one, its event's
         return np.datetime64(times.min(), "us")
 
     def fitted(self, fold: Fold) -> LabelledRows:

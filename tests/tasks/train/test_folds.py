@@ -362,3 +362,10 @@ def test_no_fold_in_time_learns_a_label_that_was_known_only_after_one_of_its_pre
         first = moments["prediction_time"][fold.scored].min()
         assert times[fold.fitted].max() <= first
         assert times[fold.fitted].max() > first - 72 * HOUR, "and not much less than it may"
+
+
+def test_a_row_without_a_prediction_time_counts_as_predicted_at_its_event() -> None:
+    times = np.datetime64("2024-01-01", "us") + HOUR * np.arange(3)
+    predicted = pa.array([None, times[0], None], pa.timestamp("us"))
+    rows = LabelledRows(pa.table({"event_time": times, "prediction_time": predicted}), np.arange(3))
+    assert [rows.first_prediction(np.array([n])) for n in range(3)] == [times[0], times[0], times[2]]
