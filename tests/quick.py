@@ -1,4 +1,4 @@
-"""Of cases that go one way through the code, a few run in `make test`, and all of them in `make test-all`."""
+"""Of cases that go one way through the code, a few run in CI, and all of them in `make test-all`."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ def test_the_import_contracts_hold(root: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.ci
 def test_each_library_is_imported_only_where_it_belongs(root: Path) -> None:
     assert importers(root, "dvc") == {"refit/runtime/dvc_runner.py"}
     assert importers(root, "river") == {"refit/learners/online/river_models.py"}

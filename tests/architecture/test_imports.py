@@ -28,6 +28,7 @@ def imports(path: Path, modules: set[str]) -> set[str]:
     return names & modules
 
 
+@pytest.mark.ci
 def test_no_module_imports_itself_by_way_of_another(root: Path) -> None:
     paths = {dotted(path, root): path for package in PACKAGES for path in (root / package).rglob("*.py")}
     graph = TopologicalSorter({name: imports(path, set(paths)) - {name} for name, path in paths.items()})

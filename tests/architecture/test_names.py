@@ -48,6 +48,7 @@ def test_every_test_has_the_same_name_in_any_process(root: Path, tmp_path: Path)
     assert here == there
 
 
+@pytest.mark.ci
 def test_names_that_depend_on_the_process_are_seen(tmp_path: Path) -> None:
     made_at_import = {
         "clock": "[time.time_ns() // 10**9]",

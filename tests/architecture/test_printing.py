@@ -41,6 +41,7 @@ def printing(source: str) -> Iterator[str]:
                 yield "TextColumn without markup=False"
 
 
+@pytest.mark.ci
 def test_nothing_but_the_terminal_prints_or_makes_markup(root: Path) -> None:
     for package in ("flows", "refit", "tasks", "feature_store", "registry"):
         for path in sorted((root / package).rglob("*.py")):

@@ -33,8 +33,8 @@ from refit.schemas.feature_table import FeatureTable
 from tasks.featurize import rows_for
 from tasks.stages import run_remembered
 
-FIRST, LAST = date(2022, 12, 1), date(2023, 8, 1)
-HORIZONS = [1, 3, 9]
+pytestmark = pytest.mark.ci
+FIRST, LAST, HORIZONS = date(2022, 12, 1), date(2023, 8, 1), [1, 3, 9]
 PARAMS: dict[str, Any] = {
     "project": {"name": "sales", "timezone": "UTC"},
     "ingest": {

@@ -53,6 +53,7 @@ def python(*arguments: str, cwd: Path, installed: Path | None = None) -> subproc
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.ci
 def test_a_wheel_has_every_file_of_the_packages(wheel: Path, root: Path) -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "-z", "refit", *PACKAGES], cwd=root, capture_output=True, check=True, text=True
@@ -73,6 +74,7 @@ def test_refit_from_a_wheel_works_in_a_project_with_packages_of_the_same_names(
     )
 
 
+@pytest.mark.ci
 def test_her_program_keeps_its_own_package_until_it_imports_refit(her_project: Path) -> None:
     program = her_project / "program.py"
     program.write_text("import tasks\nprint(tasks.OWNER)\nimport refit\n")

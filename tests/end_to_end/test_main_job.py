@@ -41,6 +41,7 @@ def ledger_lines(project: Path) -> int:
         return int(connection.execute("select count(*) from ledger").fetchone()[0])
 
 
+@pytest.mark.ci
 def test_the_first_run_makes_a_model_champion_that_beats_the_baseline(finished: Path) -> None:
     decision, receipt = read_json(finished / DECISION), read_json(finished / RECEIPT)
     assert decision["promote"] is True
@@ -48,6 +49,7 @@ def test_the_first_run_makes_a_model_champion_that_beats_the_baseline(finished: 
     assert champion(finished)["version"] == "1"
 
 
+@pytest.mark.ci
 def test_a_second_run_finds_six_stages_unchanged_and_registers_nothing(project: Path) -> None:
     lines = ledger_lines(project)
     told = drive(project)
@@ -107,6 +109,7 @@ def test_a_bare_repro_judges_against_the_present_champion(project: Path) -> None
     assert "up to date" in dvc(project, "status")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("command", "words"),
     quick([("dag", "| evaluate |"), ("metrics show", "roc_auc"), ("plots show", "index.html")]),
@@ -166,6 +169,7 @@ def test_a_wrong_param_is_refused_before_anything_is_written(project: Path) -> N
     assert (project / "run.yaml").read_text() == before
 
 
+@pytest.mark.ci
 def test_a_new_batch_costs_only_itself(project: Path) -> None:
     header = (project / "raw/subscriptions.csv").read_text().splitlines()[0]
     rows = [

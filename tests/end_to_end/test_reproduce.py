@@ -16,6 +16,7 @@ from refit.operations.reproduce import code_of, copy_code
 from refit.runtime.provenance import commit
 
 
+@pytest.mark.ci
 def test_a_version_is_made_again_to_the_digest_whatever_the_project_asks_for_now(project: Path) -> None:
     before = {path: path.read_bytes() for path in (project / "models").rglob("*") if path.is_file()}
     params = (project / "params.yaml").read_text()

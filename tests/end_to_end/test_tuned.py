@@ -100,6 +100,7 @@ def test_a_tuned_model_takes_its_way_through_all_stages_and_shows_every_trial(tu
     }
 
 
+@pytest.mark.ci
 def test_neither_tuning_nor_calibration_nor_threshold_sees_the_test_rows(tuned: Path, tmp_path: Path) -> None:
     for kept in ("params.yaml", "run.yaml", "data/features", "models", "warm_start.json"):
         (shutil.copytree if (tuned / kept).is_dir() else shutil.copyfile)(tuned / kept, tmp_path / kept)

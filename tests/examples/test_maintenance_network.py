@@ -53,6 +53,7 @@ def test_a_sequence_is_an_array_of_the_training_table(life: dict[str, Any]) -> N
     assert min(lengths) == 1
 
 
+@pytest.mark.ci
 def test_a_sequence_is_profiled_by_its_length_and_its_missing_values(life: dict[str, Any]) -> None:
     columns = read_profile(life["project"] / TABLE.parent).layout.columns
     assert {"readings.length", "readings.missing"} <= set(columns)

@@ -304,6 +304,7 @@ REPEATABLE: dict[str, Any] = {
 ENOUGH = 20  # rows that each misreading gets wrong
 
 
+@pytest.mark.ci
 def test_every_feature_is_what_its_definition_means(shared_store: Any) -> None:
     wrong: Counter[str] = Counter()
 

@@ -65,6 +65,7 @@ def test_no_flight_is_known_before_its_own_prediction(flights: Any) -> None:
         assert counts == (336_776, 0), source
 
 
+@pytest.mark.ci
 def test_arrivals_are_known_no_earlier_than_the_clock_at_the_destination_says(flights: Any) -> None:
     connection, tables = flights
     # The landing by the destination's clock, in UTC: of three dates the nearest to departure + air time + 35 minutes.
@@ -87,6 +88,7 @@ def test_arrivals_are_known_no_earlier_than_the_clock_at_the_destination_says(fl
     assert late < rows * 0.02
 
 
+@pytest.mark.ci
 def test_real_features_are_what_a_plain_reading_makes_of_them(flights: Any) -> None:
     connection, tables = flights
     chance = random.Random(3)

@@ -159,6 +159,7 @@ REPEATABLE: dict[str, Any] = {"deadline": None, "derandomize": True, "database":
 ENOUGH = 10  # rows that each misreading gets wrong
 
 
+@pytest.mark.ci
 def test_a_sequence_is_what_its_definition_means(shared_store: Any) -> None:
     wrong: Counter[str] = Counter()
 

@@ -51,6 +51,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.ci
 @given(ROWS, ROWS)
 @settings(max_examples=10, deadline=None)
 def test_counts_of_two_parts_add_up_to_those_of_all_rows(one: list[Row], other: list[Row]) -> None:

@@ -150,6 +150,7 @@ def test_an_event_of_just_now_is_let_in() -> None:
         assert admission.admitted("drift", WINDOW, ["logins"], emitted).reason == "drift"
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("prefect_server")
 def test_a_deployed_run_that_is_refused_ends_so_with_the_line_that_says_why(project: Path) -> None:
     from flows.continuous_training import continuous_training

@@ -234,6 +234,7 @@ def either(request: pytest.FixtureRequest) -> Machines:
     return made
 
 
+@pytest.mark.ci
 def test_rows_that_a_deleted_run_has_stored_and_that_no_source_has_any_more_are_there_for_the_next_run(
     machines: Machines,
 ) -> None:

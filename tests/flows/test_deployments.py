@@ -69,6 +69,7 @@ def test_a_run_whose_data_takes_long_to_pull_is_not_taken_for_a_dead_one() -> No
     assert {waits[f"prefect.flow-run.{event}"] for event in ("Running", "heartbeat")} == {90}
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_is_heard_of_while_its_project_is_brought_and_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     from prefect import flow, get_client

@@ -53,6 +53,7 @@ def artifacts_of(flow_run: str) -> dict[str, Any]:
     return asyncio.run(ask())
 
 
+@pytest.mark.ci
 def test_a_flow_run_shows_its_tasks_its_summary_and_its_mlflow_run(project: Path) -> None:
     from flows.continuous_training import continuous_training
 

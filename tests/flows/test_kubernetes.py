@@ -149,6 +149,7 @@ def test_a_run_gets_the_resources_of_its_deployment_and_nothing_else_from_a_requ
             asyncio.run(_manifest(refused, pool(root)))
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("prefect_server")
 def test_a_run_of_its_own_cannot_change_what_its_pod_runs(root: Path) -> None:
     from prefect.exceptions import PrefectHTTPStatusError

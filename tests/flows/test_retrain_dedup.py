@@ -47,6 +47,7 @@ def retrain(project: Path, day: int) -> bool:
         return False
 
 
+@pytest.mark.ci
 def test_the_same_window_a_hundred_times_is_one_run(project: Path) -> None:
     assert sum(retrain(project, 20) for _ in range(100)) == 1
 
@@ -67,6 +68,7 @@ def test_a_run_that_failed_has_answered_nothing(project: Path) -> None:
     assert retrain(project, 20)
 
 
+@pytest.mark.ci
 def test_a_run_for_an_answered_window_changes_nothing(project: Path) -> None:
     drive(project, trigger=drift_in(window(20)).trigger)
     before = (project / "run.yaml").read_bytes()

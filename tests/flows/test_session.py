@@ -51,6 +51,7 @@ def test_an_as_of_that_is_no_time_is_refused_before_prefect_is_imported(project:
     assert done.stdout.startswith("UserError False as_of 'nonsense' is no time")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("settings", "words"),
     quick(

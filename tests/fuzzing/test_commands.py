@@ -1,6 +1,6 @@
 """Whatever is done to a file of a project, a command ends with its result or one clear line, never a fault of Refit.
 
-One damage of each file in `make test`, forty among the long tests. A seed makes each again.
+One damage of each file in CI, forty among the long tests. A seed makes each again.
 """
 
 from __future__ import annotations

@@ -245,6 +245,7 @@ def check(project: Path, name: str, number: int) -> None:
         form.read(path)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each in ALIKE)) for each in FORMATS])
 def test_a_damaged_file_is_read_or_refused_in_one_line(project: Path, name: str) -> None:
     check(project, name, 400)

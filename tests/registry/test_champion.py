@@ -41,6 +41,7 @@ def moves(store: Store) -> list[tuple[str, str | None, str]]:
     return [(each.action, each.from_version, each.to_version) for each in Ledger.of(store).entries("toy")]
 
 
+@pytest.mark.ci
 def test_a_move_sets_the_aliases_and_the_anchor_and_writes_one_line(store: Store) -> None:
     champion.set_champion(store, FIRST)
     assert standing(store) == ("1", None, "1")
@@ -53,6 +54,7 @@ def test_a_move_sets_the_aliases_and_the_anchor_and_writes_one_line(store: Store
     assert champion.finish_pending(store, "toy", at=NOW) is None
 
 
+@pytest.mark.ci
 def test_the_previous_version_is_the_ledgers_last_champion_and_not_the_one_whose_alias_was_set_outside(
     store: Store,
 ) -> None:

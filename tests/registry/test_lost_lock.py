@@ -73,6 +73,7 @@ def after(call: Callable[..., None], then: Callable[[], None], about: object) ->
     return both
 
 
+@pytest.mark.ci
 def test_after_another_took_over_the_champion_stays_the_one_that_it_promoted(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def store(postgresql: str, tmp_path: Path) -> Store:  # noqa: F811
     return Store("http://nowhere", tmp_path, postgresql, "toy")
 
 
+@pytest.mark.ci
 def test_a_process_elsewhere_is_kept_out_and_learns_who_holds_the_lock_until_its_owner_is_killed(store: Store) -> None:
     assert store.ledger_uri
     owner = subprocess.Popen([sys.executable, "-c", HOLD, store.ledger_uri], stdout=subprocess.PIPE, text=True)

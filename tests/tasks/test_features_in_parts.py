@@ -52,6 +52,7 @@ def killing_one(folder: Path, killed: list[int]) -> StartWorkers:
     return start
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_several_workers_write_the_files_of_one(project: Project, workers: int) -> None:
     alone = files(project(name="alone"))

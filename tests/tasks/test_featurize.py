@@ -96,6 +96,7 @@ def test_a_column_that_holds_the_label_but_is_known_later_gives_nothing_away(pro
     assert abs(same / sum(s is not None for s in secret) - chance) < 0.03
 
 
+@pytest.mark.ci
 def test_the_same_inputs_give_the_same_bytes_in_another_folder_zone_locale_and_hash_seed(project: Project) -> None:
     digests = set()
     for number, environment in enumerate(

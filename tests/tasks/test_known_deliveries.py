@@ -118,6 +118,7 @@ def features(context: Context, as_of: datetime) -> list[dict[str, Any]]:
         return [{name: _plain(value) for name, value in row.items()} for row in table.to_arrow_table().to_pylist()]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("seed", quick(range(3)))
 def test_features_over_deliveries_are_those_of_the_rows_that_were_known(tmp_path: Path, seed: int) -> None:
     chance = random.Random(400 + seed)

@@ -53,6 +53,7 @@ def stream_of(context: Context) -> Online:
     return stream
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("delay", quick([48, 240, 480]))
 def test_each_run_learns_every_row_once(delay: int, tmp_path: Path) -> None:
     changes: dict[str, Any] = {"featurize__label__delay_hours": delay, "train__warm_start": "champion"}

@@ -71,6 +71,7 @@ def table_of(context: Context) -> Any:
     return pq.read_table(context.path(artifacts.TABLE))
 
 
+@pytest.mark.ci
 def test_a_column_of_any_name_is_a_feature_with_its_own_values(tmp_path: Path) -> None:
     others = [*OURS, *ODD]
     context = project(tmp_path, others)

@@ -36,6 +36,7 @@ def compare(tmp_path: Path, kind: str, seed: int, rounds: int, *, of_all: bool) 
     return copied
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(("kind", "of_all"), quick([("corrections", False), ("snapshot", True)]))
 def test_copied_features_are_those_of_a_full_run_after_any_change(tmp_path: Path, kind: str, of_all: bool) -> None:
     copied = compare(tmp_path, kind, 1, 4, of_all=of_all)
@@ -62,6 +63,7 @@ def stored(tmp_path: Path) -> tuple[Project, History]:
     return project, history
 
 
+@pytest.mark.ci
 def test_a_correction_after_all_predictions_computes_no_row_but_its_own(stored: tuple[Project, History]) -> None:
     project, history = stored
     [row] = [row for row in history.newest.values() if row["at"] == max(each["at"] for each in history.newest.values())]
@@ -73,6 +75,7 @@ def test_a_correction_after_all_predictions_computes_no_row_but_its_own(stored: 
     assert project.run_in_full() == files
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "change",
     quick(
@@ -115,6 +118,7 @@ def _corrected(project: Project, history: History, row: Row, arrived: datetime) 
     assert project.run_in_full() == files
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("damage", quick(["torn", "another table", "another list", "no list", "no folder"], 2))
 def test_a_damaged_cache_is_not_used_and_is_replaced(stored: tuple[Project, History], damage: str) -> None:
     project, _ = stored
@@ -161,6 +165,7 @@ def _removal(project: Project, history: History) -> None:
     history.batches.pop(3)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("change", quick([_definition, _param, _static, _quarantine, _removal]))
 def test_all_is_computed_where_more_may_differ_than_what_added_rows_touch(
     stored: tuple[Project, History], change: Callable[[Project, History], None]

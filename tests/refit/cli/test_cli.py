@@ -51,6 +51,7 @@ def test_the_version_is_the_one_that_a_model_records(tmp_path: Path) -> None:
     assert provenance.release() == declared
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("sent", "status", "words"),
     quick([(signal.SIGTERM, 143, "ended by SIGTERM"), (signal.SIGINT, 130, "interrupted")]),
@@ -93,6 +94,7 @@ def test_a_command_that_only_reads_promises_nothing_when_it_is_ended(
     assert (done.returncode, done.stderr.split(", ")[0].strip()) == (143, f"error: ended by SIGTERM; {said}")
 
 
+@pytest.mark.ci
 def test_a_folder_without_a_project_is_the_users_mistake(tmp_path: Path) -> None:
     for command in ("run", "status", "show"):
         assert_one_line(process(command, cwd=tmp_path), 2, "no params.yaml", "refit init")
@@ -198,6 +200,7 @@ def test_the_doctor_notices_a_champion_whose_stored_files_were_changed(project: 
     assert "model.skops" in done.stdout.replace("\n", "")  # a line breaks anywhere in a long path
 
 
+@pytest.mark.ci
 def test_a_lost_ledger_is_said_to_be_lost_and_a_broken_one_to_be_broken(project: Path) -> None:
     (project / ".refit/ledger.db").unlink()
     shown = refit_in(project, "show").stdout

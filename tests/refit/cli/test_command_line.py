@@ -28,6 +28,7 @@ def test_every_command_is_in_a_group_of_the_help(capsys: pytest.CaptureFixture[s
 WITHOUT_JSON = {("params-schema",): "what it prints is one JSON document already"}
 
 
+@pytest.mark.ci
 def test_every_command_prints_json_or_there_is_a_reason_why_not() -> None:
     def options(command: tuple[str, ...]) -> set[str]:
         node: Any = typer.main.get_command(main.app)
@@ -39,6 +40,7 @@ def test_every_command_prints_json_or_there_is_a_reason_why_not() -> None:
     assert without == WITHOUT_JSON.keys()
 
 
+@pytest.mark.ci
 def test_init_and_stage_as_json_say_what_they_made_and_nothing_else(tmp_path: Path) -> None:
     made = refit_in(tmp_path, "init", "my demo", "--json")
     assert made.returncode == 0, made.stderr
@@ -99,6 +101,7 @@ def test_no_colour_is_printed_where_none_is_wanted(monkeypatch: pytest.MonkeyPat
     assert terminal.Terminal().no_color
 
 
+@pytest.mark.ci
 def test_a_port_of_the_pages_that_is_in_use_is_an_error(tmp_path: Path) -> None:
     from flows.services.processes import listen_from
 

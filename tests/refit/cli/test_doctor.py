@@ -53,6 +53,7 @@ def test_a_library_that_is_not_as_pinned_is_a_warning(monkeypatch: pytest.Monkey
     assert levels(list(doctor._libraries()), "(pinned 1.0)") == ["warning"]
 
 
+@pytest.mark.ci
 def test_a_store_that_does_not_answer_is_one_finding_and_nothing_is_said_against_the_champion(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def hostile(project: Path) -> Path:
     return project.rename(project.with_name("de[mo] [bold]\x1b[31m\u202e"))
 
 
+@pytest.mark.ci
 def test_no_command_obeys_a_text(
     hostile: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -133,6 +133,7 @@ def test_a_reason_is_recorded_without_the_password_that_it_repeats() -> None:
 URI = f"http://refit:{CANARY}@127.0.0.1:9"
 
 
+@pytest.mark.ci
 def test_no_command_prints_or_stores_the_password_of_the_tracking_uri(
     project: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

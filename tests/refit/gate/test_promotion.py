@@ -320,11 +320,13 @@ def promoted(policy: GateParams, noise: float) -> float:
     return count / RUNS
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("metric", quick(["roc_auc", "average_precision", "log_loss", "brier"]))
 def test_superiority_promotes_an_equal_model_no_more_often_than_it_says(metric: str) -> None:
     assert 0.02 < promoted(changed(OPEN, mode="superiority", metric=metric), noise=0.8) < ALLOWED
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("metric", quick(["roc_auc", "brier"]))
 def test_non_inferiority_promotes_a_model_worse_by_the_margin_no_more_often_than_it_says(metric: str) -> None:
     sample, ours, theirs = pair(np.random.default_rng(1), 8_000, noise=1.1)

@@ -85,6 +85,7 @@ def subjects() -> dict[str, Subject]:
     return found
 
 
+@pytest.mark.ci
 @has_keras
 @pytest.mark.parametrize("task", ONE_QUICK)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

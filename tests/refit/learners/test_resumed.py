@@ -53,6 +53,7 @@ KINDS: dict[str, tuple[Fit, str]] = {
 }
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=[has_keras, pytest.mark.slow] if kind == "keras" else []) for kind in KINDS]
 )

@@ -50,6 +50,7 @@ def spec_of(kind: str, params: dict[str, Any] | None = None, /, **vectoriser: An
     return Spec("it", kind, ("price", "remark", "shop"), frozenset({"shop"}), params or {}, **text)  # type: ignore[arg-type]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", quick(KINDS, 0, 1))
 def test_words_are_learned_from_and_stored(name: str, tmp_path: Path) -> None:
     spec = spec_of(*KINDS[name], components=20)

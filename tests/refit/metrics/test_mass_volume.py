@@ -66,6 +66,7 @@ def test_the_log_volume_is_that_of_the_level_sets_within_its_error(columns: int)
     assert value == pytest.approx(truth, abs=0.15)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("metric", quick(METRICS, 1))
 def test_two_fits_that_differ_in_nothing_have_a_difference_of_exactly_0(metric: str) -> None:
     train, test = rows(500, 0), rows(600, 1)
@@ -84,6 +85,7 @@ def test_a_difference_does_not_depend_on_the_units_of_the_columns(metric: str) -
     assert first.value == pytest.approx(second.value, abs=1e-6)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("metric", quick(METRICS, 1))
 def test_a_detector_that_follows_the_density_better_wins(metric: str) -> None:
     train, test = rows(800, 0), rows(1_000, 1)

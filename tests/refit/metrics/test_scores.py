@@ -17,6 +17,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 8)), min_size=2, ma
 )
 
 
+@pytest.mark.ci
 @given(PAIRS)
 @settings(max_examples=40)
 def test_scores_equal_those_of_scikit_learn_with_ties(pairs: list[tuple[int, int]]) -> None:

@@ -109,6 +109,7 @@ def test_a_project_in_a_folder_of_a_repository_gets_no_workflow_of_its_own(tmp_p
     assert (tmp_path / "churn/infra/ci/judge.sh").exists(), "what a workflow at the top calls"
 
 
+@pytest.mark.ci
 def test_commands_run_refits_modules_in_a_project_that_has_others_of_their_names(root: Path, tmp_path: Path) -> None:
     """Without `-P`, `python -m` takes them from the folder that it runs in."""
     files = [*(root / "infra").rglob("*"), *(root / "refit/new_project/ci").iterdir(), *(root / "docs").rglob("*.md")]

@@ -92,6 +92,7 @@ def test_init_says_which_digits_it_took_as_text(tmp_path: Path, capsys: pytest.C
     assert "codes   account: text" in capsys.readouterr().out
 
 
+@pytest.mark.ci
 def test_roles_are_guessed_where_only_one_column_fits(tmp_path: Path) -> None:
     create(tmp_path / "demo", csv=table(tmp_path / "t.csv"), time=None, label=None, key=())
     params = parse(read_yaml(tmp_path / "demo/params.yaml"))

@@ -156,6 +156,7 @@ def run_to_features(project: Path) -> int:
     return int(pq.read_metadata(project / TABLE).num_rows)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in ALIKE)) for name in sorted(WRITTEN)]
 )

@@ -21,6 +21,7 @@ def git(folder: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.ci
 def test_a_new_project_is_a_git_repository_that_ignores_what_runs_write(tmp_path: Path) -> None:
     done = refit_in(tmp_path, "init", "demo")
     assert done.returncode == 0, done.stderr

@@ -106,6 +106,7 @@ def test_a_replay_learns_from_the_rows_and_horizons_that_a_run_learns_from(past:
     assert held_back.min() >= np.datetime64("2024-03-01")
 
 
+@pytest.mark.ci
 def test_drift_counts_no_label_of_a_time_of_which_longer_horizons_wait_for_theirs(past: Past) -> None:
     champion = cast("Champion", SimpleNamespace(key="row_key"))
     validated = validated_data_at(past.context, "latest")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from refit.config import parse
 from refit.operations.replay.history import history
 from refit.runtime.context import Context
@@ -35,6 +37,7 @@ def lines(days: range) -> str:
     return "\n".join(["id,day,price,back", *rows, ""])
 
 
+@pytest.mark.ci
 def test_a_label_that_came_late_is_known_in_a_replay_from_the_recorded_arrival_on(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(lines(range(5, 91)))
     ingest.take_in(Context(tmp_path, parse(PARAMS), now=lambda: datetime(2024, 4, 1, tzinfo=UTC)))

@@ -107,6 +107,7 @@ def test_a_replay_judges_by_the_labels_of_that_moment(replayed: tuple[Training, 
     assert 0 < (~np.isnan(labels)).sum() < len(labels)
 
 
+@pytest.mark.ci
 def test_rows_without_a_label_count_by_metrics_that_need_none(replayed: tuple[Training, History, Fit]) -> None:
     _, past, fit = replayed
     simulation = Simulation(

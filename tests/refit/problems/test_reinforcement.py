@@ -198,6 +198,7 @@ def test_as_many_steps_as_the_best_checkpoint_had_give_the_same_policy(policy: L
     assert direct.digest() == learner.digest() == policy.digest()
 
 
+@pytest.mark.ci
 def test_the_return_of_an_episode_does_not_depend_on_the_rows_around_it(policy: Learner) -> None:
     table = rows(12, 500)
     whole = policy.predict(table)
@@ -292,6 +293,7 @@ def test_a_row_without_a_seed_and_a_table_without_seeds_are_refused(policy: Lear
         make(spec(options=OPTIONS | {"seed": "dice"})).fit(rows(), np.zeros(40))
 
 
+@pytest.mark.ci
 def test_a_time_limit_is_no_end_what_would_follow_counts() -> None:
     """A reward of 1 for ever, cut off after 5 steps: with discount .5 every moment is worth 2, also the last one."""
     import torch

@@ -86,6 +86,7 @@ def project_of(folder: Path, **train: Any) -> Path:
     return project
 
 
+@pytest.mark.ci
 def test_clusters_of_rows_without_labels_go_through_all_stages_and_the_gate(tmp_path: Path, toy_package: None) -> None:
     project = project_of(tmp_path)
     summary = drive(project)

@@ -91,6 +91,7 @@ def test_only_what_depends_on_a_change_runs_and_the_old_state_is_restored(projec
     assert calls.count("model.txt") == 2
 
 
+@pytest.mark.ci
 def test_a_shell_repro_before_or_after_agrees(project: Path) -> None:
     dvc(project, "repro")
     calls: list[str] = []

@@ -83,6 +83,7 @@ def shared(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S
     return Shared(tmp_path, monkeypatch)
 
 
+@pytest.mark.ci
 def test_what_one_machine_pushes_to_s3_another_pulls(bucket: Bucket, shared: Shared) -> None:
     shared.use(bucket.owner)
     assert dvc_remote.push(shared.folder)

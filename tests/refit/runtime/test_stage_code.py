@@ -59,6 +59,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
     return {stage for stage in STAGES if before[stage] != after[stage]}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("file", "was", "becomes", "stages"),
     [

@@ -44,6 +44,7 @@ def calls(folder: Path) -> dict[int, int]:
     return {number: names.count(number) for number in names}
 
 
+@pytest.mark.ci
 def test_a_part_whose_process_was_killed_is_computed_again_and_the_finished_ones_are_not(tmp_path: Path) -> None:
     tasks = [Task(0, tmp_path), Task(1, tmp_path, killed=1, seconds=0.5), Task(2, tmp_path, killed=2, seconds=0.5)]
     with processes(2) as workers:
@@ -68,6 +69,7 @@ def test_the_error_is_that_of_the_first_part_that_fails_and_the_others_end_with_
     assert time.monotonic() - began < 300
 
 
+@pytest.mark.ci
 def test_once_an_error_is_raised_no_part_goes_on_and_the_processes_are_there_for_the_next(tmp_path: Path) -> None:
     tasks = [Task(0, tmp_path, fails=True, seconds=2), *(Task(number, tmp_path, seconds=600) for number in (1, 2, 3))]
     with processes(2) as workers:

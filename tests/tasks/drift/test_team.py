@@ -117,6 +117,7 @@ def test_cool_down_budget_and_predictions_outlive_the_checkouts_that_made_them(m
     assert "1 retrainings were decided within 30 days" in watch.run(context(three, 4), as_of="2024-11-27").blocked[0]
 
 
+@pytest.mark.ci
 def test_drift_that_two_machines_see_is_answered_once(machines: Machines) -> None:
     one, two = machines.clone("one"), machines.clone("two")
     assert not retrain(one, 4), "the first machine answered it before it moved its ledger"

@@ -36,6 +36,7 @@ def metrics_of(project: Path, version: str) -> dict[str, list[tuple[int, float]]
         return {name: [(each.step, each.value) for each in history(name)] for name in run.data.metrics}
 
 
+@pytest.mark.ci
 def test_quiet_months_are_ok_and_every_window_is_accounted_for(project: Path) -> None:
     later_months(project, turned=False)
     told = watch.run(context(project), as_of="2024-11-25")
@@ -54,6 +55,7 @@ def test_quiet_months_are_ok_and_every_window_is_accounted_for(project: Path) ->
     assert steps[-1] == (date(2024, 11, 25) - date(1970, 1, 1)).days
 
 
+@pytest.mark.ci
 def test_silent_change_of_concept_asks_for_a_retraining_once(project: Path) -> None:
     later_months(project, turned=True)
     told = watch.run(context(project), as_of="2024-11-25")

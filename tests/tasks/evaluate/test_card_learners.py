@@ -60,6 +60,7 @@ def test_trials_that_were_given_up_after_some_epochs_are_counted_as_such() -> No
     assert shown.states == "2 finished, 1 given up after some folds, 1 given up after some epochs"
 
 
+@pytest.mark.ci
 def test_the_card_and_the_decision_say_how_many_models_the_candidate_is(drawn: Evaluate, small_project: Any) -> None:
     models = [
         {"value": "<north>", "rows": 1200, "unseen_rows": 90, "validation": 0.7},

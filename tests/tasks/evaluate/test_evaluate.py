@@ -238,6 +238,7 @@ def test_a_model_that_predicts_no_probability_is_never_judged(
         evaluated()
 
 
+@pytest.mark.ci
 def test_a_test_window_with_one_class_is_refused_and_reported_not_crashed(drawn: Evaluate, small_project: Any) -> None:
     table = pq.read_table(small_project.path(artifacts.TABLE))
     labels = np.where(table["window"].to_numpy() == "test", 0, table["label"].to_numpy())
@@ -298,6 +299,7 @@ def test_a_cluster_or_slice_that_is_no_column_names_the_nearest(evaluated: Evalu
         evaluated(evaluate__slices=["hours"])
 
 
+@pytest.mark.ci
 def test_the_same_inputs_give_the_same_bytes_but_for_the_clock(drawn: Evaluate, small_project: Any) -> None:
     def outputs() -> dict[str, bytes]:
         drawn()

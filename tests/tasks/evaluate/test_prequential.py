@@ -49,6 +49,7 @@ def judged(params: dict[str, Any]) -> tuple[PrequentialReport, Holdout, Scored]:
     return measured, test, scored
 
 
+@pytest.mark.ci
 def test_it_is_what_a_walk_through_the_test_rows_gives() -> None:
     measured, test, scored = judged({})
     table, label = stream()

@@ -249,6 +249,7 @@ def test_a_stored_batch_that_was_cut_short_is_a_fault_and_never_read(project: An
     assert "2013-01.parquet has changed: recorded" in project.fails(RefitError)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("after", quick(range(5), 2))
 def test_a_run_killed_anywhere_is_completed_by_the_next(
     project: Any, month: Month, tmp_path: Path, after: int, monkeypatch: pytest.MonkeyPatch

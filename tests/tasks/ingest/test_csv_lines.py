@@ -32,6 +32,7 @@ def _rows(path: Path, monkeypatch: pytest.MonkeyPatch, *, careful: bool) -> list
         ]
 
 
+@pytest.mark.ci
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(alphabet='x1,"\n\r ', min_size=1, max_size=40), st.sampled_from([4, 16, 1 << 20]))
 @example('"x",1\n', 16)

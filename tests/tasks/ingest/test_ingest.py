@@ -120,6 +120,7 @@ def test_a_new_file_that_shares_a_period_is_numbered_behind_the_other(project: A
     assert manifest["files"] == ["raw/a.csv", "raw/b.csv"]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("environment", quick([{"TZ": "Asia/Tokyo"}, {"PYTHONHASHSEED": "7"}, {"LC_ALL": "C"}], 1))
 def test_the_same_raw_files_give_the_same_bytes_anywhere(
     project: Any, month: Month, tmp_path: Path, environment: dict[str, str]

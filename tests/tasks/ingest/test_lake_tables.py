@@ -132,6 +132,7 @@ def ids(project: Any) -> list[int]:
     return sorted(row["id"] for name in project.stored() for row in project.batch(name))
 
 
+@pytest.mark.ci
 def test_only_what_was_added_since_a_version_is_read(lake: Any, rows_read: list[int]) -> None:
     lake.ingest()
     assert rows_read == []

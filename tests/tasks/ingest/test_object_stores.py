@@ -51,6 +51,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return keys
 
 
+@pytest.mark.ci
 def test_objects_of_a_pattern_are_read_as_files_are_and_only_new_ones_are_copied(
     bucket: Any, month: Month, fetched: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def check_any_split(project: Any, tmp_path: Path, draws: int) -> None:
     check()
 
 
+@pytest.mark.ci
 def test_any_split_of_the_same_files_over_visits_gives_the_same_rows(project: Any, tmp_path: Path) -> None:
     check_any_split(project, tmp_path, 4)
 

@@ -69,6 +69,7 @@ def ids(project: Any) -> list[int]:
     return sorted(row["id"] for name in project.stored() for row in project.batch(name))
 
 
+@pytest.mark.ci
 def test_only_rows_above_the_watermark_less_its_lookback_are_read(shop: Any, reads: list[int]) -> None:
     shop.ingest()
     shop.ingest()
@@ -332,6 +333,7 @@ def test_a_driver_that_knows_no_time_to_connect_in_is_given_none(shop: Any, monk
     assert "the postgresql database of ingest.sources.trips.url failed: " in shop.fails(UserError)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_a_read_that_is_killed_after_some_of_its_batches_is_finished_by_the_next(shop: Any, kills: int) -> None:
     shop.ingest()

@@ -47,6 +47,7 @@ def waiting(project: Any) -> Any:
     return project
 
 
+@pytest.mark.ci
 def test_a_version_that_the_gate_would_promote_waits_and_the_ledger_says_until_when(waiting: Any) -> None:
     assert waiting.aliases == {"challenger": "2", "champion": "1"}
     assert waiting.told == [("promote", None, "1"), ("await", "1", "2")]
@@ -139,6 +140,7 @@ def test_after_its_time_a_run_refuses_whatever_the_time_by_its_own_params(waitin
     assert waiting.receipt["outcome"]["reasons"] == ["nobody approved it before 2014-01-08T00:00:00Z"]
 
 
+@pytest.mark.ci
 def test_an_approval_of_what_was_compared_with_another_champion_is_refused_and_a_run_judges_again(
     waiting: Any,
 ) -> None:
@@ -206,6 +208,7 @@ def test_rollback_repair_and_an_experiment_never_promote_what_waits(waiting: Any
     assert [action for action, *_ in waiting.told] == ["promote", "await"]
 
 
+@pytest.mark.ci
 def test_a_checkout_whose_params_ask_for_no_approval_waits_all_the_same(waiting: Any) -> None:
     waiting.context = requiring(waiting, required="none")
     waiting.registered(2)
@@ -342,6 +345,7 @@ def test_a_damaged_time_of_a_wait_ends_it() -> None:
     assert approval.Wait(line).until == datetime(2014, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.ci
 def test_every_clone_that_shares_a_ledger_sees_the_wait_and_its_answer(
     new_project: Callable[[str], Any],
     postgresql: str,  # noqa: F811

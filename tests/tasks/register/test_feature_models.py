@@ -70,6 +70,7 @@ def toy(project: Any) -> Any:
     return project
 
 
+@pytest.mark.ci
 def test_a_version_counts_from_its_line_in_the_ledger(toy: Any) -> None:
     assert spans(user_of(toy)) == [("1", LATER["1"]), ("2", LATER["2"])]
 
@@ -98,6 +99,7 @@ def test_no_move_counts_before_the_one_that_it_followed(toy: Any) -> None:
     assert spans(user_of(toy)) == [("1", LATER["1"])], "version 2 counted for no moment"
 
 
+@pytest.mark.ci
 def test_the_file_changes_only_with_a_new_champion(toy: Any) -> None:
     context = user_of(toy)
     refresh(context)

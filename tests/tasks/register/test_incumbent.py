@@ -64,6 +64,7 @@ def test_a_new_candidate_is_judged_against_the_champion(project: Any) -> None:
     assert read_json(project.folder / artifacts.COMPARAND) == {"model": "toy", **entry, "anchor": entry, "looks": 1}
 
 
+@pytest.mark.ci
 def test_a_champion_is_not_judged_against_itself_so_a_second_run_finds_the_file_unchanged(project: Any) -> None:
     project.registered(0)
     path = project.folder / artifacts.COMPARAND
@@ -83,6 +84,7 @@ def test_after_a_refusal_too_a_second_run_finds_the_file_unchanged(project: Any)
     assert (project.folder / artifacts.COMPARAND).read_bytes() == before
 
 
+@pytest.mark.ci
 def test_every_other_candidate_judged_on_the_same_test_window_is_a_look(project: Any) -> None:
     for seed in (0, 1, 2):
         project.registered(seed, promote=False)
@@ -142,6 +144,7 @@ def test_a_look_that_another_checkout_takes_meanwhile_is_no_disagreement_on_the_
     assert incumbent.check(project.context) == written
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("deleted", quick([False, True]))
 def test_of_two_candidates_judged_at_once_on_one_window_the_later_one_is_judged_again_as_a_second_look(
     project: Any, new_project: Callable[[str], Any], deleted: bool
@@ -216,6 +219,7 @@ def test_a_version_that_does_not_exist_is_named(project: Any) -> None:
         incumbent.fetch_model(project.context, "4")
 
 
+@pytest.mark.ci
 def test_an_unchanged_run_and_show_ask_the_registry_without_importing_mlflow_or_sqlalchemy(project: Any) -> None:
     project.registered(0)
     project.registered(1, promote=False)

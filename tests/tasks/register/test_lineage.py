@@ -20,6 +20,7 @@ def with_batch(project: Any) -> None:
     write_snapshot(project.folder, [batch_of(**BATCH)])
 
 
+@pytest.mark.ci
 def test_a_version_names_its_batches_and_a_batch_its_versions(project: Any) -> None:
     project.registered(0)
     project.judged(1)
@@ -34,6 +35,7 @@ def test_a_version_names_its_batches_and_a_batch_its_versions(project: Any) -> N
     assert [each.version for each in by_snapshot] == ["2"]
 
 
+@pytest.mark.ci
 def test_why_a_version_is_or_is_not_champion_is_said_in_words(project: Any) -> None:
     project.registered(0)
     project.registered(1)

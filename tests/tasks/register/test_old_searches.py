@@ -29,6 +29,7 @@ def named(plan: retention.DeletionPlan) -> list[tuple[str, str]]:
     return [(item.kind, item.what) for item in plan.items]
 
 
+@pytest.mark.ci
 def test_searches_in_the_shared_database_go_once_their_newest_trial_is_old(
     project: Any,
     postgresql: str,  # noqa: F811

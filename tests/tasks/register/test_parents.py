@@ -124,6 +124,7 @@ def test_what_is_not_there_is_one_line(source: str, what: str, base: Any) -> Non
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.ci
 def test_a_deleted_or_altered_parent_is_an_error_that_names_it(base: Any) -> None:
     parent = with_child(base).parent
     assert parent is not None
@@ -232,6 +233,7 @@ def test_an_exported_model_of_ones_own_kind_is_a_parent_once_it_is_trusted(base:
     assert parents.fetched(context, "../exported").model_digest == own.digest()
 
 
+@pytest.mark.ci
 def test_lineage_is_walked_both_ways_and_said_in_words(base: Any) -> None:
     with_child(base)
     digest = base.version("1").tags["refit.model_digest"]

@@ -24,6 +24,7 @@ from tasks import register
 pytestmark = pytest.mark.usefixtures("same_process")
 
 
+@pytest.mark.ci
 def test_the_first_promoted_candidate_takes_charge_and_one_line_tells_of_it(project: Any) -> None:
     receipt = project.registered()
     assert (receipt["model"], receipt["version"], receipt["alias"]) == ("toy", "1", "champion")
@@ -67,6 +68,7 @@ def test_a_successor_takes_charge_and_the_one_before_it_becomes_previous(project
     assert project.told == [("promote", None, "1"), ("promote", "1", "2")]
 
 
+@pytest.mark.ci
 def test_a_refused_candidate_is_a_challenger_and_the_refusal_is_told_once(project: Any) -> None:
     project.registered(0)
     receipt = project.registered(1, promote=False)
@@ -125,6 +127,7 @@ def test_a_decision_about_another_model_is_not_used(project: Any) -> None:
     assert project.aliases == {}
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("file", quick(["data/candidate/model.skops", "golden.parquet", "provenance/dvc.lock"]))
 def test_a_tampered_stored_model_is_refused_with_its_file_named_and_the_alias_stays(project: Any, file: str) -> None:
     (project.folder / "dvc.lock").write_text("schema: '2.0'\n")
@@ -190,6 +193,7 @@ def test_a_model_without_a_safe_format_is_never_promoted_not_even_by_overruling(
     assert project.aliases == {"challenger": "1"}
 
 
+@pytest.mark.ci
 def test_a_superior_successor_becomes_the_anchor_and_a_merely_no_worse_one_does_not(project: Any) -> None:
     project.registered(0)
     project.registered(1)
@@ -279,6 +283,7 @@ def test_promoting_a_version_that_does_not_exist_says_so(project: Any, version: 
         register.promote(project.context, version)
 
 
+@pytest.mark.ci
 def test_what_a_person_put_aside_is_not_put_back_by_the_next_run(project: Any) -> None:
     project.registered(0)
     project.registered(1)

@@ -205,6 +205,7 @@ def test_of_eight_promotions_by_hand_in_eight_checkouts_one_succeeds_and_seven_n
         check_by_hand(checkouts, at_once(by_hand, checkouts.folder))
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("same_process")
 @pytest.mark.parametrize("trials", [1, MANY])
 @pytest.mark.parametrize("wait", ["0", pytest.param("60", marks=pytest.mark.slow)])
@@ -236,6 +237,7 @@ def check_by_hand(checkouts: Checkouts, ended: Sequence[tuple[int, str]]) -> Non
     assert len(checkouts.refusals()) == len(refused)
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("same_process")
 @pytest.mark.parametrize("trials", [1, MANY])
 def test_two_retrainings_at_once_leave_one_champion_and_the_other_says_so(checkouts: Checkouts, trials: int) -> None:
@@ -261,6 +263,7 @@ def test_two_retrainings_at_once_leave_one_champion_and_the_other_says_so(checko
         assert [status for status, _ in ended].count(0) == 1 + len(beaten)
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("same_process")
 @pytest.mark.parametrize("trials", [1, MANY])
 def test_of_eight_answers_to_a_version_that_waits_for_approval_one_counts(checkouts: Checkouts, trials: int) -> None:

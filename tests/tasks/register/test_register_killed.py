@@ -167,6 +167,7 @@ EXPECTED = (
 )
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(("name", "count", "when"), quick(CRITICAL, 2, 5, 6))
 def test_killed_at_a_step_and_run_again_there_is_one_version_one_line_and_the_right_aliases(
     project: Any, name: str, count: int, when: str
@@ -208,6 +209,7 @@ def rerun(project: Any) -> None:
     register.run(project.context)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("name", "count", "when", "done"),
     quick(
@@ -266,6 +268,7 @@ def test_killed_at_every_single_write(
     raise AssertionError(f"more than 20 calls of {name}")
 
 
+@pytest.mark.ci
 def test_a_move_cut_off_is_finished_even_if_the_next_run_has_another_candidate(project: Any) -> None:
     def killed() -> None:
         killing(owner_of("begin"), "begin", 1, "after")
@@ -309,6 +312,7 @@ def test_a_move_cut_off_is_given_up_where_someone_else_took_charge_since(project
     assert "version 3 was promoted before the move was finished" in project.ledger[-1].reasons[0]
 
 
+@pytest.mark.ci
 def test_two_processes_that_register_the_same_candidate_at_once_make_one_version(project: Any) -> None:
     children = []
     for _ in range(2):

@@ -54,6 +54,7 @@ def test_a_version_that_takes_charge_leaves_a_local_copy_and_a_note_of_its_tags(
     assert model_cache.record(project.context, "2") is None
 
 
+@pytest.mark.ci
 def test_it_comes_back_under_a_new_number_with_its_files_and_all_of_its_tags(bereft: Any) -> None:
     before = model_cache.record(bereft.context, "2")
     assert before is not None
@@ -89,6 +90,7 @@ def test_what_asks_about_it_makes_sense_afterwards(bereft: Any) -> None:
             ask(bereft.context, "2")
 
 
+@pytest.mark.ci
 def test_a_rollback_and_the_next_run_go_on_from_it(bereft: Any) -> None:
     register.repair(bereft.context)
     assert "no longer in the registry" in (register.needs_rerun(bereft.context) or "")

@@ -86,6 +86,7 @@ def four(project: Any, made: Path, runs: Path) -> Any:
     return with_versions(project, made / "four/toy", runs, count=4, promoted=4)
 
 
+@pytest.mark.ci
 def test_the_champion_the_one_before_the_anchor_the_challenger_and_the_newest_always_stay(seven: Any) -> None:
     plan = retention.collect(asking(seven, versions=2), delete=True)
     assert plan.stay == {
@@ -112,6 +113,7 @@ def test_without_being_told_to_delete_it_deletes_nothing_and_counts_the_bytes(se
     assert seven.ledger == lines, "the ledger is never touched"
 
 
+@pytest.mark.ci
 def test_afterwards_nothing_is_left_to_delete_and_what_stays_can_be_shown_explained_and_put_back(seven: Any) -> None:
     retention.collect(asking(seven, versions=1), delete=True)
     assert named(retention.collect(asking(seven, versions=1))) == []
@@ -336,6 +338,7 @@ def test_what_a_replay_under_way_uses_stays(project: Any) -> None:
     assert named(retention.collect(asking(project))) == [("replay", ".refit/replay")]
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("owner", "name"),
     [

@@ -40,6 +40,7 @@ def test_the_version_before_comes_back_and_the_ledger_tells_it(project: Any) -> 
     assert project.aliases["champion"] == "1", "the next run must not undo it"
 
 
+@pytest.mark.ci
 def test_a_rollback_that_is_typed_twice_does_not_undo_itself(project: Any) -> None:
     for seed in range(3):
         project.registered(seed)
@@ -168,6 +169,7 @@ def test_what_a_person_rolled_back_goes_to_no_other_environment(project: Any) ->
         pass
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "fault",
     quick(
@@ -239,6 +241,7 @@ def test_where_the_alias_is_gone_an_older_version_needs_a_reason_to_be_promoted(
     assert project.told[-1] == ("overrule", None, "1")
 
 
+@pytest.mark.ci
 def test_no_run_replaces_a_champion_whose_alias_was_set_outside_of_refit(project: Any) -> None:
     project.registered(0)
     project.registered(1, promote=False)
@@ -278,6 +281,7 @@ def test_no_run_replaces_a_refused_version_that_has_the_alias_of_a_model_without
     assert project.told == [("refuse", None, "1"), ("overrule", "1", "1"), ("promote", "1", "2")]
 
 
+@pytest.mark.ci
 def test_an_alias_set_outside_of_refit_is_undone_by_the_command_that_the_warning_names(project: Any) -> None:
     project.registered(0)
     project.registered(1, mode="superiority")

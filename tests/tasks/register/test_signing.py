@@ -98,6 +98,7 @@ def refused(project: Any, to: Path, expected: str) -> None:
     assert not to.exists()
 
 
+@pytest.mark.ci
 def test_a_signed_version_is_used_exported_and_loaded_as_before(signed: Any, tmp_path: Path) -> None:
     for use in USES.values():
         use(signed, tmp_path / "out")
@@ -114,6 +115,7 @@ def test_a_signed_version_is_used_exported_and_loaded_as_before(signed: Any, tmp
         assert np.array_equal(model.predict(ROWS), predicted)
 
 
+@pytest.mark.ci
 def test_a_swapped_file_is_refused_everywhere(signed: Any, tmp_path: Path) -> None:
     (stored(signed) / "golden.parquet").write_bytes(b"another")
     shutil.rmtree(signed.folder / ".refit/models", ignore_errors=True)
@@ -140,6 +142,7 @@ def test_a_swapped_model_whose_digests_were_made_to_fit_is_refused_by_the_ledger
     refused(project, tmp_path / "out", "is not the one that was judged: the ledger recorded manifest")
 
 
+@pytest.mark.ci
 def test_a_swapped_model_that_even_the_ledger_agrees_with_is_refused_by_its_signature(
     signed: Any, tmp_path: Path
 ) -> None:
@@ -154,6 +157,7 @@ def test_a_signature_of_another_key_is_refused(signed: Any, tmp_path: Path) -> N
     refused(signed, tmp_path / "out", r"version 1 of toy is not as the key .*others/public.pem signed it: ")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("signature", quick(["", "{}", "no signature"], 2))
 def test_a_version_without_a_signature_is_refused_until_it_is_signed(
     signed: Any, tmp_path: Path, signature: str
@@ -174,6 +178,7 @@ def test_a_version_that_is_not_the_one_that_was_judged_is_not_signed(signed: Any
         export.sign(signed.context, "1")
 
 
+@pytest.mark.ci
 def test_without_the_private_key_nothing_is_registered(signed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REFIT_SIGNING_KEY")
     with pytest.raises(RefitError, match="REFIT_SIGNING_KEY names no private key"):

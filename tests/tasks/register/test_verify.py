@@ -30,12 +30,14 @@ def check(stored: Path, project: Any, **changed: Any) -> float:
     return verification.in_fresh_process(stored, project=project.folder, **{**given, **changed})
 
 
+@pytest.mark.ci
 def test_the_stored_model_reproduces_what_the_gate_saw_and_takes_charge(stored: Path, project: Any) -> None:
     register.run(project.context)
     assert project.aliases["champion"] == "1"
     assert check(stored, project) <= 1e-9
 
 
+@pytest.mark.ci
 def test_a_failure_is_its_own_last_line(stored: Path, project: Any) -> None:
     with pytest.raises(
         RefitError, match=r"^\S*manifest\.json differs from the registry's record: recorded 000000000000"
@@ -60,6 +62,7 @@ def test_a_check_that_is_killed_or_too_slow_is_no_failure_of_the_model(
         check(stored, project)
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("same_process")
 def test_a_store_that_does_not_answer_is_no_verdict_on_a_model(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     project.judged()

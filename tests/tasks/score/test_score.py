@@ -243,6 +243,7 @@ def test_a_champion_whose_alias_was_set_outside_of_refit_is_used_with_a_warning(
     assert not any(warning in note for note in score.run(asking, "2024-05").notes)
 
 
+@pytest.mark.ci
 def test_a_log_file_with_any_bit_flipped_is_noticed_by_who_scores_and_by_who_watches(project: Path) -> None:
     score.run(context(project), "2024-05")
     path = sorted((project / prediction_log.LOG).glob("day=*/v1-*.parquet"))[0]

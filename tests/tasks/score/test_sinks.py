@@ -76,6 +76,7 @@ def test_a_window_that_is_scored_again_replaces_its_rows_and_no_others(
     assert rows_in_table() == [("2013-11", "3", 0.75, 5), ("2013-11", "4", 0.5, 2), ("2013-12", "3", 0.5, 3)]
 
 
+@pytest.mark.ci
 def test_what_is_killed_between_deleting_and_inserting_has_changed_nothing(
     rows_in_table: Callable[[], list[Any]], tmp_path: Path
 ) -> None:

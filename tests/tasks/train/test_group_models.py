@@ -52,6 +52,7 @@ def test_a_value_that_the_pooled_model_predicted_has_no_score(project: Any) -> N
     }
 
 
+@pytest.mark.ci
 def test_search_folds_calibration_and_seeds_reach_the_models(project: Any) -> None:
     training = project.run(
         train__learners=[{"name": "base_rate", "kind": "baseline"}, SEARCHED],

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
 
 from refit.evaluation.holdout import Holdout
 from refit.files import artifacts
@@ -40,6 +41,7 @@ def test_so_many_rows_of_training_are_read_and_all_others(project: SmallProject)
     assert read(path, 600).equals(every)
 
 
+@pytest.mark.ci
 def test_the_same_rows_are_drawn_again_and_others_by_another_seed(project: SmallProject) -> None:
     path = project.folder / artifacts.TABLE
     drawn = ids(read(path, 200), "train")

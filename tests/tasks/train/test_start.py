@@ -55,6 +55,7 @@ def run(project: SmallProject, **changes: Any) -> dict[str, Any]:
     return project.run(**settings)
 
 
+@pytest.mark.ci
 def test_the_parent_decides_the_model_and_is_a_part_of_its_identity(project: SmallProject) -> None:
     scratch = project.run(train__learners=[BASE_RATE, NETWORK])
     with_parent(project)
@@ -330,6 +331,7 @@ def test_outer_folds_in_order_of_time_start_from_a_pretrained_folder_as_training
         cross_validation.run(Context(project.folder, params))
 
 
+@pytest.mark.ci
 def test_a_transformer_without_a_pretrained_folder_and_an_altered_one_are_refused(project: SmallProject) -> None:
     with_pretrained(project)
     with pytest.raises(RefitError, match=r"'transformer' starts from a pretrained model: name .*learners\[1\].kind"):

@@ -61,6 +61,7 @@ def numbers(database: str) -> list[object]:
     return [number for (number,) in execute(database, "select number from refit_tuning.trials order by trial_id")]
 
 
+@pytest.mark.ci
 def test_a_search_that_is_killed_in_one_clone_goes_on_in_another_and_ends_as_if_it_had_not_been(
     postgresql: str,  # noqa: F811
     undisturbed: Found,
@@ -105,6 +106,7 @@ def test_two_clones_that_search_at_once_store_each_trial_once_and_find_the_same(
     assert {each.seconds for each in found.trials} == {each.seconds for each in there.trials}, "the first decided"
 
 
+@pytest.mark.ci
 def test_a_search_whose_database_is_lost_goes_on_and_says_which_trials_are_not_stored(
     postgresql: str,  # noqa: F811
     undisturbed: Found,
@@ -135,6 +137,7 @@ def test_a_search_whose_database_is_lost_goes_on_and_says_which_trials_are_not_s
     assert "\n" not in warning
 
 
+@pytest.mark.ci
 def test_a_search_whose_database_cannot_be_reached_is_stored_in_its_folder(
     undisturbed: Found, fits: list[int], tmp_path: Path
 ) -> None:
@@ -193,6 +196,7 @@ def test_a_trial_of_something_else_is_told_from_one_of_the_search(
     assert _result(sound, {"max_depth": 3}).rungs == {"completed_rung_0": 0.5}
 
 
+@pytest.mark.ci
 def test_a_study_with_trials_of_something_else_is_left_alone_and_the_search_stored_again(
     fits: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -237,6 +241,7 @@ def test_the_tables_are_apart_from_others_of_the_same_names_and_optuna_opens_the
     assert [each.value for each in study.trials] == [each.value for each in found.trials]
 
 
+@pytest.mark.ci
 def test_a_worker_that_may_make_no_schema_stores_trials_once_its_owner_has_provisioned_it(
     postgresql: str,  # noqa: F811
     fits: list[int],
@@ -264,6 +269,7 @@ def test_a_worker_that_may_make_no_schema_stores_trials_once_its_owner_has_provi
         execute(postgresql, "drop role tuning_worker")
 
 
+@pytest.mark.ci
 def test_tables_of_another_optuna_are_left_alone(postgresql: str, tmp_path: Path) -> None:  # noqa: F811
     tune(spec(), search(trials=1), rows(), tmp_path, shared=shared_by(postgresql))
     execute(postgresql, "update refit_tuning.alembic_version set version_num = 'v99.0.0.a'")

@@ -105,6 +105,7 @@ def dies_in(owner, name, where=""):
 """
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "moment",
     [

@@ -48,6 +48,7 @@ def numbers(database: str) -> list[object]:
     return [number for (number,) in execute(database, "select number from refit_tuning.trials order by trial_id")]
 
 
+@pytest.mark.ci
 def test_machines_of_another_processor_or_device_share_no_trials(
     postgresql: str,  # noqa: F811
     fits: list[int],
@@ -71,6 +72,7 @@ def test_a_machine_is_its_processor_and_for_a_network_its_device() -> None:
     assert tuning._machine(network) == (processor(), "cpu")
 
 
+@pytest.mark.ci
 def test_a_trial_that_fails_for_want_of_memory_is_left_to_a_larger_machine(
     postgresql: str,  # noqa: F811
     undisturbed: Found,
@@ -127,6 +129,7 @@ def test_a_pooler_that_drops_the_schema_leaves_the_tables_of_others_alone(
     assert name.startswith("tree "), "in the folder it has no model's name"
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("locked", ["before it opens it", "after it opened it"])
 def test_a_search_goes_on_when_the_file_of_its_trials_cannot_be_written(
     locked: str, undisturbed: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

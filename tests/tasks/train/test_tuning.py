@@ -33,6 +33,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Spec, TuningR
     return tune(spec(), search(), rows(), tmp_path_factory.mktemp("undisturbed"))
 
 
+@pytest.mark.ci
 def test_it_finds_better_arguments_than_those_it_was_given(
     undisturbed: tuple[Spec, TuningReport], tmp_path: Path
 ) -> None:
@@ -48,6 +49,7 @@ def test_it_finds_better_arguments_than_those_it_was_given(
     assert sum(found.importance.values()) == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("pruner", ["median", pytest.param("halving", marks=pytest.mark.slow)])
 def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
     pruner: str, undisturbed: tuple[Spec, TuningReport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -71,6 +73,7 @@ def test_a_search_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(
     assert next(count) == 100 + 3  # eleven of the fourteen were not tried again
 
 
+@pytest.mark.ci
 def test_trials_in_parallel_processes_find_what_they_find_one_by_one(tmp_path: Path) -> None:
     asked = search(trials=6, parallel=2)
     parallel = tune(spec(), asked, rows(200), tmp_path / "parallel")[1]
@@ -195,6 +198,7 @@ def test_trials_that_cannot_be_fitted_are_told_and_only_if_all_fail_is_there_no_
         tune(spec(), search({"min_samples_split": SearchParams(choices=(0, -1))}, sampler="grid"), rows(), tmp_path)
 
 
+@pytest.mark.ci
 def test_choices_may_be_lists(tmp_path: Path) -> None:
     space = {"hidden": SearchParams(choices=((8,), (8, 4)))}
     found = tune(spec("torch_tabular", max_epochs=2), search(space, trials=3), rows(folds=2), tmp_path)
@@ -241,6 +245,7 @@ def by_epoch(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Spec, 
     }
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("pruner", ["median", pytest.param("halving", marks=pytest.mark.slow)])
 def test_a_network_that_is_behind_after_some_epochs_is_given_up(
     pruner: str, by_epoch: dict[str, tuple[Spec, TuningReport]], tmp_path: Path
@@ -261,6 +266,7 @@ def test_a_network_that_is_behind_after_some_epochs_is_given_up(
     assert all(each.value == values[each.params["learning_rate"]] for each in complete), "a trial that ends is the same"
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("epoch", [20, 61], ids=["in the second fold", "before it is pruned"])
 def test_a_search_by_epoch_that_was_killed_within_a_fit_ends_as_if_it_had_not_been(
     epoch: int, by_epoch: dict[str, tuple[Spec, TuningReport]], tmp_path: Path
@@ -313,6 +319,7 @@ def test_epochs_that_are_searched_for_are_compared_with_the_same_epoch_of_the_sa
     assert [[step for step, _ in each.epochs] for each in report.trials] == [[1, 2, 5, 6], [1, 2, 3, 4, 5, 6, 7, 8]]
 
 
+@pytest.mark.ci
 def test_a_learner_without_epochs_is_pruned_by_fold_whatever_the_params_say(tmp_path: Path) -> None:
     asked = search(prune_after="epoch")
     report = tune(spec(), asked, rows(), tmp_path)[1]

@@ -309,6 +309,7 @@ def test_whole_numbers_beyond_a_floats_reach_stay_apart_next_to_nulls(shop, sale
     assert shop.run(unique)["rows"]["accepted"] == 100
 
 
+@pytest.mark.ci
 def test_times_beyond_nanoseconds_are_judged_too(shop, sales):
     rows = sales(100)
     rows[3]["sold_at"] = rows[3]["sold_at"].replace(year=1066)

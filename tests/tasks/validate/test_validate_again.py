@@ -127,6 +127,7 @@ def test_validation_is_silent_and_reaches_no_network(shop, sales, monkeypatch, c
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.ci
 def test_the_same_batches_give_the_same_files(shop, sales, tmp_path):
     shop.add("2024-01", sales(100, at={3: {"amount": -1.0, "shop": "nowhere"}}))
     shop.run(AMOUNT)

@@ -60,6 +60,7 @@ def left_there(folder: Path | None) -> Iterator[None]:
         raise InterruptedError
 
 
+@pytest.mark.ci
 def test_a_killed_fit_ends_with_the_same_bits_and_repeats_no_complete_epoch(tmp_path: Path) -> None:
     module = "tests.refit.learners.networks.test_checkpoints"
     run_until_killed(module, "fitted", f"fitted(Path({str(tmp_path)!r}), kill=True)")

@@ -71,6 +71,7 @@ def own(does: str) -> Learner:
     return make(replace(spec_of("mlp"), kind="own.py:Own", source=source, params=TWO))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "params",
     [

@@ -70,6 +70,7 @@ def learned(params: Mapping[str, Any], table: pa.Table, label: Any, task: str = 
 QUICK = ("linear",)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in KINDS]
 )
@@ -191,6 +192,7 @@ def test_a_record_goes_on_from_its_state(rows: int) -> None:
     assert after == whole
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("name", quick(["linear", "partial_fit", "forest of river, watched"], 0, 1))
 def test_two_runs_give_the_state_of_one_and_no_row_is_learned_twice(name: str, tmp_path: Path) -> None:
     _, params = KINDS[name]
@@ -228,6 +230,7 @@ def test_a_later_run_judges_no_step_by_labels_that_were_unknown_at_its_time() ->
     assert step_errors.totals(after.record.blocks)[0] == 300 - 23, "a day of steps was predicted before the run's start"
 
 
+@pytest.mark.ci
 def test_alarms_come_after_the_stream_has_turned_and_are_stored(tmp_path: Path) -> None:
     pytest.importorskip("river", reason="needs the extra [online]")
     table, label = stream(4_000)

@@ -28,6 +28,7 @@ def change(path: Path, **settings: Any) -> None:
     path.write_text(json.dumps({name: value for name, value in content.items() if value is not None}))
 
 
+@pytest.mark.ci
 def test_what_it_says_is_read(own: Own) -> None:
     read = Folder.read(own("bert", pooling="cls"))
     assert (read.config.model_type, read.config.pooling, read.config.normalise) == ("bert", "cls", True)

@@ -93,6 +93,7 @@ def test_a_text_has_the_vector_that_the_library_itself_computes(
     torch.testing.assert_close(alone, expected)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("mode", quick(MODES))
 def test_the_same_fit_gives_the_same_bits_with_and_without_a_killed_one_before_it(
     tiny: Path, tmp_path: Path, mode: str
