@@ -147,13 +147,18 @@ def require_declared(project: Path) -> None:
 
 
 def end_as_not_started(flow_run_id: UUID, reason: str) -> None:
-    """End a flow run as `NotStarted`, with one line that says why; Prefect would report that its process crashed."""
+    """End a flow run as `NotStarted`, with one line that says why; Prefect would report that its process crashed.
+
+    It is named by its deployment, since the flow, which names its runs, has not begun.
+    """
     from prefect import get_client
     from prefect.states import Failed
 
     message = one_line(f"not started: {reason}")
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(flow_run_id, Failed(name=NOT_STARTED, message=message), force=True)
+        if (deployment := client.read_flow_run(flow_run_id).deployment_id) is not None:
+            client.update_flow_run(flow_run_id, name=f"{client.read_deployment(deployment).name} not started")
     say(message, stderr=True)
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from flows import deployments
-from flows.deployed_run import CLONE, IMAGE, refusal
+from flows.deployed_run import CLONE, IMAGE, end_as_not_started, refusal
 
 DECLARED = yaml.safe_load(deployments.prefect_yaml("demo", "UTC"))
 CLONED = {"repository": "https://example.org/r.git", "commit": "0" * 40, "project": "."}
@@ -92,6 +92,20 @@ def test_no_step_installs_packages_first(tmp_path: Path) -> None:
 
 def test_a_run_of_no_deployment_may_not(tmp_path: Path) -> None:
     assert refusal(None, tmp_path, DECLARED) == "it belongs to no deployment"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_run_that_may_not_start_is_named_by_its_deployment_and_not_at_random() -> None:
+    from prefect import flow, get_client
+
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(
+            client.create_flow(flow(lambda: None, name="harmless")), name="demo.scheduled", paused=True
+        )
+        run = client.create_flow_run_from_deployment(made)
+        end_as_not_started(run.id, "its data cannot be brought")
+        ended = client.read_flow_run(run.id)
+    assert (ended.name, ended.state_name) == ("demo.scheduled not started", "NotStarted")
 
 
 @pytest.mark.usefixtures("prefect_server")
