@@ -175,11 +175,11 @@ def test_months_without_any_label_are_told_and_end_no_replay(project: Path) -> N
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    found = lived(project, start="2024-05-01", end="2024-08-01", policies="always")
+    found = lived(project, start="2024-05-01", end="2024-09-01", policies="always")
     steps = found.policies["always"].steps
-    assert [step.promoted for step in steps] == [True, True, False]
-    assert steps[2].gate == ("not judged: its test window holds no labelled row",)
-    assert [window.labelled > 0 for window in found.policies["always"].by_window] == [True, False, False]
+    assert [step.promoted for step in steps] == [True, True, True, False], "a test window has two months"
+    assert steps[3].gate == ("not judged: its test window holds no labelled row",)
+    assert [window.labelled > 0 for window in found.policies["always"].by_window] == [True, False, False, False]
 
 
 @pytest.mark.ci

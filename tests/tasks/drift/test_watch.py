@@ -140,10 +140,10 @@ def test_a_retraining_is_not_asked_for_while_its_windows_would_hold_no_labelled_
     assert (told.verdict, told.causes) == ("warn", ("schedule",)), told.reasons
     assert told.new_labelled >= 500  # enough, but all are too old
     assert told.reasons[0] == (
-        "held back: no row with a label lies in the validation window of a retraining now, which ends 2025-04-30; the "
+        "held back: no row with a label lies in the validation window of a retraining now, which ends 2025-03-31; the "
         "newest row with a label is of 2024-12-31"
     )
-    with pytest.raises(UserError, match="no row with a label lies in the validation window, which ends 2025-05-01"):
+    with pytest.raises(UserError, match="no row with a label lies in the validation window, which ends 2025-04-01"):
         drive(project, as_of="2025-06-01")
 
 
