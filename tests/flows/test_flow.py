@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import yaml
 from driving import summary_of
 
 from flows.summary_display import summary_rows
@@ -96,6 +97,22 @@ def test_a_run_is_named_and_tagged_by_what_it_does_and_a_refusal_is_seen_in_its_
     assert {"refused", "manual", kept.model.name} <= set(run.tags)
     assert (run.state.name, run.state.type.value) == ("Refused", "COMPLETED")
     assert run.state.message == "; ".join(refused.decision.reasons)
+
+
+@pytest.mark.ci
+def test_a_run_by_the_clock_ends_as_not_due_where_the_policy_leaves_it_to_drift(project: Path) -> None:
+    from flows.continuous_training import continuous_training
+
+    params = yaml.safe_load((project / "params.yaml").read_text())
+    params.setdefault("drift", {})["retrain_on"] = ["performance"]
+    (project / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    state = continuous_training(project=str(project), reason="schedule", return_state=True)
+    run = flow_run(str(state.state_details.flow_run_id))
+    assert (run.state.name, run.state.type.value) == ("NotDue", "COMPLETED")
+    assert "`refit run` trains at once" in run.state.message
+    assert {"not due", "schedule"} <= set(run.tags)
+    trained = continuous_training(project=str(project), reason="manual")
+    assert trained.model.version == "1", "a person's run goes through all stages"
 
 
 @pytest.mark.slow
