@@ -20,7 +20,7 @@ from refit.cli import (
     registry_commands,
     service_commands,
 )
-from refit.cli.options import note_command, only_reads, quiet_prefect, usage_error, with_version
+from refit.cli.options import left_behind, note_command, quiet_prefect, usage_error, with_version
 from refit.errors import RefitError, Terminated, chain, is_interrupted, machine_fault, message_of, refused_by_the_system
 from refit.extras import not_installed
 from refit.runtime import environments
@@ -99,10 +99,7 @@ def main() -> None:
 
 
 def _ended(how: str) -> str:
-    what = (
-        "the command only reads" if only_reads() else "what was finished is kept, the same command goes on from there"
-    )
-    return f"{how}; {what}"
+    return f"{how}; {left_behind()}"
 
 
 def _release_frames(error: BaseException, debug: bool) -> None:

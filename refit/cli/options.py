@@ -42,9 +42,13 @@ WITHOUT_EFFECT = frozenset({"show", "history", "explain", "lineage", "compare", 
 _command: str | None = None  # that this process was asked for
 
 
-def only_reads() -> bool:
-    """Whether the command of this process leaves nothing that it could go on from."""
-    return _command in WITHOUT_EFFECT
+def left_behind() -> str:
+    """What the command of this process leaves when it is ended, in words."""
+    if _command in WITHOUT_EFFECT:
+        return "the command only reads"
+    if _command == "init":
+        return "no project was made"
+    return "what was finished is kept, the same command goes on from there"
 
 
 def note_command(name: str | None) -> None:

@@ -80,18 +80,22 @@ def test_a_command_that_is_asked_to_end_within_a_query_says_so_and_is_no_fault(
 
 
 @pytest.mark.parametrize(
-    ("command", "said"), [("show", "the command only reads"), ("score", "what was finished is kept")]
+    ("command", "said"),
+    [("show", "the command only reads"), ("score", "what was finished is kept"), ("init", "no project was made")],
 )
-def test_a_command_that_only_reads_promises_nothing_when_it_is_ended(
+def test_a_command_that_is_ended_says_what_it_leaves(
     command: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def ended(*_: object) -> None:
+    def ended(*_: object, **__: object) -> None:
         raise Terminated
 
     for module in (registry_commands, pipeline_commands):
         monkeypatch.setattr(module, "project_at", ended)
-    done = refit_in(tmp_path, command, *(["2024-01"] if command == "score" else []))
+    monkeypatch.setattr("refit.new_project.project_folder.create", ended)
+    argument = {"score": ["2024-01"], "init": [str(tmp_path / "new")]}.get(command, [])
+    done = refit_in(tmp_path, command, *argument)
     assert (done.returncode, done.stderr.split(", ")[0].strip()) == (143, f"error: ended by SIGTERM; {said}")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.ci
