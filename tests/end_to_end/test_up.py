@@ -265,7 +265,8 @@ def turned_months(project: Path) -> None:
 @pytest.mark.slow
 def test_months_that_drifted_are_noticed_and_lead_to_a_new_champion(alone: Path) -> None:
     params = (alone / "params.yaml").read_text()
-    (alone / "params.yaml").write_text(params.replace("training: null", "training: 1"))
+    one_month = params.replace("training: null", "training: 1").replace("test: 2", "test: 1")
+    (alone / "params.yaml").write_text(one_month)  # of three months since the change, one is learned from
     turned_months(alone)
     bring_up(alone)
     watched = run("-m", "prefect", "deployment", "run", "drift-watch/daily", "--param=as_of=2025-02-01", project=alone)
