@@ -57,7 +57,8 @@ def refusal(
     entries = [entry for entry in declared.get("deployments") or () if entry.get("name") == name]
     entries = [entry for entry in entries if entry.get("entrypoint") == deployment.entrypoint]
     if not entries:
-        elsewhere = _refused_here(deployment.name) if environment_of(deployment.name) else None
+        of_deploy = "." in deployment.name  # it says its model and environment, unlike those of `refit up`
+        elsewhere = _refused_here(deployment.name) if of_deploy else None
         undeclared = f"which {PREFECT_YAML} does not declare for {declared.get('name')}"
         return elsewhere or f"deployment {deployment.name} would run {deployment.entrypoint}, {undeclared}"
     (entry, *_), steps = entries, deployment.pull_steps or []
@@ -157,9 +158,10 @@ def end_as_not_started(flow_run_id: UUID, reason: str) -> None:
     message = one_line(f"not started: {reason}")
     with get_client(sync_client=True) as client:
         client.set_flow_run_state(flow_run_id, Failed(name=NOT_STARTED, message=message), force=True)
-        if (deployment := client.read_flow_run(flow_run_id).deployment_id) is not None:
-            client.update_flow_run(flow_run_id, name=f"{client.read_deployment(deployment).name} not started")
-    say(message, stderr=True)
+        say(message, stderr=True)
+        with suppress(Exception):  # a deployment may be gone by now, and its name is no reason to crash
+            if (deployment := client.read_flow_run(flow_run_id).deployment_id) is not None:
+                client.update_flow_run(flow_run_id, name=f"{client.read_deployment(deployment).name} not started")
 
 
 def _this_run() -> tuple[UUID, DeploymentResponse | None]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from refit.config import Params
 
 T = TypeVar("T")
+_NAME, _ROLE = "prefect.resource.name", "prefect.resource.role"
 
 PREFECT_YAML = Path("prefect.yaml")
 POOL = "refit"
@@ -149,7 +150,9 @@ def for_model(declared: YamlTree, model: str) -> YamlTree:
 
     def renamed(value: object) -> object:
         if isinstance(value, Mapping):
-            return {key: renamed(each) for key, each in value.items()}
+            other = {key: renamed(each) for key, each in value.items()}
+            of_model = value.get(_NAME) == written and _ROLE not in value  # with a role, it is a flow or a deployment
+            return other | {_NAME: model} if of_model else other
         if isinstance(value, list):
             return [renamed(each) for each in value]
         return f"refit.model.{model}" if value == f"refit.model.{written}" else value

@@ -13,7 +13,7 @@ if [ $# -gt 0 ]; then grep -v '^#' constraints.txt > "$new.all"; fi  # all other
 sed -E 's/ ;.*//' "$new.all" | grep -vE '^(nvidia-|cuda-|triton)' | sort -u > "$new.pins"
 {   head -1 constraints.txt
     # what pyproject.toml does not name (tools that a project adds, such as lightning) stays as it is pinned
-    { grep -v '^#' constraints.txt | grep -vf <(sed -E 's/^(.*==).*/^\1/' "$new.pins") ; cat "$new.pins"; } | sort
+    { grep -v '^#' constraints.txt | grep -vf <(sed -E 's/^(.*==).*/^\1/' "$new.pins") || true; cat "$new.pins"; } | sort
 } > "$new"
 if twice=$(sed -E 's/==.*//' "$new" | uniq -d) && [ -n "$twice" ]; then
     echo "error: no one release of these fits every Python: $(echo $twice); cap them in pyproject.toml" >&2

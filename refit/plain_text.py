@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MISSING = "missing"  # the name of a missing value, wherever values are named
+_LAST_BITS = 1e-14  # what may be left where numbers near 1 cancel
 _WHOLE = 2**53  # up to which every whole number is a double of its own
 # Format and control characters, line ends, surrogates: characters that a terminal interprets or does not show.
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -49,12 +50,12 @@ def named_number(value: np.floating[Any] | np.integer[Any]) -> str:
 def number(value: float | None, decimals: int = 4, *, sign: str = "") -> str:
     """A metric to a number of decimals, or to three significant digits where these would leave hardly any.
 
-    >>> number(0.75), number(1234.5), number(0.000423), number(2.5e-07), number(None)
-    ('0.7500', '1234.5000', '0.000423', '2.5e-07', '–')
+    >>> number(0.75), number(1234.5), number(0.000423), number(2.5e-07), number(0.1 + 0.2 - 0.3), number(None)
+    ('0.7500', '1234.5000', '0.000423', '2.5e-07', '0.0000', '–')
     """
     if value is None:
         return "–"
-    return format(value, sign + (".3g" if 0 < abs(value) < 10 ** (1 - decimals) else f"z.{decimals}f"))
+    return format(value, sign + (".3g" if _LAST_BITS < abs(value) < 10 ** (1 - decimals) else f"z.{decimals}f"))
 
 
 def signed(value: float | None) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -22,7 +23,7 @@ NO_VERSION = "0"  # `to_version` of a line about a model without a champion
 MOVES: tuple[Action, ...] = ("promote", "overrule", "rollback", "restore")
 _MOVED = f"action in {MOVES}"
 _LINES = "select * from ledger order by id"
-_WRITTEN = set[str]()  # keys of the lines that this process wrote; one whose transaction failed has no line
+_WRITTEN = set[str]()  # keys of the lines that this process wrote
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class Ledger:
         Raises:
             RegistryError: an earlier line was changed; nothing was added.
         """
-        with self.database.writing() as connection:
+        with self._writing(entry) as connection:
             return self._insert(connection, entry, note)
 
     def identity(self) -> str:
@@ -215,10 +216,20 @@ class Ledger:
         The line is that of the completed move, or an `accept` line, which adopts all earlier lines as they are.
         """
         pending = self.database.tables.tables["pending"]
-        with self.database.writing() as connection:
+        with self._writing(entry) as connection:
             head = self._insert(connection, entry, note)
             connection.execute(pending.delete().where(pending.c.model == entry.model))
             return head
+
+    @contextmanager
+    def _writing(self, entry: Entry) -> Iterator[Connection]:
+        """A transaction that writes a line; one that fails has written none, though another process may do so later."""
+        try:
+            with self.database.writing() as connection:
+                yield connection
+        except BaseException:
+            _WRITTEN.discard(entry.key)
+            raise
 
     def _insert(self, connection: Connection, entry: Entry, note: Note) -> str | None:
         rows = self._lines(connection)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
 
+_LAST_BITS = 1e-14  # what may be left where numbers near 1 cancel
+
 
 @dataclass(frozen=True)
 class Holdout:
@@ -98,9 +100,13 @@ def with_interval(estimate: Estimate, confidence: float, lowest: float = 0.0, hi
 
 
 def tidy(value: float) -> float | None:
-    """A float for JSON: None if it is not finite, and to 12 significant digits, as the last bits differ by machine.
+    """A float for JSON: None if it is not finite, and without the last bits, which differ by machine.
 
-    >>> tidy(0.1 + 0.2), tidy(2.5e-13), tidy(float("nan"))
-    (0.3, 2.5e-13, None)
+    These are all but 12 significant digits, and what is left where numbers near 1 cancel.
+
+    >>> tidy(0.1 + 0.2), tidy(0.1 + 0.2 - 0.3), tidy(2.5e-13), tidy(float("nan"))
+    (0.3, 0.0, 2.5e-13, None)
     """
-    return float(f"{value:.12g}") if math.isfinite(value) else None
+    if not math.isfinite(value):
+        return None
+    return float(f"{value:.12g}") if abs(value) > _LAST_BITS else 0.0

@@ -31,7 +31,8 @@ COMMA = "[+-]?(?:[1-9][0-9]{0,2}(?:[.][0-9]{3})+|[0-9]+)(?:,[0-9]+)?"
 _ONE_GROUP = "[+-]?[1-9][0-9]{0,2}[.][0-9]{3}"  # of COMMA: more than a thousand, or a number with a decimal point
 # Of COMMA, what no grouping of digits explains.
 _DECIMAL_COMMA = "[+-]?(?:[0-9.]+,(?:[0-9]{1,2}|[0-9]{4,})|0+,[0-9]+|[0-9.]+[.][0-9]{3},[0-9]+)"
-AMOUNT = "[+-]?[$€£¥]? ?[+-]?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]*)(?:[.][0-9]+)? ?[$€£¥]?"
+_SIGN_AND_UNIT = "(?:[+-]?[$€£¥]?|[$€£¥] ?[+-]) ?"
+AMOUNT = f"{_SIGN_AND_UNIT}(?:(?:[0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:[.][0-9]*)?|[.][0-9]+) ?[$€£¥]?"
 PERCENT = "[+-]?[0-9]*[.]?[0-9]+ ?%"
 PLAIN_DECIMAL = r"^[+-]?(0|[1-9][0-9]{0,14})[.][0-9]{1,15}$"
 # Further texts that may mean a missing value, in lower case; NULLS of table_reading always do.

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import JsonValue
 
-from refit.config import STAGES, Params, default_of, override, parse
+from refit.config import STAGES, Params, default_of, file_of, override, parse
 from refit.config.behaviour import ExamplesTest
 from refit.errors import UserError
 from refit.files.artifacts import RUN, SNAPSHOT, atomic, digest, sha256
@@ -251,15 +251,21 @@ def recipe_digest(project: Path, params: Params) -> str:
     sections = {
         stage: [reduce(getitem, name.split("."), values) for name in SECTIONS_OF_STAGE[stage]] for stage in MAKING
     }
-    return digest({stage: [code[stage], sections[stage]] for stage in MAKING})[:16]
+    reading = [[str(each.relative_to(project)), sha256(each)] for each in own_code(project, _code_of_sources(params))]
+    return digest({"reading": reading, **{stage: [code[stage], sections[stage]] for stage in MAKING}})[:16]
 
 
 def code_files(project: Path) -> list[Path]:
     """The project's files that affect what a run computes: its settings, and all code that they name."""
     params = params_of(project)
-    stand_ins = [source.stand_in for source in params.ingest.sources.values() if source.stand_in]
-    own = own_code(project, [*stand_ins, *(name for names in _names(params).values() for name in names)])
+    own = own_code(project, [*_code_of_sources(params), *(name for names in _names(params).values() for name in names)])
     return [*environments.files(project), project / "dvc.yaml", *own]
+
+
+def _code_of_sources(params: Params) -> list[str]:
+    """The files of the project that read its sources, or make stand-ins for them."""
+    sources = params.ingest.sources.values()
+    return [*filter(None, (each.stand_in for each in sources)), *(each.kind for each in sources if file_of(each.kind))]
 
 
 def _names(params: Params) -> dict[str, list[str]]:

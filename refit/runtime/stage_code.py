@@ -150,7 +150,15 @@ def _own(project: Path, name: str) -> Iterator[Path]:
         return
     for depth in range(1, len(parts) + 1):
         stem = project.joinpath(*parts[:depth])
-        yield from (path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file())
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if path.is_file() and not _is_ours(project, path):
+                yield path
+
+
+def _is_ours(project: Path, path: Path) -> bool:
+    """Whether a file is Refit's own, in a clone of its repository too: it counts with Refit's code."""
+    ours = SOURCE_ROOT / path.relative_to(project)
+    return path.relative_to(project).parts[0] in PACKAGES and ours.is_file() and ours.read_bytes() == path.read_bytes()
 
 
 def _files(path: Path) -> list[Path]:

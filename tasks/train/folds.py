@@ -291,7 +291,8 @@ def _by_time(whole: LabelledRows, cv: CrossValidationParams, gap: Any) -> Iterat
     for number, edge in enumerate(edges):
         end = edges[number + 1] if number + 1 < len(edges) else None
         scored = (times >= edge) & ((times < end) if end is not None else True)
-        fitted = (times < edge - gap) & whole.known_by(whole.first_prediction(np.flatnonzero(scored)))
+        made = whole.first_prediction(np.flatnonzero(scored)) if scored.any() else edge  # `cut` refuses a fold of none
+        fitted = (times < edge - gap) & whole.known_by(made)
         since = None if cv.training_days is None else edge - gap - _span(cv.training_days * 24)
         if since is not None:
             fitted &= times >= since

@@ -162,7 +162,7 @@ def test_environments_with_names_of_their_own_have_deployments_that_do_not_hear_
     (_, followed) = names["staging"]["demo_staging@staging.after-crash"]["triggers"][0]["match_related"]
     assert followed["prefect.resource.name"] == ["demo_staging@staging.scheduled", "demo_staging@staging.on-drift"]
     of_base = as_stored(names[""]["demo.on-drift"], content[""])
-    assert "does not declare for demo_staging" in str(refusal(of_base, tmp_path, declared, brought=True))
+    assert "start the worker with no REFIT_ENV" in str(refusal(of_base, tmp_path, declared, brought=True))
     monkeypatch.setenv("REFIT_ENV", "")
     of_staging = as_stored(names["staging"]["demo_staging@staging.on-drift"], content["staging"])
     reason = refusal(of_staging, tmp_path, deployments.declared_in(tmp_path), brought=True)

@@ -137,3 +137,12 @@ def test_deployments_that_train_more_often_than_the_policy_counts_days_are_named
     assert without != text
     (tmp_path / "prefect.yaml").write_text(without)
     assert remark("day") == ""
+
+
+def test_an_environments_model_takes_the_place_of_the_written_one_and_of_no_deployment() -> None:
+    of_deployment = {"prefect.resource.role": "deployment", "prefect.resource.name": "shop"}
+    trigger = {"match": {"prefect.resource.name": "shop"}, "match_related": [of_deployment], "expect": ["shop"]}
+    declared = {"name": "shop", "deployments": [{"name": "shop", "triggers": [{"triggers": [trigger]}]}]}
+    (entry,) = deployments.for_model(declared, "shop_staging")["deployments"]
+    ours = trigger | {"match": {"prefect.resource.name": "shop_staging"}}
+    assert entry == {"name": "shop", "triggers": [{"triggers": [ours]}]}

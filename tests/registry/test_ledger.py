@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.ledger import Entry, Ledger
+from registry.ledger import Entry, Ledger, written_here
 from registry.store import RegistryError
 
 LINE = Entry(
@@ -113,3 +113,15 @@ def test_a_reader_next_to_the_first_writer_finds_nothing_yet_and_makes_no_tables
     assert Ledger(ledger.url).entries("toy") == [LINE]
     made = sqlite3.connect(tmp_path / "ledger.db").execute("select count(*) from sqlite_master where type = 'table'")
     assert made.fetchone() == (5,)  # its own four: ledger, pending, identity, records
+
+
+def test_a_line_whose_transaction_failed_was_not_written_here(ledger: Ledger) -> None:
+    def lost(_: str) -> None:
+        raise RegistryError("the note could not be left")
+
+    key = "toy:1:written here"
+    with pytest.raises(RegistryError):
+        ledger.append(replace(LINE, key=key), lost)
+    assert not written_here(replace(LINE, key=key))
+    ledger.append(replace(LINE, key=key))
+    assert written_here(replace(LINE, key=key))

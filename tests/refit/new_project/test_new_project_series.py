@@ -180,6 +180,8 @@ def test_amounts_with_signs_are_read_as_numbers_and_what_is_written_otherwise_is
     [form] = [each["expect_column_values_to_match_regex"]["regex"] for each in params.validate_.suites["table"][1:]]
     assert re.fullmatch(form, cell)
     assert not re.fullmatch(form, "12,5"), "it would be read as 125"
+    assert not [text for text in ("", "$", "-", "€ ", "+$+5", "--5", "1,2345") if re.fullmatch(form, text)]
+    assert all(re.fullmatch(form, text) for text in ("-$5", "$-5", "- 5", "$ 1,234.50", "+12 €", ".5", "7."))
 
 
 def test_a_first_day_that_has_rows_from_its_beginning_on_counts_as_the_others_do(tmp_path: Path) -> None:

@@ -161,3 +161,14 @@ def test_a_learner_within_a_learner_counts_where_it_is_the_projects_own(refit: P
         after = written(refit, tmp_path)["code"]
         assert changed(before, after) == stages, name
         before = after
+
+
+def test_files_of_refit_in_a_clone_of_its_repository_count_as_refits_own_unless_they_were_changed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "feature_store").mkdir()
+    for name in ("feature_store/__init__.py", "feature_store/clocks.py"):
+        shutil.copy(SOURCE_ROOT / name, tmp_path / name)
+    assert own_code(tmp_path, ["feature_store.clocks"]) == []
+    (tmp_path / "feature_store/clocks.py").write_text("ZONES = []")
+    assert [path.name for path in own_code(tmp_path, ["feature_store.clocks"])] == ["clocks.py"]

@@ -68,3 +68,13 @@ def test_the_clock_trains_by_other_params_or_code_than_those_of_the_newest_versi
     assert project.version("1").tags[RECIPE] != recorded
     with pytest.raises(NotDue):
         asked(project)
+
+
+def test_a_class_of_the_project_that_reads_a_source_is_part_of_what_makes_a_model(project: Any) -> None:
+    (project.context.project / "feed.py").write_text("class Feed: ...")
+    raw = project.context.params.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    source = {"kind": "feed.py:Feed", "columns": {"id": "integer"}, "key": ["id"], "event_time": None}
+    params = parse({**raw, "ingest": {**raw["ingest"], "sources": {**raw["ingest"]["sources"], "extra": source}}})
+    before = run_file.recipe_digest(project.context.project, params)
+    (project.context.project / "feed.py").write_text("class Feed: size = 2")
+    assert run_file.recipe_digest(project.context.project, params) != before

@@ -369,3 +369,11 @@ def test_a_row_without_a_prediction_time_counts_as_predicted_at_its_event() -> N
     predicted = pa.array([None, times[0], None], pa.timestamp("us"))
     rows = LabelledRows(pa.table({"event_time": times, "prediction_time": predicted}), np.arange(3))
     assert [rows.first_prediction(np.array([n])) for n in range(3)] == [times[0], times[0], times[2]]
+
+
+def test_folds_in_time_whose_edges_fall_on_one_moment_are_the_users_mistake() -> None:
+    days = np.repeat(np.datetime64("2024-01-01", "us") + np.arange(3) * np.timedelta64(1, "D"), [200, 100, 60])
+    rows = LabelledRows(pa.table({"event_time": days, "x": np.arange(360.0)}), np.arange(360) % 2)
+    params = parse({**RAW, "train": {**RAW["train"], **folds(kind="time", folds=5)}})
+    with pytest.raises(UserError, match="the fitted rows of fold 1 of 5 are 0"):
+        development(rows.at(np.arange(300)), rows.at(np.arange(300, 360)), params, problem_of("binary"))
