@@ -105,6 +105,7 @@ def test_a_run_that_may_not_start_is_named_by_its_deployment_and_not_at_random()
         run = client.create_flow_run_from_deployment(made)
         end_as_not_started(run.id, "its data cannot be brought")
         ended = client.read_flow_run(run.id)
+        client.delete_deployment(made)
     assert (ended.name, ended.state_name) == ("demo.scheduled not started", "NotStarted")
 
 

@@ -76,10 +76,6 @@ def test_a_store_that_does_not_answer_is_one_finding_and_nothing_is_said_against
         assert "hunter2" not in done.stdout
 
 
-def test_one_line_is_no_plural() -> None:
-    assert (doctor._count(1, "line"), doctor._count(2, "line")) == ("1 line", "2 lines")
-
-
 def test_stores_that_the_first_run_makes_are_not_said_to_answer(tmp_path: Path, root: Path) -> None:
     (tmp_path / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
     said = [each.what for each in doctor._project(tmp_path)]

@@ -182,7 +182,7 @@ def test_a_cycle_that_does_not_count_from_nought_is_refused() -> None:
 
 def test_a_label_a_little_below_zero_has_no_ratio_either() -> None:
     table, label = growing(100)
-    with pytest.raises(UserError, match="1 labels are negative"):
+    with pytest.raises(UserError, match="1 label is negative"):
         fitted(
             spec_of(table, "relative", level="mean", **RIDGE), table, np.where(np.arange(len(label)) == 3, -0.5, label)
         )

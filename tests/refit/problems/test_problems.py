@@ -40,7 +40,7 @@ def test_a_label_column_is_read_and_told_again_as_it_was(task: str) -> None:
 def test_a_class_that_is_not_known_has_no_code_and_is_said_to_be_odd() -> None:
     labels = PETS.labels(pa.chunked_array([["dog", "bird"]]))
     assert labels.tolist() == [1, -1]
-    assert PETS.invalid_labels(labels) == "1 labels are none of cat, dog, fish"
+    assert PETS.invalid_labels(labels) == "1 label is none of cat, dog, fish"
 
 
 @pytest.mark.parametrize(
