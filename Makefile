@@ -49,10 +49,10 @@ examples: setup  ## every example in full: on the public files under REFIT_SHARE
 	@for project in examples/*/; do echo "== $$project"; $(BIN)/refit run --project $$project || exit 1; done
 
 # A library's own threads would only wait for each other; a third worker uses two cores while others wait for servers.
-test: setup  ## the quick tests: under 10 minutes on 2 cores
+test: setup  ## the quick tests: about 10 minutes on 2 cores
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not ci" -n 3 --dist loadfile --no-loadscope-reorder
 
-test-ci: setup  ## what CI runs: those that take seconds each too, 18 minutes
+test-ci: setup  ## what CI runs: those that take seconds each too, 16 minutes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n 3 --dist loadfile --no-loadscope-reorder
 
 test-all: $(VENV)/.tensorflow  ## the long ones too, and those of TensorFlow where it has wheels

@@ -83,6 +83,7 @@ def test_her_program_keeps_its_own_package_until_it_imports_refit(her_project: P
     assert "Refit has a package 'tasks', and this program has imported another one" in done.stderr
 
 
+@pytest.mark.ci
 def test_a_file_of_the_project_that_imports_such_a_folder_is_an_error_that_says_to_rename_it(her_project: Path) -> None:
     (her_project / "tasks" / "ages.py").write_text("OLDEST = 99\n")
     (her_project / "features.py").write_text("from tasks.ages import OLDEST\n")

@@ -76,6 +76,7 @@ def test_what_somebody_put_into_the_artifact_store_is_not_run(project: Path, nam
     assert not (project / ".refit/reproduce").exists() or list((project / ".refit/reproduce").iterdir()) == []
 
 
+@pytest.mark.ci
 def test_a_commit_that_is_an_option_of_git_is_refused(project: Path) -> None:
     with closing(sqlite3.connect(project / ".refit/mlflow.db")) as connection, connection:
         connection.execute(

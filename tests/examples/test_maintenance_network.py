@@ -17,6 +17,8 @@ from refit.schemas.feature_table import FeatureTable
 from tasks import score
 from tasks.featurize.profile import read_profile
 
+pytestmark = pytest.mark.ci
+
 TINY = {
     "train.learners.gru.params.epochs": 1,
     "train.learners.gru.params.units": 4,
@@ -53,7 +55,6 @@ def test_a_sequence_is_an_array_of_the_training_table(life: dict[str, Any]) -> N
     assert min(lengths) == 1
 
 
-@pytest.mark.ci
 def test_a_sequence_is_profiled_by_its_length_and_its_missing_values(life: dict[str, Any]) -> None:
     columns = read_profile(life["project"] / TABLE.parent).layout.columns
     assert {"readings.length", "readings.missing"} <= set(columns)

@@ -134,6 +134,7 @@ def test_real_features_are_what_a_plain_reading_makes_of_them(flights: Any) -> N
         assert row["aircraft_last_age"] == (last and pytest.approx((now - last["available_at"]) / timedelta(hours=1)))
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("moment", quick(["2013-01-20 13:00", "2013-02-14 20:00"]))
 def test_deleting_all_that_became_known_later_changes_no_reference_feature(flights: Any, moment: str) -> None:
     connection, tables = flights

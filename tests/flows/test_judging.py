@@ -18,6 +18,7 @@ from registry.store import locate
 from tasks.register import Prospects
 
 
+@pytest.mark.ci
 def test_a_candidate_that_is_champion_is_not_judged_against_the_models_before_it(
     finished: Path, tmp_path: Path
 ) -> None:
@@ -36,6 +37,7 @@ def test_what_is_judged_without_a_champion_names_the_registry_that_has_none(fini
     assert said[0] == "would be promoted, against the baseline alone: no champion in sqlite:////ci/.refit/mlflow.db"
 
 
+@pytest.mark.ci
 def test_a_promotion_that_was_cut_off_is_left_to_a_run_that_may_promote(finished: Path, tmp_path: Path) -> None:
     project = copy_project(finished, tmp_path / "demo")
     ledger = Ledger.of(locate(project, None, {}))

@@ -19,6 +19,8 @@ from refit import config
 from refit.errors import UserError
 from refit.files.yaml_files import read_yaml
 
+pytestmark = pytest.mark.ci
+
 RAW: dict[str, Any] = {
     "project": {"name": "toy"},
     "ingest": {"sources": {"rows": {"kind": "files", "path": "rows.csv", "columns": {"id": "text"}, "key": ["id"]}}},
@@ -114,7 +116,6 @@ def test_a_receiver_hears_of_what_it_asked_for_and_of_nothing_else(
     assert names() == []
 
 
-@pytest.mark.ci
 def test_automations_on_later_pages_of_the_server_are_not_made_a_second_time(api: str) -> None:
     from prefect.blocks.webhook import Webhook
 
@@ -155,7 +156,6 @@ def test_the_key_on_needs_no_quotes_in_yaml(tmp_path: Path) -> None:
     assert receiver.on == ("approval",)
 
 
-@pytest.mark.ci
 def test_a_receiver_has_a_block_and_an_occasion() -> None:
     with pytest.raises(UserError, match=r"notify\[0\]\.block"):
         params({"on": ["drift"], "block": "https://hooks.slack.example/T0/secret"})

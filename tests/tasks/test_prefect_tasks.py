@@ -51,6 +51,7 @@ def ingest(project: Path) -> str:
     return only()
 
 
+@pytest.mark.ci
 def test_a_passing_fault_of_the_machine_is_tried_again_and_succeeds(project: Path, faults: list[Exception]) -> None:
     told = RefitError("the store cannot be reached")
     told.__cause__ = ConnectionResetError("reset by peer")

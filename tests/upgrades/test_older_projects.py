@@ -19,6 +19,8 @@ from refit.schemas.profile import Profile
 from refit.schemas.training import Training
 from refit.schemas.warm_start import WarmStart
 
+pytestmark = pytest.mark.ci
+
 HERE = Path(__file__).parent
 NEW = "data/new.csv"
 THEN = "reports/scores/new-v2.parquet"
@@ -110,7 +112,6 @@ def test_mlflow_itself_loads_a_model_that_names_where_learners_lay_before(older:
     assert len(model.predict(pd.DataFrame({"score": [0.5], "channel": ["web"], "days": [3]}))) == 1
 
 
-@pytest.mark.ci
 def test_an_older_project_is_rolled_back(older: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, printed = refit(capsys, "rollback", "--why", "an older project")
     assert status == 0, printed

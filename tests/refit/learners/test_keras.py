@@ -26,6 +26,8 @@ from refit.problems import kind_of
 from refit.runtime.provenance import requirements
 from tasks.register.packaging import network_libraries
 
+pytestmark = pytest.mark.ci
+
 KIND = "net.py:build"
 SOURCE = """
 import keras
@@ -85,7 +87,6 @@ def subjects() -> dict[str, Subject]:
     return found
 
 
-@pytest.mark.ci
 @has_keras
 @pytest.mark.parametrize("task", ONE_QUICK)
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)

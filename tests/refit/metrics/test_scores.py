@@ -36,6 +36,7 @@ def test_scores_equal_those_of_scikit_learn_with_ties(pairs: list[tuple[int, int
     assert ours["mcc"] == pytest.approx(theirs.matthews_corrcoef(label, p >= 0.5))
 
 
+@pytest.mark.ci
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 8), st.integers(0, 8)), min_size=3, max_size=40))
 @settings(max_examples=40)
 def test_scores_of_several_classes_equal_those_of_scikit_learn(rows: list[tuple[int, int, int]]) -> None:

@@ -26,6 +26,8 @@ from refit.runtime import run_file
 from refit.runtime.context import Context
 from refit.schemas.replay_result import Gain, ReplayResult, WindowResult
 
+pytestmark = pytest.mark.ci
+
 EVERYTHING: dict[str, Any] = {
     "every": "month",
     "policies": "never,always,schedule:retrain_every_days=45,performance,drift",
@@ -73,7 +75,6 @@ def test_a_replay_changes_no_file_of_the_project(told: tuple[Path, ReplayResult,
     assert digests(project) == before
 
 
-@pytest.mark.ci
 def test_the_result_tells_each_policy_window_by_window(told: tuple[Path, ReplayResult, dict[str, str]]) -> None:
     project, found, _ = told
     names = ["never", "always", "schedule:retrain_every_days=45", "performance", "drift"]
@@ -182,7 +183,6 @@ def test_months_without_any_label_are_told_and_end_no_replay(project: Path) -> N
     assert [window.labelled > 0 for window in found.policies["always"].by_window] == [True, False, False, False]
 
 
-@pytest.mark.ci
 def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path) -> None:
     training = json.loads((project / "models/training.json").read_text())
     features = json.loads((project / "data/features/features.json").read_text())
@@ -199,7 +199,6 @@ def test_it_trains_the_very_model_that_a_run_at_that_moment_trains(project: Path
     assert list(simulation.steps[0].gate) == decision["reasons"]
 
 
-@pytest.mark.ci
 def test_what_lies_in_the_future_changes_no_decision_before_it(
     told: tuple[Path, ReplayResult, dict[str, str]], tmp_path: Path
 ) -> None:
@@ -229,7 +228,6 @@ def test_what_lies_in_the_future_changes_no_decision_before_it(
     assert again.policies["always"].score != found.policies["always"].score  # it did sing
 
 
-@pytest.mark.ci
 def test_a_model_is_never_asked_about_rows_it_may_have_learned_from(project: Path) -> None:
     features = json.loads((project / "data/features/features.json").read_text())
     as_of = datetime.fromisoformat(features["as_of"])

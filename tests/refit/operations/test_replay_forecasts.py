@@ -32,6 +32,8 @@ from tasks.drift import observations
 from tasks.score.champion_model import Champion
 from tasks.score.data_as_of import validated_data_at
 
+pytestmark = pytest.mark.ci
+
 HORIZONS, SERIES, MAX_ROWS = (1, 3, 9), 2, 100
 AS_OF, END = datetime(2024, 5, 1, tzinfo=UTC), datetime(2024, 7, 1, tzinfo=UTC)
 COLUMNS = {"shop": "text", "day": "date", "sold": "number"}
@@ -106,7 +108,6 @@ def test_a_replay_learns_from_the_rows_and_horizons_that_a_run_learns_from(past:
     assert held_back.min() >= np.datetime64("2024-03-01")
 
 
-@pytest.mark.ci
 def test_drift_counts_no_label_of_a_time_of_which_longer_horizons_wait_for_theirs(past: Past) -> None:
     champion = cast("Champion", SimpleNamespace(key="row_key"))
     validated = validated_data_at(past.context, "latest")

@@ -206,6 +206,7 @@ def test_the_return_of_an_episode_does_not_depend_on_the_rows_around_it(policy: 
     assert policy.predict(table.take(list(range(12))[::-1])).tolist() == whole.tolist()[::-1]
 
 
+@pytest.mark.ci
 def test_a_stored_policy_earns_the_same_bit_for_bit_in_a_fresh_process_without_torch(
     policy: Learner, tmp_path: Path
 ) -> None:

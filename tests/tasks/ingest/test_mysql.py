@@ -49,6 +49,7 @@ def shop(
     return project
 
 
+@pytest.mark.ci
 def test_types_and_times_are_those_of_the_table_wherever_the_server_is(shop: Any) -> None:
     shop.ingest()
     first, second = shop.rows()[1], shop.rows()[2]

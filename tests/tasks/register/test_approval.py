@@ -57,6 +57,7 @@ def test_a_version_that_the_gate_would_promote_waits_and_the_ledger_says_until_w
     assert "until 2014-01-08T00:00:00Z" in waiting.receipt["outcome"]["reasons"][0]
 
 
+@pytest.mark.ci
 def test_the_first_model_of_a_project_waits_too_and_show_says_so(project: Any) -> None:
     project.context = requiring(project)
     project.registered(0)
@@ -67,6 +68,7 @@ def test_the_first_model_of_a_project_waits_too_and_show_says_so(project: Any) -
     assert project.aliases["champion"] == "1"
 
 
+@pytest.mark.ci
 def test_an_approval_promotes_and_who_and_why_are_in_the_ledger(waiting: Any) -> None:
     told = register.approve(waiting.context, "2", "checked the slices")
     assert told == "toy version 2 is champion in place of version 1, as the gate said and you approved"

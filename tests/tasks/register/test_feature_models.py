@@ -75,6 +75,7 @@ def test_a_version_counts_from_its_line_in_the_ledger(toy: Any) -> None:
     assert spans(user_of(toy)) == [("1", LATER["1"]), ("2", LATER["2"])]
 
 
+@pytest.mark.ci
 def test_a_version_never_counts_before_the_end_of_the_data_that_it_saw(project: Any) -> None:
     promote(project, 0, SEEN - timedelta(days=30))  # by a clock that is slow
     assert spans(user_of(project)) == [("1", SEEN)]

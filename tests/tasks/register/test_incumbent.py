@@ -96,6 +96,7 @@ def test_every_other_candidate_judged_on_the_same_test_window_is_a_look(project:
     assert incumbent.refresh(project.context).looks == 0
 
 
+@pytest.mark.ci
 def test_a_look_counts_when_its_version_was_deleted_or_judged_again_on_a_newer_window(project: Any) -> None:
     """Otherwise `refit gc`, or an old candidate on new rows, would give back what the look has spent."""
     for seed in (0, 1):

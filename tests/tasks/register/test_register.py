@@ -143,6 +143,7 @@ def test_a_tampered_stored_model_is_refused_with_its_file_named_and_the_alias_st
     assert project.told == [("promote", None, "1"), ("refuse", "1", "2")]
 
 
+@pytest.mark.ci
 def test_a_manifest_rewritten_to_suit_the_tampering_is_found_out_too(project: Any) -> None:
     project.judged(0)
     register.run(project.without_leave())
@@ -252,6 +253,7 @@ def test_the_champion_is_shown_with_since_when_and_why(project: Any) -> None:
     assert found.decision.promote is True
 
 
+@pytest.mark.ci
 def test_promoting_by_hand_goes_through_the_checks_and_a_reason_overrules_them(project: Any) -> None:
     project.registered(0)
     project.registered(1, promote=False)

@@ -102,6 +102,7 @@ def test_the_champion_the_one_before_the_anchor_the_challenger_and_the_newest_al
         assert incumbent.fetch_model(seven.context, number).is_dir()
 
 
+@pytest.mark.ci
 def test_without_being_told_to_delete_it_deletes_nothing_and_counts_the_bytes(seven: Any) -> None:
     before, lines = files_of(seven), seven.ledger
     plan = retention.collect(asking(seven, versions=1))

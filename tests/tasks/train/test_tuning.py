@@ -205,6 +205,7 @@ def test_choices_may_be_lists(tmp_path: Path) -> None:
     assert found[0].params["hidden"] in ([8], [8, 4])
 
 
+@pytest.mark.ci
 def test_the_study_can_be_opened_with_optuna_itself(undisturbed: tuple[Spec, TuningReport], tmp_path: Path) -> None:
     _, found = tune(spec(), search(trials=4), rows(), tmp_path)
     storage = f"sqlite:///{tmp_path / STORAGE}"
@@ -289,6 +290,7 @@ def test_a_search_by_epoch_that_was_killed_within_a_fit_ends_as_if_it_had_not_be
     assert [each.epochs for each in resumed.trials] == [each.epochs for each in through.trials]
 
 
+@pytest.mark.ci
 def test_a_search_leaves_no_checkpoints_but_those_of_its_best_trial(tmp_path: Path) -> None:
     """Each has the weights of a whole network; those of the best trial are its fits once the search is over."""
     given = spec("mlp", epochs=2, hidden=[8], batch_rows=64)

@@ -18,6 +18,8 @@ from tasks import validate
 from tasks.validate import one_batch
 from tests.tasks.validate.test_validate import AMOUNT
 
+pytestmark = pytest.mark.ci
+
 
 def test_one_result_is_remembered_for_each_batch_and_a_rerun_imports_nothing_heavy(shop, sales):
     shop.add("2024-01", sales(100, at={3: {"amount": -1.0}}))
@@ -127,7 +129,6 @@ def test_validation_is_silent_and_reaches_no_network(shop, sales, monkeypatch, c
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.ci
 def test_the_same_batches_give_the_same_files(shop, sales, tmp_path):
     shop.add("2024-01", sales(100, at={3: {"amount": -1.0, "shop": "nowhere"}}))
     shop.run(AMOUNT)

@@ -36,6 +36,8 @@ from tests.refit.learners.networks.test_architectures import remarks
 from tests.refit.learners.networks.test_checkpoints import left_there
 from tests.refit.learners.networks.transformer.conftest import spec_of
 
+pytestmark = pytest.mark.ci
+
 MODES: dict[str, dict[str, Any]] = {
     "frozen": {},
     "last layer": {"tuned_layers": 1},
@@ -93,7 +95,6 @@ def test_a_text_has_the_vector_that_the_library_itself_computes(
     torch.testing.assert_close(alone, expected)
 
 
-@pytest.mark.ci
 @pytest.mark.parametrize("mode", quick(MODES))
 def test_the_same_fit_gives_the_same_bits_with_and_without_a_killed_one_before_it(
     tiny: Path, tmp_path: Path, mode: str
