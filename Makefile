@@ -10,7 +10,7 @@ UV := $(or $(shell command -v uv),$(BIN)/uv)
 INSTALL = $(UV) pip install --python $(BIN)/python -c constraints.txt
 SHOW = 2>&1 | { grep -vE '^ [-+~] ' || true; } | sed 's/^/  /'
 
-.PHONY: help setup run examples test test-all mutation check ui docs bench clean
+.PHONY: help setup run examples test test-ci test-all mutation check ui docs bench clean
 
 help:  ## these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
