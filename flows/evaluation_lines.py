@@ -24,8 +24,7 @@ def findings(evaluation: Evaluation) -> tuple[str, ...]:
 def format_opponents(summary: RunSummary) -> str:
     """Format the score of each naive opponent on the test rows; the gate's is the best one on validation rows."""
     scores = (
-        f"{each.words} {'–' if each.score.value is None else number(each.score.value)}"
-        + (" (best on validation: the gate's)" if each.best else "")
+        f"{each.words} {number(each.score.value)}" + (" (best on validation: the gate's)" if each.best else "")
         for each in summary.opponents
     )
     return f"{summary.decision.metric}: {' · '.join(scores)}"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 MISSING = "missing"  # the name of a missing value, wherever values are named
-_LAST_BITS = 1e-14  # what may be left where numbers near 1 cancel
+LAST_BITS = 1e-14  # what may be left where numbers near 1 cancel
 _WHOLE = 2**53  # up to which every whole number is a double of its own
 # Format and control characters, line ends, surrogates: characters that a terminal interprets or does not show.
 _OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")
@@ -55,7 +55,7 @@ def number(value: float | None, decimals: int = 4, *, sign: str = "") -> str:
     """
     if value is None:
         return "–"
-    return format(value, sign + (".3g" if _LAST_BITS < abs(value) < 10 ** (1 - decimals) else f"z.{decimals}f"))
+    return format(value, sign + (".3g" if LAST_BITS < abs(value) < 10 ** (1 - decimals) else f"z.{decimals}f"))
 
 
 def signed(value: float | None) -> str:

@@ -77,7 +77,7 @@ def cut_off(text: str) -> str:
 
 
 def _number(measured: Measured | None) -> str:
-    return "–" if measured is None or measured.value is None else number(measured.value)
+    return number(None if measured is None else measured.value)
 
 
 def _facts(both: tuple[ComparedVersion, ComparedVersion]) -> list[tuple[str, list[str]]]:

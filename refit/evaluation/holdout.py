@@ -15,6 +15,7 @@ from refit.config.windows import local_days
 from refit.errors import RefitError, UserError
 from refit.gate.comparison import Sample, gain, leave_out
 from refit.metrics.clusters import Clusters, Estimate, jackknife
+from refit.plain_text import LAST_BITS
 from refit.problems.binary import Binary
 from refit.problems.contract import Problem
 from refit.schemas.measured import Measured
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
-
-_LAST_BITS = 1e-14  # what may be left where numbers near 1 cancel
 
 
 @dataclass(frozen=True)
@@ -109,4 +108,4 @@ def tidy(value: float) -> float | None:
     """
     if not math.isfinite(value):
         return None
-    return float(f"{value:.12g}") if abs(value) > _LAST_BITS else 0.0
+    return float(f"{value:.12g}") if abs(value) > LAST_BITS else 0.0
