@@ -11,7 +11,7 @@ from tasks.train import effort
 from tasks.train.effort import measured
 
 
-def held(megabytes: int) -> float | None:
+def peak_of(megabytes: int) -> float | None:
     """What is measured of a block that holds so much, and lets it go."""
     with measured() as found:
         np.ones(megabytes << 17)
@@ -19,7 +19,7 @@ def held(megabytes: int) -> float | None:
 
 
 def test_memory_is_that_of_the_block_whatever_was_held_before_it() -> None:
-    large, small = held(200), held(20)
+    large, small = peak_of(200), peak_of(20)
     assert large is not None
     assert small is not None
     assert 190 < large < 260
@@ -27,15 +27,19 @@ def test_memory_is_that_of_the_block_whatever_was_held_before_it() -> None:
 
 
 def test_memory_that_an_earlier_block_let_go_does_not_make_a_later_one_cheap() -> None:
-    def lists() -> float | None:
+    above: list[bytearray] = []  # what lies above the freed pieces keeps malloc from returning them by itself
+
+    def pieces() -> float | None:
         with measured() as found:
-            _ = [[float(n)] for n in range(300_000)]  # small pieces, which malloc would keep
+            held = [bytearray(1000) for _ in range(50_000)]  # too large for Python's own pools, too small for a mapping
+            above.append(bytearray(1000))
+            del held
         return found.peak_memory_mb
 
-    first, second = lists(), lists()
+    first, second = pieces(), pieces()
     assert first is not None
     assert second is not None
-    assert second > 0.5 * first > 5
+    assert second > 0.5 * first > 20
 
 
 def test_a_system_that_does_not_tell_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
