@@ -30,8 +30,9 @@ from refit.problems import metric_named
 from refit.runtime.context import Context
 from refit.schemas.artifact import Part, omitted
 from refit.schemas.cross_validation import CrossValidation
+from refit.schemas.evaluation import Evaluation
 from refit.schemas.gate_decision import Decision
-from refit.schemas.serving_cost import FitCost
+from refit.schemas.serving_cost import FitCost, Latency
 from refit.schemas.snapshot import Snapshot
 from refit.schemas.training import IterationScores, LearnerReport, SizeScores, Training, TuningReport
 from registry.tracking import Content, origin_tags
@@ -210,6 +211,11 @@ def of_evaluation(context: Context, training: Training) -> Content:
     ]
     if (share := metrics.get("error_reduction")) is not None:
         shown.append(("test/error_reduction_percent", 100 * share, 0))
+    if context.path(EVALUATION).is_file():
+        # In place of what the training measured of its learners in fewer calls: one model has one latency.
+        timings = Evaluation.read(context.path(EVALUATION)).timings
+        shown += [(name, value, 0) for name, value in _latencies(timings.latency_ms, timings.latency_1000_ms).items()]
+        shown.append(("cost/per_1000", timings.cost.per_1000, 0))
     links = {"Prefect": _flow_run(context.flow_run).get("prefect")}
     if (docs := context.path(DATA_DOCS) / "index.html").is_file():
         links["Data Docs"] = folder_url(docs)
@@ -287,11 +293,16 @@ def _cost_metrics(cost: FitCost | None, work_seconds: float, price: CostParams) 
     values: dict[str, float | None] = {}
     if cost is not None:
         values = {"fit/rows_per_second": cost.rows_per_second, "fit/peak_memory_mb": cost.peak_memory_mb}
-        for name, latency in (("latency_ms", cost.latency_ms), ("latency_1000_ms", cost.latency_1000_ms)):
-            values |= {f"serving/{name}_p50": latency.p50, f"serving/{name}_p95": latency.p95}
+        values |= _latencies(cost.latency_ms, cost.latency_1000_ms)
         values["cost/per_1000"] = in_money(cost.cpu_seconds_per_1000, price)
     values["cost/training"] = in_money(work_seconds, price)
     return [(name, float(value), 0) for name, value in values.items() if value is not None]
+
+
+def _latencies(one: Latency, many: Latency) -> dict[str, float]:
+    """The time of a prediction alone, and of 1,000 rows in one call, as metrics."""
+    named = (("latency_ms", one), ("latency_1000_ms", many))
+    return {f"serving/{name}_{part}": getattr(each, part) for name, each in named for part in ("p50", "p95")}
 
 
 def _scores(learner: LearnerReport) -> list[tuple[str, float, int]]:

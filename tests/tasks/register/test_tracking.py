@@ -162,6 +162,18 @@ def test_the_figures_of_a_run_that_an_earlier_refit_logged_are_still_read(projec
     assert validation_score(earlier, "roc_auc") == 0.75
 
 
+def test_a_candidate_has_one_latency_and_one_cost_of_predictions_wherever_they_are_shown(project: Any) -> None:
+    project.judged()
+    run_id = run_logging.log_training(project.context)
+    evaluation = read_json(project.folder / artifacts.EVALUATION)
+    evaluation["timings"]["latency_ms"]["p95"], evaluation["timings"]["cost"]["per_1000"] = 7.5, 0.125
+    write_json(project.folder / artifacts.EVALUATION, evaluation)
+    assert run_logging.kpis(project.store, run_id).latency_ms_p95 != 7.5
+    run_logging.log_evaluation(project.context)
+    kpis = run_logging.kpis(project.store, run_id)
+    assert (kpis.latency_ms_p95, kpis.cost_per_1000) == (7.5, 0.125)
+
+
 def test_the_tags_of_a_run_that_people_read_have_plain_names_and_all_others_one_prefix(project: Any) -> None:
     project.judged()
     context = replace(project.context, flow_run="abc", trigger="drift: performance")
