@@ -36,7 +36,7 @@ from refit.files.artifacts import (
 )
 from refit.plain_text import as_markdown, number, one_line
 from refit.problems import metric_named
-from refit.reports.drift.report_words import verdict_word
+from refit.reports.drift.report_words import next_step, verdict_word
 from refit.reports.templates import money
 from refit.runtime.terminal import Terminal, line
 from refit.schemas.artifact import utc_text
@@ -190,7 +190,7 @@ def publish_drift(decision: DriftDecision, project: Path) -> DriftDecision:
     _publish_table("refit-drift", drift_rows(decision), title)
     home = home_page(project)  # a browser follows no link from a server's page to a file
     link = f"{home}drift" if home else folder_url((project / decision.report).resolve())
-    create_link_artifact(key="refit-drift-report", link=link, description=as_markdown(title))
+    create_link_artifact(key="refit-drift-report", link=link, link_text="drift report", description=as_markdown(title))
     return decision
 
 
@@ -206,7 +206,7 @@ def drift_rows(decision: DriftDecision) -> list[tuple[str, str]]:
     ]
     if decision.columns:
         lines.append(("drifted", ", ".join(decision.columns)))
-    return [*lines, ("report", decision.report)]
+    return [*lines, ("report", decision.report), ("next", " ".join(next_step(decision)))]
 
 
 def print_lines(lines: list[tuple[str, str]], console: Terminal) -> None:

@@ -40,11 +40,10 @@ from flows.services.service_state import (
 )
 from refit.drift.backtest_length import too_few_windows
 from refit.errors import UserError
-from refit.files.artifacts import SNAPSHOT, STATE
+from refit.files.artifacts import STATE
 from refit.files.permissions import tighten
 from refit.runtime import environments, run_file
 from refit.runtime.terminal import print_json, say
-from refit.schemas.snapshot import Snapshot
 
 _WORKER_ENVIRONMENT = {"PREFECT_WORKER_QUERY_SECONDS": "2"}  # 10 s by default: a long wait after an event
 
@@ -197,7 +196,7 @@ def _print_state(
     say("For `prefect ...` in another shell (`refit ...` finds all of it by itself):")
     say(f"  export PREFECT_API_URL={api(services[PREFECT])}")
     say(f"  export PREFECT_API_AUTH_STRING=$(cat {secret})")
-    say(f"  prefect deployment run 'continuous-training/scheduled'{_as_of(project)}")
+    say("  prefect deployment run 'continuous-training/scheduled'")
     say(f"  refit down   # {ending(waits=waits)}")
 
 
@@ -208,12 +207,6 @@ def ending(*, waits: bool) -> str:
     ('ends all of this', 'ends all of this; so does Ctrl-C here')
     """
     return "ends all of this; so does Ctrl-C here" if waits else "ends all of this"
-
-
-def _as_of(project: Path) -> str:
-    """Return an example `--param as_of`, a day in the project's data; empty without a snapshot."""
-    path = project / SNAPSHOT
-    return f" --param as_of={Snapshot.read(path).as_of:%Y-%m-%d}" if path.is_file() else ""
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from refit.new_project.column_reading import COMMA, MARKS, Column
 from refit.new_project.first_look import FirstLook, UnreadCells
 from refit.new_project.new_params import is_feature
 from refit.new_project.period_reading import holdout_share
+from refit.new_project.row_order import SIMILAR
 from refit.new_project.table_reading import NULLS, TableReading
 from refit.runtime.terminal import say
 from refit.schemas.feature_table import Giveaway
@@ -74,6 +75,13 @@ def describe(
 def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str, str]]:
     """Describe the inferred roles and the unused columns, as names and texts."""
     yield "rows", describe_rows(reading, location)
+    if reading.neighbours >= SIMILAR:
+        yield (
+            "order?",
+            f"labels of neighbouring rows are alike (correlation {reading.neighbours:.2f}). Are rows in order of a",
+        )
+        yield "", "time? Then rows drawn from between others are easily guessed, and the figures too good: give rows"
+        yield "", "their time in a column (--time), or say by one which of them judge (--split)"
     if comma := [column for column in reading.columns if column.comma]:
         yield "numbers", f"{_names(comma)}: written with a decimal comma"
     if signed := [column for column in reading.columns if column.number_form and not column.comma]:

@@ -19,6 +19,7 @@ from refit.new_project.label_reading import find_label, only_column, positive_of
 from refit.new_project.layout_reading import detect_layout, require_utf8
 from refit.new_project.parquet_reading import load_texts
 from refit.new_project.period_reading import empty_at_times, read_band, read_label_delay, read_period
+from refit.new_project.row_order import neighbour_similarity
 from refit.new_project.series_reading import Series, read_series, simultaneous_leaks
 from refit.new_project.split_reading import GivenSplit, read_split
 from refit.new_project.zone_reading import require_zone
@@ -65,6 +66,7 @@ class TableReading:
     days_per_period: int
     band: tuple[float, float]  # the least and most rows of a period, relative to the mean of those before it
     dated: date  # the day of all rows in a table without a time: when the file was last changed
+    neighbours: float = 0.0  # of a table without a time: how similar labels of neighbouring rows are, from 0 to 1
     label_delay: int = 0  # hours by which the newest label lies behind the newest row, if whole periods have none
     sparse: tuple[str, ...] = ()  # columns without any value in some period, or in all of them
     split: GivenSplit | None = None  # if a column assigns rows to windows
@@ -122,6 +124,7 @@ def read_table(
         )
         band = read_band(connection, moment, period)
         task = _task(label_column, horizons, hints.positive)
+        compared = label_column.number if task == "regression" else quote(label_column.name)
         columns = _with_sql_names(columns, time_column)
         label_column = next(column for column in columns if column.name == label_column.name)
         return TableReading(
@@ -141,6 +144,7 @@ def read_table(
             days_per_period=days,
             band=band,
             dated=min(date.fromtimestamp(path.stat().st_mtime), date.today() - timedelta(days=1)),  # noqa: DTZ011, DTZ012
+            neighbours=0.0 if moment or split else neighbour_similarity(connection, compared),
             label_delay=0
             if split or series
             else read_label_delay(connection, quote(label_column.name), moment, period),

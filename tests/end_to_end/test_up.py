@@ -202,7 +202,7 @@ def test_up_runs_deployments_and_down_leaves_nothing(alone: Path) -> None:
     for name in ("calendar", "types", "random", "socket", "json", "uvicorn", "prefect", "mlflow", "flows", "refit"):
         (alone / f"{name}.py").write_text("raise SystemExit('a module of the project stands in for another')")
     told = bring_up(alone)
-    assert "prefect deployment run 'continuous-training/scheduled' --param as_of=2024-11-01" in told
+    assert "  prefect deployment run 'continuous-training/scheduled'\n" in told
     assert f"export PREFECT_API_URL={api(read_record(alone)[PREFECT])}" in told
 
     secret = auth_string(alone)

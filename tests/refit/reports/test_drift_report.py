@@ -182,6 +182,13 @@ def test_what_was_never_looked_at_is_not_called_ok() -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_terminal_and_page_name_the_same_next_step(case: str) -> None:
+    sentence, command = report_words.next_step(stored(CASES[case][0]))
+    assert drift_rows(stored(CASES[case][0]))[-1] == ("next", f"{sentence} {command}")
+    assert command in ("refit run", "refit drift")
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_every_case_has_a_page_that_fetches_nothing_and_runs_nothing(case: str) -> None:
     told, sentence = CASES[case]
     found = page(told)
