@@ -25,6 +25,7 @@ SKILL, CERTAIN = 0.95, 0.99  # share of a constant guess's errors that one featu
 EXPLAINED, EXACT = 0.99, 0.9999  # share of the label's variance explained: by one feature; by a sum
 PURE, COVERED, FEW = 0.98, 0.1, 20  # for a value that implies a class: its purity, share of the class, number of rows
 MOST_VALUES = 50  # of a feature whose values are examined one by one
+RARE = 4  # rows: texts with fewer are examined as one
 
 
 COUNTS = "counts the rows: its order may be that of the labels"
@@ -66,20 +67,27 @@ def _counts_rows(values: pa.ChunkedArray) -> bool:
 
 
 def _codes(values: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
-    """Code each value, or each bin of many numbers; return the codes and, if each value has its own, the values."""
+    """Code each value, rare texts together, many numbers in bins; return the codes and, of few values, the values."""
     import pyarrow as pa
 
     if pa.types.is_string(values.type):
         encoded = values.combine_chunks().dictionary_encode()
         names = encoded.dictionary.to_pylist()
-        return encoded.indices.fill_null(len(names)).to_numpy().astype(np.int64), [*names, None]
+        codes = encoded.indices.fill_null(len(names)).to_numpy().astype(np.int64)
+        if len(names) <= MOST_VALUES:
+            return codes, [*names, None]
+        is_rare = np.bincount(codes, minlength=len(names) + 1) < RARE
+        is_rare[-1] = False  # a missing one is no rare text, as where a reason is given for each label of 1
+        return np.where(is_rare[codes], len(names) + 1, codes), []
     numbers = values.to_numpy().astype(float)
     there = np.isfinite(numbers)
-    distinct = np.unique(numbers[there])
+    distinct, rows = np.unique(numbers[there], return_counts=True)
     if len(distinct) <= MOST_VALUES:
         codes = np.searchsorted(distinct, numbers)
         return np.where(there, codes, len(distinct)), [*distinct.tolist(), None]
-    edges = np.unique(np.quantile(numbers[there], np.linspace(0, 1, BINS + 1)[1:-1]))
+    frequent = distinct[rows * BINS >= there.sum()]  # such as 0 among amounts: a bin of its own
+    quantiles = np.quantile(numbers[there], np.linspace(0, 1, BINS + 1)[1:-1])
+    edges = np.unique(np.concatenate([quantiles, frequent, np.nextafter(frequent, np.inf)]))
     return np.where(there, np.searchsorted(edges, numbers, side="right"), len(edges) + 1), []
 
 

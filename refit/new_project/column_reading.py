@@ -32,8 +32,9 @@ _ONE_GROUP = "[+-]?[1-9][0-9]{0,2}[.][0-9]{3}"  # of COMMA: more than a thousand
 # Of COMMA, what no grouping of digits explains.
 _DECIMAL_COMMA = "[+-]?(?:[0-9.]+,(?:[0-9]{1,2}|[0-9]{4,})|0+,[0-9]+|[0-9.]+[.][0-9]{3},[0-9]+)"
 _SIGN_AND_UNIT = "(?:[+-]?[$€£¥]?|[$€£¥] ?[+-]) ?"
+_COMMA_AMOUNT = f"{_SIGN_AND_UNIT}(?:[1-9][0-9]{{0,2}}(?:[.][0-9]{{3}})+|[0-9]+)(?:,[0-9]+)? ?[$€£¥]?"
 AMOUNT = f"{_SIGN_AND_UNIT}(?:(?:[0-9]{{1,3}}(?:,[0-9]{{3}})+|[0-9]+)(?:[.][0-9]*)?|[.][0-9]+) ?[$€£¥]?"
-PERCENT = "[+-]?[0-9]*[.]?[0-9]+ ?%"
+PERCENT = "[+-]?(?:[0-9]*[.]?[0-9]+|[0-9]+,[0-9]{1,2}) ?%"
 PLAIN_DECIMAL = r"^[+-]?(0|[1-9][0-9]{0,14})[.][0-9]{1,15}$"
 # Further texts that may mean a missing value, in lower case; NULLS of table_reading always do.
 MARKS = (
@@ -61,10 +62,13 @@ _TEXTS = {
     "one_group": f"regexp_full_match(trim(v), '{_ONE_GROUP}')",
     "decimal_comma": f"regexp_full_match(trim(v), '{_DECIMAL_COMMA}')",
     "amount": f"regexp_full_match(trim(v), '{AMOUNT}') and regexp_matches(v, '[0-9]')",
+    "comma_amount": f"regexp_full_match(trim(v), '{_COMMA_AMOUNT}')",
+    "decimal_comma_amount": f"regexp_full_match(regexp_replace(v, '[$€£¥ ]', '', 'g'), '{_DECIMAL_COMMA}')",
     "only_comma": f"try_cast(v as double) is null and regexp_full_match(trim(v), '{COMMA}')",
     "time_like": TIME_LIKE,
 }
-_HIDDEN = ("timestamp", "comma", "amount", "percent")  # what the others may be where some texts mean a missing value
+# What the others may be where some texts mean a missing value.
+_HIDDEN = ("timestamp", "comma", "amount", "comma_amount", "percent")
 _WORDS = "sum(n * (length(regexp_replace(trim(v), '\\S+', '', 'g')) + 1)) / sum(n)"
 
 
@@ -84,7 +88,7 @@ class Column:
     comma: bool = False  # numbers such as 1.234,56, which do not cast either
     mixed: int = 0  # rows with a decimal comma among numbers with a decimal point
     grouped: bool = False  # some of these are such as 1.234
-    amount: bool = False  # numbers such as $1,234.56
+    amount: bool = False  # numbers such as $1,234.56, or with `comma` 1.234,56 €
     words: float = 0.0  # of a text, on average
     formats: tuple[str, ...] = ()  # of texts that are times, for strptime
     code: bool = False  # digits that a number would not keep as they are written
@@ -115,17 +119,21 @@ class Column:
         1.234 is one with a decimal comma only where the table has such.
         """
         if self.comma:
-            return COMMA if self.grouped else f"(?!{_ONE_GROUP}\\s*$){COMMA}"
+            form = _COMMA_AMOUNT if self.amount else COMMA
+            return form if self.grouped else f"(?!{_SIGN_AND_UNIT}{_ONE_GROUP} ?[$€£¥]?\\s*$){form}"
         return AMOUNT if self.amount else PERCENT if self.percent else None
 
     @property
     def value(self) -> str:
         """SQL of a value; a number that is written with a decimal comma or with signs is converted."""
         if self.comma:
-            return f"try_cast(replace(replace({self.sql}, '.', ''), ',', '.') as double)"
+            digits = (
+                f"regexp_replace({self.sql}, '[$€£¥. ]', '', 'g')" if self.amount else f"replace({self.sql}, '.', '')"
+            )
+            return f"try_cast(replace({digits}, ',', '.') as double)"
         if self.amount:
             return f"try_cast(regexp_replace({self.sql}, '[$€£¥, ]', '', 'g') as double)"
-        return f"try_cast(replace({self.sql}, '%', '') as double)" if self.percent else self.sql
+        return f"try_cast(replace(replace({self.sql}, '%', ''), ',', '.') as double)" if self.percent else self.sql
 
     @property
     def number(self) -> str:
@@ -227,12 +235,13 @@ def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) ->
     marked = _missing_marks(connection)
     rest = column.filled - sum(marked.values())
     comma = rows["comma"] >= least and (delimiter != "," or rows["decimal_comma"] > 0)
-    amount = rows["amount"] >= least and not column.code
+    comma_amount = not comma and rows["comma_amount"] >= least and rows["decimal_comma_amount"] > 0
+    amount = comma_amount or (not comma and rows["amount"] >= least and not column.code)
     is_mixed = not (comma or amount or column.code) and numbers + rows["only_comma"] >= least
     return replace(
         column,
         percent=rows["percent"] >= least,
-        comma=comma,
+        comma=comma or comma_amount,
         mixed=rows["only_comma"] if is_mixed else 0,
         grouped=rows["one_group"] > column.filled - least,
         amount=amount,

@@ -82,6 +82,10 @@ def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str,
         )
         yield "", "time? Then rows drawn from between others are easily guessed, and the figures too good: give rows"
         yield "", "their time in a column (--time), or say by one which of them judge (--split)"
+    if skipped := reading.file.skip_lines:
+        yield "header", f"line {skipped + 1}; what stands above it is skipped, in each file (skip_lines in params.yaml)"
+    if unnamed := ", ".join(map(str, reading.unnamed)):
+        yield "left", f"column {unnamed} of the file: without a name"
     if comma := [column for column in reading.columns if column.comma]:
         yield "numbers", f"{_names(comma)}: written with a decimal comma"
     if signed := [column for column in reading.columns if column.number_form and not column.comma]:

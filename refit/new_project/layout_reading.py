@@ -5,7 +5,9 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from refit.sources import text_streams
 from refit.sources.csv_files import CsvFile
 
 _MOST_COMMENTS = 100  # lines above a header
+_MOST_TITLES = 20  # other lines above it
 
 
 def detect_layout(path: Path, encoding: str) -> CsvFile:
@@ -33,20 +36,39 @@ def detect_layout(path: Path, encoding: str) -> CsvFile:
         lines = [_decode(stream.readline(), file)]
         while lines[-1].startswith("#") and len(lines) <= _MOST_COMMENTS:
             lines.append(_decode(stream.readline(), file))
-    fields = [_count_fields(line) for line in lines]
-    skip = len(lines) - 1 if fields[-1][0] > 1 or fields[0][0] == 1 else 0
-    if not lines[skip].strip() and not any(line.strip() for line in lines):
+        comments = len(lines) - 1
+        lines += [_decode(stream.readline(), file) for _ in range(_MOST_TITLES)]
+    if not any(line.strip() for line in lines):
         raise UserError(f"{path} is empty; a header line and rows are needed")
-    return replace(file, delimiter=fields[skip][1], skip_lines=skip)
+    skip = comments if len(_fields(lines[comments])[0]) > 1 or len(_fields(lines[0])[0]) <= 1 else 0
+    skip += _titles(lines[skip:])
+    return replace(file, delimiter=_fields(lines[skip])[1], skip_lines=skip)
 
 
-def _count_fields(line: str) -> tuple[int, str]:
-    """Return the largest number of fields of a line by any delimiter, and that delimiter."""
+def _titles(lines: Sequence[str]) -> int:
+    """Return the number of lines above a header that are no part of the table, such as a report's title.
+
+    A header has at least two names and none that is blank, and the line below has as many fields. By its delimiter a
+    title has one.
+
+    >>> _titles(["Orders of June;;", "", "id;day;price", "1;2024-06-01;9.50"]), _titles(["text", "one, two", "three"])
+    (2, 0)
+    """
+    for number, (line, below) in enumerate(itertools.pairwise(lines)):
+        fields, mark = _fields(line)
+        if len(fields) > 1 and all(map(str.strip, fields)) and len(_split(below, mark)) == len(fields):
+            return number if sum(bool(field.strip()) for field in _split(lines[0], mark)) <= 1 else 0
+    return 0
+
+
+def _fields(line: str) -> tuple[list[str], str]:
+    """Return the fields of a line by the delimiter that gives most of them, and that delimiter."""
+    return max(((_split(line, mark), mark) for mark in ",;\t|"), key=lambda each: len(each[0]))
+
+
+def _split(line: str, mark: str) -> list[str]:
     # Where lines end at CR alone, `line` is the whole file.
-    first = next(io.StringIO(line, newline=""), "")
-    return max(
-        ((len(next(csv.reader([first], delimiter=mark), [])), mark) for mark in ",;\t|"), key=lambda each: each[0]
-    )
+    return next(csv.reader([next(io.StringIO(line, newline=""), "")], delimiter=mark), [])
 
 
 def _decode(line: bytes, file: CsvFile) -> str:

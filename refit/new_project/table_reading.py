@@ -73,6 +73,7 @@ class TableReading:
     zone: str = "UTC"
     series: Series | None = None  # if the label's next steps are to be forecast
     is_parquet: bool = False
+    unnamed: tuple[int, ...] = ()  # columns of the file without a name, counted from 1
     giveaways: tuple[Giveaway, ...] = ()  # columns that leak the label of a forecast's own time
 
 
@@ -131,6 +132,7 @@ def read_table(
             columns=columns,
             file=file,
             is_parquet=is_parquet,
+            unnamed=() if is_parquet else _unnamed(file),
             nulls=nulls,
             rows=len(table),
             key=row_key,
@@ -213,16 +215,14 @@ def _load_texts(file: CsvFile) -> pa.Table:
     """Return the rows that ingestion would accept, as texts.
 
     Raises:
-        UserError: ingestion would refuse the file, for instance for an unclosed quote; a column has no name or a
-            duplicate one; there are no rows.
+        UserError: ingestion would refuse the file, for instance for an unclosed quote; a column is there twice;
+            there are no rows.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     require_utf8(file)
-    names = csv_files.header(file)
-    if unnamed := [number for number, name in enumerate(names, start=1) if not name.strip()]:
-        raise UserError(f"{file.name}: column {unnamed[0]} of its header has no name; give it one")
+    names = [name for name in csv_files.header(file) if name.strip()]  # ingestion passes over the others, too
     if numbers := [name for name in names if re.fullmatch(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*", name, re.IGNORECASE)]:
         raise UserError(f"{file.name}: its first line holds numbers ({numbers[0]}) and no names; add a header line")
     lower = [name.lower() for name in names]
@@ -241,6 +241,11 @@ def _load_texts(file: CsvFile) -> pa.Table:
         why = f": all {fault_count:,} lines are no rows of it ({fault})" if fault_count else ""
         raise UserError(f"{file.path} has no rows below its header{why}; a table with a label is needed")
     return table
+
+
+def _unnamed(file: CsvFile) -> tuple[int, ...]:
+    """The columns whose name is blank, counted from 1."""
+    return tuple(number for number, name in enumerate(csv_files.header(file), start=1) if not name.strip())
 
 
 def _replace_nulls(table: pa.Table, nulls: Sequence[str]) -> pa.Table:

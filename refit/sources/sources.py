@@ -332,12 +332,13 @@ def is_plain_text(file: SourceFile, source: SourceParams) -> bool:
 
 
 def check_columns(actual: Sequence[str], source: SourceParams, name: str, where: str) -> None:
-    """Refuse columns that are not exactly the declared ones, in any order.
+    """Refuse columns that are not exactly the declared ones, in any order; those without a name are passed over.
 
     Raises:
         UserError: columns are missing, unknown or repeated; one line lists them all.
     """
     declared = list(source.columns)
+    actual = [column for column in actual if column.strip()]  # such as an index that pandas wrote
     problems = []
     if twice := sorted(column for column, number in Counter(actual).items() if number > 1):
         problems.append(f"column {_listed(twice)} is there twice")

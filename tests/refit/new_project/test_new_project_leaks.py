@@ -49,6 +49,15 @@ def test_a_column_that_says_the_classes_otherwise_gives_them_away() -> None:
     assert told == "code alone tells 100.0% of the labels right"
 
 
+def test_an_amount_or_a_text_that_only_one_class_has_gives_it_away() -> None:
+    chance = np.random.default_rng(0)
+    returned = (chance.random(ROWS) < 0.3).astype(int)
+    refund = np.where(returned, chance.uniform(0.5, 90, ROWS).round(2), 0.0)
+    reasons = np.array([f"because of {n // 2}" if label else None for n, label in enumerate(returned)])
+    told = found(returned, refund=refund, reason=pa.array(reasons, pa.string()), city=chance.choice(list("abcd"), ROWS))
+    assert told == ["refund alone tells 100.0% of the labels right", "reason alone tells 100.0% of the labels right"]
+
+
 def test_rows_that_are_counted_are_no_feature_in_whatever_order_they_come() -> None:
     chance = np.random.default_rng(0)
     [told] = found(chance.integers(0, 2, ROWS), number=chance.permutation(ROWS) + 17, size=chance.integers(0, 99, ROWS))

@@ -184,6 +184,36 @@ def test_amounts_with_signs_are_read_as_numbers_and_what_is_written_otherwise_is
     assert all(re.fullmatch(form, text) for text in ("-$5", "$-5", "- 5", "$ 1,234.50", "+12 €", ".5", "7."))
 
 
+@pytest.mark.parametrize(
+    ("written", "cell", "number", "refused"),
+    [
+        ("{:d},50 €", "1.234,5 €", 1234.5, ("1,234.50", "$", "1.2,5", "12 %")),
+        ("€ 1.{:03d},25", "-€3.999,25", -3999.25, ("1,234.50", "€", "1.23 €")),
+        ("{:d},5 %", "12,5%", 12.5, ("1,234 %", "12,5", "%")),
+    ],
+)
+def test_amounts_and_shares_with_a_decimal_comma_are_read_as_numbers(
+    tmp_path: Path, written: str, cell: str, number: float, refused: tuple[str, ...]
+) -> None:
+    rows = [f"{n};{written.format(n)};{n % 3};{n % 2}" for n in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(["id;price;z;y", *rows]) + "\n")
+    reading = read_table(tmp_path / "t.csv", key=("id",), time=None, label="y")
+    params = parse(params_of("p", reading))
+    value = params.ingest.sources["table"].events["cases"].columns["price"]
+    assert duckdb.sql(f"select {value} from (select {cell!r} as price)").fetchall() == [(number,)]
+    [form] = [each["expect_column_values_to_match_regex"]["regex"] for each in params.validate_.suites["table"][1:]]
+    assert re.fullmatch(form, cell)
+    assert not [text for text in refused if re.fullmatch(form, text)]
+
+
+def test_whole_amounts_between_semicolons_are_not_a_thousandth_of_what_they_say(tmp_path: Path) -> None:
+    rows = [f"{n};$1,{n:03d};{n % 3};{n % 2}" for n in range(100)]
+    (tmp_path / "t.csv").write_text("\n".join(["id;price;z;y", *rows]) + "\n")
+    reading = read_table(tmp_path / "t.csv", key=("id",), time=None, label="y")
+    [price] = [column for column in reading.columns if column.name == "price"]
+    assert (price.comma, price.amount) == (False, True)
+
+
 def test_a_first_day_that_has_rows_from_its_beginning_on_counts_as_the_others_do(tmp_path: Path) -> None:
     """Of many series some begin a day later: validation compares the second day with the first, so the band does."""
     days = [day for day, rows in enumerate((10, 40, 42, 40, 41, 40, 3)) for _ in range(rows)]
