@@ -314,6 +314,9 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     """Print the summary: rows read, learners, the champion, and the next commands."""
     rows = summary_rows(summary)
     console.print()
+    if {end.state for end in summary.stages.values()} == {"unchanged"}:
+        console.print("Nothing has changed since the run that made this model: data, code and params are the same.")
+        console.print()
     head = Table(show_header=False, box=None, pad_edge=False)
     head.add_column(style="bold")
     head.add_column(overflow="fold")

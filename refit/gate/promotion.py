@@ -338,7 +338,7 @@ def _why(each: GainComparison, evidence: Evidence) -> str:
 def _notes(evidence: Evidence, policy: GateParams) -> Iterator[str]:
     yield from evidence.remarks
     if not evidence.champion:
-        opening = "there is no champion yet"
+        opening = "there was no champion to compare with"
         if evidence.stand_in == "champion":
             opening = "the champion was made from a GENERATED stand-in and counts as none"
         yield f"{opening}: the candidate had to beat the naive baseline"

@@ -34,12 +34,18 @@ def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column
     for metric in ("roc_auc", "log_loss", "brier"):
         assert [line for line in lines if re.fullmatch(rf"{metric} +{number} +{number} +{number} *", line)], lines
     assert any(line.startswith("Latency one row ") and "1,000 rows" in line for line in lines)
-    assert any("there is no champion yet" in line for line in lines), "what a reader should know is told too"
+    assert any("there was no champion to compare with" in line for line in lines), "told too"
     assert "90 % intervals held 89.3 ± 1.0 % of the labels; mean width 214.6" in lines
     heads = next(line.split() for line in lines if line.startswith("stage "))
     states = next(line.split() for line in lines if line.startswith("ended "))
     assert heads == ["stage", *told.stages]
     assert states == ["ended", *["unchanged"] * 6]
+    same = "Nothing has changed since the run that made this model"
+    assert any(line.startswith(same) for line in lines)
+    ran = {**told.stages, "evaluate": told.stages["evaluate"].model_copy(update={"state": "ran"})}
+    console = Terminal(file=io.StringIO(), width=80)
+    print_summary(told.model_copy(update={"stages": ran}), console)
+    assert same not in console.file.getvalue()  # type: ignore[attr-defined]
     assert any(
         line.startswith("test window 2024-") and line.rstrip().endswith("± is the 90 % interval") for line in lines
     )

@@ -215,7 +215,7 @@ def test_a_first_candidate_is_not_asked_what_compares_with_a_champion() -> None:
     )
     assert decision.difference == decision.compared[-1]
     nobody = decide(replace(first, stand_in=None, split=None), changed(POLICY, slices={}, floors={}))
-    assert nobody.notes == ("there is no champion yet: the candidate had to beat the naive baseline",)
+    assert nobody.notes == ("there was no champion to compare with: the candidate had to beat the naive baseline",)
 
 
 @pytest.mark.parametrize(

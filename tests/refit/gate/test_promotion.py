@@ -104,7 +104,7 @@ def test_the_first_model_is_never_promoted_unopposed() -> None:
     assert decision.promote
     assert decision.difference is not None
     assert decision.difference.against == "baseline"
-    assert "there is no champion yet" in decision.notes[0]
+    assert "there was no champion to compare with" in decision.notes[0]
     refused(decide(replace(first, over_baseline=Estimate(0.055, 0.01, 30.0)), POLICY), "against the baseline")
     refused(decide(replace(first, over_baseline=None), POLICY), "baseline", "could not be measured")
 
