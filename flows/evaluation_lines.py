@@ -37,6 +37,29 @@ def format_behaviour(summary: RunSummary) -> str:
     return f"{passed}; failed: {', '.join(failed)}" if failed else passed
 
 
+def format_searches(summary: RunSummary) -> str:
+    """Format the number of trials of each tuned learner; empty if none was tuned."""
+    tuned = [learner for learner in summary.learners if learner.trials]
+    return " · ".join(
+        f"{each.name} {each.trials} trials, {each.pruned} given up early, {each.search_seconds:.1f} s" for each in tuned
+    )
+
+
+def format_reduction(summary: RunSummary) -> str:
+    """Format the candidate's error reduction against the champion on the test rows; empty if there is none."""
+    share = summary.error_reduction.value if summary.error_reduction else None
+    metric = summary.decision.metric
+    return "" if share is None else f"{100 * share:+.1f} % of what the champion lacks to a perfect {metric}"
+
+
+def format_test(summary: RunSummary) -> str:
+    """Format which rows judged: those of a window of time, or those that a rule kept apart."""
+    test = summary.windows.test
+    if summary.split:
+        return f"{test.rows:,} test rows, kept apart by a rule: {summary.split}"
+    return f"test window {test.start:%Y-%m-%d} to {test.end:%Y-%m-%d}, {test.rows:,} rows"
+
+
 def next_steps(summary: RunSummary) -> str:
     """Name the commands that help next: none of them spends another look at the same test rows."""
     if summary.model.awaits_approval:

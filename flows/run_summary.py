@@ -102,6 +102,7 @@ class RunSummary(Part):
     opponents: tuple[EvaluatedOpponent, ...] = omitted(())  # naive ones, by the gate's metric
     behaviour: tuple[BehaviourResult, ...] = omitted(())  # of behavioural tests
     findings: tuple[str, ...] = omitted(())  # of the candidate, in sentences, in problems that need no label
+    leaks: tuple[str, ...] = omitted(())  # features that may give the label away, in sentences
     decision: Decision
     model: RegisteredAs
     report: str

@@ -14,6 +14,9 @@ from flows.evaluation_lines import (
     format_coverage,
     format_interval,
     format_opponents,
+    format_reduction,
+    format_searches,
+    format_test,
     metric_label,
     next_steps,
 )
@@ -112,6 +115,7 @@ def summarise(run: Session) -> RunSummary:
         opponents=evaluation.opponents,
         behaviour=evaluation.behaviour,
         findings=findings(evaluation),
+        leaks=tuple(map(str, features.giveaways)),
         decision=Decision.read(project / DECISION),
         model=RegisteredAs(
             name=receipt.model,
@@ -237,15 +241,16 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         *([("labels", _format_labels(summary.labels))] if summary.labels else []),
         ("features", f"{summary.features} · {'labelled ' if summary.labels else ''}rows: {windows}"),
         ("learners", " · ".join(_format_learner(learner, summary) for learner in summary.learners)),
-        *([("search", searches)] if (searches := _format_searches(summary)) else []),
+        *([("search", searches)] if (searches := format_searches(summary)) else []),
         *(("not chosen", f"{each.name}: {each.not_chosen}") for each in summary.learners if each.not_chosen),
         ("cost", format_cost(summary.cost.training, summary.cost.per_1000, summary.cost.currency)),
         ("predictions", _format_times(summary.timings)),
         *([("intervals", format_coverage(summary.intervals))] if summary.intervals else []),
-        *([("error reduction", reduced)] if (reduced := _format_reduction(summary)) else []),
+        *([("error reduction", reduced)] if (reduced := format_reduction(summary)) else []),
         *([("naive opponents", format_opponents(summary))] if summary.opponents else []),
         *([("behaviour", format_behaviour(summary))] if summary.behaviour else []),
         *(("found", sentence) for sentence in summary.findings),
+        *(("leak?", sentence) for sentence in summary.leaks),
         ("decision", ("promote: " if decision.promote else "keep: ") + "; ".join(decision.reasons)),
         *(("note", note) for note in decision.notes),
         ("model", f"{model.name} version {model.version}, alias {model.alias}"),
@@ -270,14 +275,6 @@ def _format_learner(learner: LearnerSummary, summary: RunSummary) -> str:
     return f"{learner.name} {score}" + (" (chosen)" if learner.name == summary.chosen else "")
 
 
-def _format_searches(summary: RunSummary) -> str:
-    """Format the number of trials of each tuned learner; empty if none was tuned."""
-    tuned = [learner for learner in summary.learners if learner.trials]
-    return " · ".join(
-        f"{each.name} {each.trials} trials, {each.pruned} given up early, {each.search_seconds:.1f} s" for each in tuned
-    )
-
-
 def format_cost(training: float, per_1000: float, currency: str) -> str:
     """Format the cost of a training and of 1,000 predictions."""
     return f"training {money(training)} {currency} · 1,000 predictions {money(per_1000)}"
@@ -293,21 +290,6 @@ def format_latency(one: tuple[float, float], many: tuple[float, float]) -> str:
 def _format_times(times: ServingTimes) -> str:
     one, many = times.latency_ms, times.latency_1000_ms
     return format_latency((one.p50, one.p95), (many.p50, many.p95))
-
-
-def _format_reduction(summary: RunSummary) -> str:
-    """Format the candidate's error reduction against the champion on the test rows; empty if there is none."""
-    share = summary.error_reduction.value if summary.error_reduction else None
-    metric = summary.decision.metric
-    return "" if share is None else f"{100 * share:+.1f} % of what the champion lacks to a perfect {metric}"
-
-
-def _format_test(summary: RunSummary) -> str:
-    """Format which rows judged: those of a window of time, or those that a rule kept apart."""
-    test = summary.windows.test
-    if summary.split:
-        return f"{test.rows:,} test rows, kept apart by a rule: {summary.split}"
-    return f"test window {test.start:%Y-%m-%d} to {test.end:%Y-%m-%d}, {test.rows:,} rows"
 
 
 def print_summary(summary: RunSummary, console: Terminal) -> None:
@@ -328,7 +310,7 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     for title, text in (row for row in rows if row[0] in ("search", "not chosen")):
         console.print(line((title.capitalize(), "bold"), f" {text}"))
     console.print()
-    console.print(f"{_format_test(summary)}; ± is the {100 * summary.confidence:g} % interval", style="italic")
+    console.print(f"{format_test(summary)}; ± is the {100 * summary.confidence:g} % interval", style="italic")
     console.print(_scores(summary.evaluation))
     for sentence in summary.findings:
         console.print(sentence)
@@ -337,6 +319,13 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     for title, text in (row for row in rows if row[0] in ("naive opponents", "behaviour")):
         console.print(line((title.capitalize(), "bold"), f" {text}"))
     console.print()
+    for sentence in summary.leaks:
+        console.print(line(("Leak?", "yellow"), f" {sentence}"))
+    if summary.leaks:
+        console.print(
+            "      If it is known only with the label, or after it, no figure here will come true: exclude it"
+        )
+        console.print("      by featurize.exclude in params.yaml.")
     decision, model = summary.decision, summary.model
     verdict = (f"{model.name} version {model.version} is champion", "green")
     if not model.is_champion:
@@ -353,7 +342,7 @@ def print_summary(summary: RunSummary, console: Terminal) -> None:
     cost = summary.cost
     console.print(line(("Cost", "bold"), f"  {format_cost(cost.training, cost.per_1000, cost.currency)}"))
     console.print(line(("Latency", "bold"), f" {_format_times(summary.timings)}"))
-    if reduced := _format_reduction(summary):
+    if reduced := format_reduction(summary):
         console.print(line(("Error reduction", "bold"), f" {reduced}"))
     console.print()
     console.print(_stages(summary))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from refit.plain_text import MISSING
+from refit.problems.by_feature import bin_edges
 from refit.schemas.feature_table import Giveaway
 
 if TYPE_CHECKING:
@@ -81,13 +82,11 @@ def _codes(values: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[Any]]:
         return np.where(is_rare[codes], len(names) + 1, codes), []
     numbers = values.to_numpy().astype(float)
     there = np.isfinite(numbers)
-    distinct, rows = np.unique(numbers[there], return_counts=True)
+    distinct = np.unique(numbers[there])
     if len(distinct) <= MOST_VALUES:
         codes = np.searchsorted(distinct, numbers)
         return np.where(there, codes, len(distinct)), [*distinct.tolist(), None]
-    frequent = distinct[rows * BINS >= there.sum()]  # such as 0 among amounts: a bin of its own
-    quantiles = np.quantile(numbers[there], np.linspace(0, 1, BINS + 1)[1:-1])
-    edges = np.unique(np.concatenate([quantiles, frequent, np.nextafter(frequent, np.inf)]))
+    edges = bin_edges(numbers[there], BINS)
     return np.where(there, np.searchsorted(edges, numbers, side="right"), len(edges) + 1), []
 
 

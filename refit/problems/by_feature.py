@@ -85,6 +85,27 @@ def is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
+def bin_edges(values: Floats, bins: int) -> Floats:
+    """The ascending lower edges of all bins of some finite numbers but the lowest one.
+
+    Bins have about as many rows each. A value of as many rows by itself, such as 0 among amounts, is a bin of its own.
+
+    Args:
+        values: (rows,) numbers, at least two of them different.
+
+    >>> import numpy as np
+    >>> bin_edges(np.array([0.0, 0, 0, 0, 0, 0, 5, 6, 7, 8]), 2).tolist()
+    [5.0]
+    """
+    import numpy as np
+
+    distinct, rows = np.unique(values, return_counts=True)
+    above = np.flatnonzero(rows * bins >= len(values)) + 1
+    quantiles = np.quantile(values, np.arange(1, bins) / bins)
+    edges = np.unique(np.concatenate([quantiles, distinct[above - 1], distinct[above[above < len(distinct)]]]))
+    return np.asarray(edges[edges > distinct[0]])
+
+
 def _is_category(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
@@ -100,8 +121,7 @@ def _bins(column: pa.ChunkedArray) -> tuple[Floats | None, tuple[str, ...]]:
         values = values[np.isfinite(values)]
         if not len(values) or values.min() == values.max():
             return None, ()
-        edges = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
-        return edges[edges > values.min()] if (edges > values.min()).any() else np.array([values.max()]), ()
+        return bin_edges(values, BINS), ()
     if not _is_category(column.type):
         return None, ()
     counted: list[dict[str, Any]] = column.drop_null().value_counts().to_pylist()

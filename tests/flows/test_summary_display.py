@@ -96,6 +96,18 @@ def test_rows_in_quarantine_come_with_the_command_that_says_why(project: Path) -
     assert shown.endswith("; why: refit quarantine list")
 
 
+def test_a_feature_that_may_give_the_label_away_is_named_next_to_the_decision(project: Path) -> None:
+    summary = summary_of(project)
+    assert not summary.leaks
+    suspected = summary.model_copy(update={"leaks": ("refund alone tells 100.0% of the labels right",)})
+    console = Terminal(file=io.StringIO(), width=100)
+    print_summary(suspected, console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Leak? refund alone tells 100.0% of the labels right\n" in shown
+    assert shown.index("featurize.exclude") < shown.index("Gate (")
+    assert ("leak?", suspected.leaks[0]) in summary_rows(suspected)
+
+
 def test_an_interval_that_the_metrics_range_cuts_off_is_shown_by_its_longer_side() -> None:
     console = Terminal(file=io.StringIO(), width=80)
     console.print(_scores({"candidate": {"roc_auc": Measured(value=0.99, lower=0.95, upper=1.0)}}))

@@ -252,6 +252,18 @@ def test_of_several_classes_each_has_its_share_by_the_feature() -> None:
     assert predicted[3] == pytest.approx([1 / 3] * 3)
 
 
+def test_a_value_of_many_rows_is_a_bin_of_its_own() -> None:
+    """Of an amount that is 0 for all rows of one class, 0 and the least amount above it are not one guess."""
+    problem = problem_of("binary")
+    paid = np.concatenate([np.zeros(65), np.linspace(0.01, 50, 35)])
+    labels = (paid > 0).astype(int)
+    naive = problem.by_feature(pa.table({"paid": paid}), "paid", labels, "roc_auc")
+    assert naive is not None
+    nothing, least = problem.guess_for(pa.table({"paid": [0.0, 0.01]}), naive)
+    assert nothing == pytest.approx(5 * 0.35 / 70)
+    assert least > 0.6
+
+
 def test_a_note_says_how_many_rows_the_opponents_were_given_if_not_all() -> None:
     (note,) = remarks((), Opponents(read=(77_000, 300_000)), "rmse")
     assert "77,000 of 300,000 rows" in note
