@@ -225,9 +225,13 @@ def _read_text(connection: Any, column: Column, numbers: int, delimiter: str) ->
     rows = _count_rows(connection, _TEXTS)
     least = 0.99 * column.filled
     if not column.code:
-        for kind in ("date", "timestamp", "boolean"):
+        for kind in ("date", "timestamp"):
             if rows[kind] >= least:
                 return replace(column, type=kind)
+        if rows["boolean"] >= least:
+            spelled = _spelled(connection)
+            two = tuple(sorted(spelled)) if len(spelled) == 2 else ()
+            return replace(column, type="boolean", values=two, counts=spelled)
     formats: tuple[str, ...] = ()
     writing = None
     if rows["time_like"] >= 0.5 * column.filled:
@@ -262,6 +266,13 @@ def _are_plain_decimals(values: pa.Array) -> bool:
 
 def _most_frequent(connection: Any) -> dict[str, int]:
     return dict(connection.execute("select v, n from d order by n desc, v limit 3").fetchall())
+
+
+def _spelled(connection: Any) -> dict[str, int]:
+    """The most frequent text for true and for false, as there may be several (Yes, yes), each with the rows of all."""
+    value = "try_cast(v as boolean)"
+    spelled = f"select arg_max(v, n), sum(n)::bigint from d where {value} is not null group by {value} order by 2 desc"
+    return dict(connection.execute(spelled).fetchall())
 
 
 def _count_rows(connection: Any, conditions: Mapping[str, str]) -> dict[str, int]:

@@ -86,6 +86,10 @@ def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str,
         yield "header", f"line {skipped + 1}; what stands above it is skipped, in each file (skip_lines in params.yaml)"
     if unnamed := ", ".join(map(str, reading.unnamed)):
         yield "left", f"column {unnamed} of the file: without a name"
+    if reading.spellings:
+        shown = "; ".join(" and ".join(map(repr, texts)) for texts in reading.spellings[:3])
+        yield "classes", f"{shown} are different classes, as they are written; to make them one, say"
+        yield "", f"lower(trim({reading.label.sql})) for {reading.label.alias} in `cases` of params.yaml"
     if comma := [column for column in reading.columns if column.comma]:
         yield "numbers", f"{_names(comma)}: written with a decimal comma"
     if signed := [column for column in reading.columns if column.number_form and not column.comma]:
@@ -160,6 +164,9 @@ def _describe_unread(unread: Iterable[UnreadCells]) -> Iterator[tuple[str, str]]
         yield "unread", f"{where} {cells.reason}{example}; runs put {these} into quarantine:"
         if cells.example.strip().lower() in MARKS:
             yield "", f"if {cells.example!r} means a missing value, add it to `nulls` of the source in params.yaml"
+            continue
+        if not cells.column:
+            yield "", "correct the file, or leave it as it is"
             continue
         is_comma = cells.reason == "is no number" and re.fullmatch(COMMA, cells.example.strip())
         otherwise = "read a decimal comma by an expression" if is_comma else "read the column as text, by an expression"

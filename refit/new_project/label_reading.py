@@ -6,6 +6,7 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+from feature_store.sql_text import quote
 from refit.errors import UserError
 from refit.new_project.column_reading import FEW_NUMBERS, MOST_CLASSES, Column
 
@@ -130,6 +131,14 @@ def _plain(text: str) -> str:
     """
     letters = unicodedata.normalize("NFKD", text.strip().casefold())
     return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def spellings(connection: Any, label: Column) -> tuple[tuple[str, ...], ...]:
+    """Return the classes of the table `t` that differ in case or outer spaces only, those of one word together."""
+    text = quote(label.name)
+    words = f"select list(distinct {text} order by {text}) as texts from t group by lower(trim({text}))"
+    found = connection.execute(f"select texts from ({words}) where len(texts) > 1 order by texts").fetchall()
+    return tuple(tuple(texts) for (texts,) in found)
 
 
 def spread_of(connection: Any, label: Column) -> float:

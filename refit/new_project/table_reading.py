@@ -15,7 +15,7 @@ from refit.errors import UserError
 from refit.new_project.code_reading import merges
 from refit.new_project.column_names import sql_name
 from refit.new_project.column_reading import Column, named_columns, read_column
-from refit.new_project.label_reading import find_label, only_column, positive_of, spread_of, task_of
+from refit.new_project.label_reading import find_label, only_column, positive_of, spellings, spread_of, task_of
 from refit.new_project.layout_reading import detect_layout, require_utf8
 from refit.new_project.parquet_reading import load_texts
 from refit.new_project.period_reading import empty_at_times, read_band, read_label_delay, read_period
@@ -60,6 +60,7 @@ class TableReading:
     label: Column
     task: str
     positive: str  # of a binary label, the text that is 1
+    spellings: tuple[tuple[str, ...], ...]  # classes that differ in case or outer spaces only
     spread: float  # of a numeric label: its mean absolute deviation from the median
     period: str
     rows_per_period: int
@@ -140,6 +141,7 @@ def read_table(
             label=label_column,
             task=task,
             positive=positive_of(label_column, hints.positive) if task == "binary" else "",
+            spellings=spellings(connection, label_column) if task == "multiclass" else (),
             spread=spread_of(connection, label_column) if task == "regression" else 0.0,
             period=period,
             rows_per_period=per_period,

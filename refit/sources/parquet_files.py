@@ -150,6 +150,10 @@ def check_footer(path: Path, name: str, limits: Limits) -> None:
     """
     size = path.stat().st_size
     with path.open("rb") as file:
+        if (head := file.read(4)) and head != _MAGIC:
+            raise UserError(
+                f"{name} is no Parquet file, which begins with PAR1; a CSV file is read by --csv, or format csv"
+            )
         file.seek(max(0, size - 8))
         tail = file.read(8)
         if size < 12 or tail[4:] != _MAGIC:

@@ -316,8 +316,11 @@ def test_labels_still_to_come_are_counted_with_the_gain_that_they_may_have_at_le
     limit = (30_000 * -0.005 - 27_000 * decision.difference.lower) / 3_000
     assert note == (
         "3,000 of 30,000 test rows (10.0%) have no label yet, and rows with late labels may differ: counted as a mean "
-        f"over rows, the bound is above the margin with a gain of more than {limit:+.4f} ROC AUC on them"
+        f"over rows, the check against the champion holds as long as the gain on them is above {limit:+.4f} ROC AUC"
     )
+    strict = decide(replace(EVIDENCE, looks=0, remarks=(), pending=3_000), POLICY.model_copy(update={"max_loss": 0.0}))
+    assert not strict.promote
+    assert "the check against the champion would hold if the gain on them were above +" in strict.notes[0]
     unknown = replace(EVIDENCE, looks=0, remarks=(), pending=3, champion=replace(CHAMPION, gain=UNKNOWN))
     assert decide(unknown, POLICY).notes == ()
 

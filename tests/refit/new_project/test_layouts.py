@@ -1,14 +1,17 @@
-"""What stands above a header, and columns without a name, are no part of a table; init says so."""
+"""What stands above a header, columns without a name, several spellings of a word: what init makes of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from refit.config import parse
 from refit.new_project.description import describe
 from refit.new_project.first_look import FirstLook
 from refit.new_project.layout_reading import detect_layout
+from refit.new_project.new_params import params_of
 from refit.new_project.table_reading import TableReading, read_table
 
 ROWS = "".join(f"{n};{n % 7};{'yes' if n % 3 else 'no'}\n" for n in range(200))
@@ -58,3 +61,26 @@ def test_columns_without_a_name_are_passed_over_and_told(tmp_path: Path) -> None
     reading = reading_of(tmp_path, f";id;x;y; \n{numbered}")
     assert [column.name for column in reading.columns] == ["id", "x", "y"]
     assert ("left", "column 1, 5 of the file: without a name") in notes_of(tmp_path, reading)
+
+
+@pytest.mark.parametrize("texts", [["Yes", "yes", "No"], ["Y", "y", "n", "N"], ["TRUE", "True", "false", "FALSE", "t"]])
+def test_spellings_of_yes_and_no_are_two_classes(tmp_path: Path, texts: list[str]) -> None:
+    rows = "".join(f"{n};{n % 7};{texts[n % len(texts)]}\n" for n in range(200))
+    reading = reading_of(tmp_path, f"id;x;y\n{rows}")
+    assert (reading.task, reading.positive.lower()[0] in "yt") == ("binary", True)
+    params = parse(params_of("p", reading))
+    label = params.ingest.sources["table"].events["cases"].columns["y"]
+    shown = {text: duckdb.sql(f"select {label} from (select {text!r}::boolean as y)").fetchall() for text in texts}
+    assert shown == {text: [(int(text.lower()[0] in "yt"),)] for text in texts}
+
+
+def test_classes_that_differ_in_case_or_spaces_only_are_named(tmp_path: Path) -> None:
+    texts = ["gold", "Gold", "silver", "silver ", "bronze"]
+    rows = "".join(f"{n};{n % 7};{texts[n % 5]}\n" for n in range(200))
+    reading = reading_of(tmp_path, f"id;x;y\n{rows}")
+    (told,) = [text for about, text in notes_of(tmp_path, reading) if about == "classes"]
+    assert told.startswith("'Gold' and 'gold'; 'silver' and 'silver ' are different classes, as they are written")
+    plain = "".join(f"{n};{n % 7};{'abc'[n % 3]}\n" for n in range(200))
+    assert not [
+        about for about, _ in notes_of(tmp_path, reading_of(tmp_path, f"id;x;y\n{plain}")) if about == "classes"
+    ]

@@ -74,7 +74,7 @@ def stored(project: Path) -> list[dict[str, Any]]:
     [
         (("--parquet", "lists.parquet"), "column 'amount' holds list<element: double>"),
         (("--parquet", "none.parquet"), "none.parquet does not exist"),
-        (("--parquet", "table.csv"), "table.csv is not"),
+        (("--parquet", "table.csv"), "table.csv is no Parquet file"),
         (("--parquet", "empty.parquet"), "empty.parquet has no rows"),
         (("--parquet", "good.parquet", "--csv", "table.csv"), "--csv and --parquet are two tables"),
         (("--parquet", "good.parquet", "--encoding", "cp1252"), "leave --encoding out"),
