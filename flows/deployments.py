@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 
 import yaml
 
+from flows.paused_schedules import with_paused
 from flows.services.processes import python
 from refit.errors import RefitError, UserError
 from refit.files.yaml_files import YamlTree, read_yaml
 from refit.runtime import environments
 from refit.runtime.environments import value_of
+from refit.runtime.terminal import say
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
@@ -254,9 +256,16 @@ def every(read: Callable[..., Sequence[T]], **filters: object) -> list[T]:
 def deploy(project: Path, content: YamlTree, environment: Mapping[str, str], *, log: Path) -> None:
     """Deploy everything in `content`, made from the project's `prefect.yaml`, and update what is deployed already.
 
+    A schedule that somebody paused on the server stays paused, and is named.
+
     Raises:
         RefitError: Prefect refused it; the message names the log.
     """
+    from prefect import get_client, settings
+
+    updates = {getattr(settings, name): value for name, value in environment.items()}
+    with settings.temporary_settings(updates), get_client(sync_client=True) as client:
+        content, paused = with_paused(content, every(client.read_deployments))
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / PREFECT_YAML.name
         file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
@@ -272,6 +281,8 @@ def deploy(project: Path, content: YamlTree, environment: Mapping[str, str], *, 
     log.write_text(process.stdout + process.stderr, encoding="utf-8")
     if process.returncode:
         raise RefitError(f"prefect could not deploy {project / PREFECT_YAML}; it says why in {log}")
+    for name in paused:
+        say(f"{name} stays paused: resume it in Prefect's pages, or say `active: true` at its schedule", stderr=True)
 
 
 def job_template(project: Path | None) -> dict[str, object]:

@@ -146,3 +146,43 @@ def test_an_environments_model_takes_the_place_of_the_written_one_and_of_no_depl
     (entry,) = deployments.for_model(declared, "shop_staging")["deployments"]
     ours = trigger | {"match": {"prefect.resource.name": "shop_staging"}}
     assert entry == {"name": "shop", "triggers": [{"triggers": [ours]}]}
+
+
+@pytest.mark.ci
+@pytest.mark.usefixtures("prefect_server")
+def test_a_schedule_that_was_paused_stays_so_when_it_is_deployed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from prefect.client.orchestration import SyncPrefectClient, get_client
+    from prefect.settings import PREFECT_API_URL
+
+    environment = {"PREFECT_API_URL": PREFECT_API_URL.value()}
+    declared = yaml.safe_load(deployments.prefect_yaml("paused", "Europe/Berlin"))
+    kept = [each for each in declared["deployments"] if each["name"] in ("scheduled", "daily")]
+    content = {**declared, "deployments": [{**each, "name": f"paused.{each['name']}"} for each in kept]}
+
+    def deployed(client: SyncPrefectClient) -> dict[str, Any]:
+        every = deployments.every(client.read_deployments)
+        return {f"{each.entrypoint} {each.name}": each for each in every if each.name.startswith("paused.")}
+
+    def active(client: SyncPrefectClient) -> list[str]:
+        return sorted(name for name, each in deployed(client).items() if each.schedules[0].active)
+
+    with get_client(sync_client=True) as client:
+        deployments.provide(tmp_path, environment)
+        try:
+            deployments.deploy(tmp_path, content, environment, log=tmp_path / "log")
+            first = active(client)
+            assert len(first) == 3
+            one = deployed(client)[first[0]]
+            client.update_deployment_schedule(one.id, one.schedules[0].id, active=False)
+            deployments.deploy(tmp_path, content, environment, log=tmp_path / "log")
+            assert active(client) == first[1:]
+            assert f"{one.name} stays paused: resume it" in " ".join(capsys.readouterr().err.split())
+            for each in content["deployments"]:
+                each["schedules"][0]["active"] = True
+            deployments.deploy(tmp_path, content, environment, log=tmp_path / "log")
+            assert active(client) == first, "the file says so"
+        finally:
+            for each in deployed(client).values():
+                client.delete_deployment(each.id)
