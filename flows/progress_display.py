@@ -25,7 +25,13 @@ from refit.config import STAGES
 from refit.plain_text import one_line
 from refit.runtime.terminal import Terminal, line
 
-STATE_STYLE = {"executed": "green", "restored": "cyan", "unchanged": "dim", "failed": "bold red"}
+STATE_STYLE = {
+    "executed": "green",
+    "restored": "cyan",
+    "unchanged": "dim",
+    "failed": "bold red",
+    "interrupted": "yellow",
+}
 
 SHOW_SECONDS = 10.0  # between two lines of a log that say how far a step is
 LASTING = ("warning: ", "note: ")  # texts that the next step must not overwrite
@@ -91,7 +97,7 @@ class StateColumn(ProgressColumn):
 
     def render(self, task: Task) -> RenderableType:
         state = str(task.fields["state"])
-        return line((f"{state:<10}", STATE_STYLE.get(state, "bold")))
+        return line((f"{state:<11}", STATE_STYLE.get(state, "bold")))
 
 
 class BothScreens:

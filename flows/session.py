@@ -14,7 +14,7 @@ from flows.progress_display import LineScreen, Screen, screen
 from flows.run_options import RunOptions
 from flows.run_summary import StageEnd
 from refit.config import Params
-from refit.errors import UserError
+from refit.errors import UserError, is_interrupted
 from refit.files.artifacts import RELEASED, sweep
 from refit.runtime import dvc_runner, lock, project_requirements, provenance, registry_store, run_file
 from refit.runtime.context import Context, utc_now
@@ -81,8 +81,11 @@ class Session:
         started = time.monotonic()
         try:
             yield
-        except BaseException:
-            self.screen.end(stage, "failed", time.monotonic() - started)
+        except BaseException as error:
+            signalled = not isinstance(error, Exception) or is_interrupted(
+                error
+            )  # Ctrl-C, or the system's signal to end
+            self.screen.end(stage, "interrupted" if signalled else "failed", time.monotonic() - started)
             raise
 
     def ended(self, stage: str, outcome: dvc_runner.Outcome, seconds: float) -> None:

@@ -376,9 +376,9 @@ def _doubts(evidence: Evidence, policy: GateParams, difference: GainComparison |
         limit = (total * difference.must_exceed - evidence.rows * difference.lower) / evidence.pending
         holds = "holds as long as the gain on them is" if difference.passed else "would hold if the gain on them were"
         yield (
-            f"{evidence.pending:,} of {total:,} test rows ({evidence.pending / total:.1%}) have no label yet, and rows with "
-            f"late labels may differ: counted as a mean over rows, the check against the {difference.against} {holds} "
-            f"above {signed(limit)} {metric_named(policy.metric).words}"
+            f"{evidence.pending:,} of {total:,} test rows ({evidence.pending / total:.1%}) have no label yet, and rows "
+            f"with late labels may differ: counted as a mean over rows, the check against the {difference.against} "
+            f"{holds} above {signed(limit)} {metric_named(policy.metric).words}"
         )
 
 

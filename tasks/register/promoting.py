@@ -75,8 +75,9 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
         context.progress(environments.addressed(str(approval.Wait(entry))))
     else:
         verify(context, store, version, entry)
-        context.progress(f"version {version.version} is promoted")
+        context.progress(f"promoting version {version.version}")
         champions.set_champion(store, replace(entry, anchor=anchor_after(store, version, before, decision)))
+        context.progress(f"version {version.version} is champion")
     return _outcome(entry, "")
 
 

@@ -20,7 +20,7 @@ from flows.run_options import RunOptions
 from flows.session import Session, _engine, context_of, context_of_run, session, watching
 from refit.cli import inspection, running
 from refit.config import STAGES, parse
-from refit.errors import UserError
+from refit.errors import Terminated, UserError
 from refit.files.artifacts import RECEIPT
 from refit.runtime import dvc_runner, registry_store, run_file
 from refit.runtime.context import Context
@@ -181,3 +181,23 @@ def test_a_line_that_another_process_wrote_meanwhile_is_announced_by_that_one_al
     own, other = (lambda: write("mine", "refuse")), (lambda: by_another("theirs too", "promote"))
     running._announced(context, "1", lambda: command(own, other))
     assert announced == ["model.refused"]
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [
+        (ValueError("a column is missing"), "failed"),
+        (KeyboardInterrupt(), "interrupted"),
+        (Terminated(), "interrupted"),
+        (RuntimeError("Query interrupted"), "interrupted"),
+    ],
+)
+def test_a_stage_that_a_signal_ends_is_not_said_to_have_failed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, error: BaseException, state: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    with project_lock(tmp_path, trigger="test") as owner:
+        run = Session(tmp_path, owner, LogScreen(logging.getLogger("stages")))
+        with pytest.raises(type(error)), run.stage("validate"):
+            raise error
+    assert [line.split(" in ")[0] for line in caplog.messages] == [f"validate: {state}"]
