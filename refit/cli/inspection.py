@@ -40,6 +40,8 @@ def status(project: Path) -> dict[str, list[str]]:
     if os.access(project, os.W_OK):
         prepare(project)
     reasons = dvc_runner.stale(project)
+    ran = dvc_runner.recorded(project)
+    reasons = {stage: each if stage in ran else ["it has not run yet"] for stage, each in reasons.items()}
     for stage in STAGES:
         if stage not in reasons and (unseen := unseen_by_dvc(stage, would_run)):
             reasons[stage] = [unseen]

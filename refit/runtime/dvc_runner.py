@@ -108,6 +108,12 @@ def stale(project: Path) -> dict[str, list[str]]:
     }
 
 
+def recorded(project: Path) -> set[str]:
+    """The stages whose last run `dvc.lock` records."""
+    lock = project / "dvc.lock"
+    return set(read_yaml(lock).get("stages") or ()) if lock.is_file() else set()
+
+
 def initialise(project: Path) -> None:
     """Make the project a DVC repository, unless it is inside one: without analytics, with copies by reflink."""
     if not root_of(project):

@@ -78,6 +78,8 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         raise UserError(f"{out}: predictions are written as .parquet or .csv; give --out such a name")
     if out and out.is_dir():
         raise UserError(f"{out} is a folder; --out names a file, such as {out / 'scores.csv'}")
+    if re.fullmatch(r".*\.[a-z]+", rows, re.IGNORECASE) and not any(map(Path.exists, (Path(rows), context.path(rows)))):
+        raise UserError(f"{rows}: no such file, here or in {context.project}")  # before data is brought up to date
     champion = load_champion(context)
     validated = validated_data_at(context, as_of)
     with open_warehouse(context.project, validated, context.params) as warehouse:

@@ -55,7 +55,7 @@ def explained(context: Context, row: str) -> tuple[RowExplanations, dict[str, ND
     champion = load_champion(context)
     file = next((path for path in (Path(row), context.path(row)) if path.is_file()), None)
     if file:
-        features, source = _rows_of_file(context, champion, file), f"rows of {file.name}"
+        features, source = _rows_of_file(context, champion, file)
     elif (logged := _logged(context, champion, row)) is not None:
         features, source = logged, "as it was scored"
     else:
@@ -164,7 +164,8 @@ def _of_sources(context: Context, champion: Champion, key: str) -> pa.Table:
     return features
 
 
-def _rows_of_file(context: Context, champion: Champion, file: Path) -> pa.Table:
+def _rows_of_file(context: Context, champion: Champion, file: Path) -> tuple[pa.Table, str]:
+    """Return the rows of a file that can be scored, and where they come from, with what was refused."""
     validated = validated_data_at(context, NOW)
     with open_warehouse(context.project, validated, context.params) as warehouse:
         requested = of_file(context, warehouse, champion, file)
@@ -174,4 +175,8 @@ def _rows_of_file(context: Context, champion: Champion, file: Path) -> pa.Table:
     if not features.num_rows:
         why = requested.refusals[0].reason if requested.refusals else "the definitions leave all out"
         raise UserError(f"--row {file}: none of its {requested.read:,} rows can be scored; the first: {why}")
-    return features
+    source = f"rows of {file.name}"
+    if requested.refusals:
+        first = requested.refusals[0]
+        source += f" ({requested.refused:,} of {requested.read:,} refused; the first, line {first.row}: {first.reason})"
+    return features, source

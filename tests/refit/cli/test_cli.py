@@ -156,6 +156,8 @@ def test_a_project_in_another_folder_is_named_by_option(project: Path, tmp_path:
     done = refit_in(tmp_path, "status", "--project", str(project))
     assert done.returncode == 0
     assert done.stdout.count("up to date") == 6
+    (project / "dvc.lock").unlink()
+    assert refit_in(tmp_path, "status", "--project", str(project)).stdout.count("it has not run yet") == 6
 
 
 def test_the_doctor_finds_a_project_in_order_and_a_broken_one(project: Path) -> None:

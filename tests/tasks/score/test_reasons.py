@@ -65,6 +65,15 @@ def test_rows_of_a_file_are_explained_up_to_a_limit(project: Path, tmp_path: Pat
         assert_it_adds_up(row)
 
 
+def test_rows_of_a_file_that_are_refused_are_counted_and_the_first_is_named(project: Path, tmp_path: Path) -> None:
+    file = tmp_path / "new.csv"
+    rows = [f"N{n},2026-02-01,basic,FR,26,{price},0,0" for n, price in enumerate(("9.89", "dear", "9.99"))]
+    file.write_text("\n".join([HEADER, *rows]) + "\n")
+    told = reasons.run(context(project), str(file))
+    assert [row.key for row in told.rows] == ["N0", "N2"]
+    assert told.source.startswith("rows of new.csv (1 of 3 refused; the first, line 3: ")
+
+
 def test_what_cannot_be_explained_is_one_clear_line(project: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no row of 'cases' has this subscription, .* such as 'S\d+', one of"):
         reasons.run(context(project), "nobody's")
