@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from refit.errors import RefitError, cut
+from refit.files import artifacts
 from refit.files.artifacts import RUN, STATE, sha256
 
 CODE = (
@@ -26,6 +27,13 @@ CODE = (
     ".yml",
     ".toml",
 )  # suffixes of files that affect what a run computes
+# Files and folders that a run itself writes, in git or not: no change of the code. `released.json` is people's.
+WRITTEN_BY_RUNS = (
+    *(Path("dvc.lock"), Path(".dvc"), Path("dvc_plots"), RUN, STATE, artifacts.COMPARAND, artifacts.WARM_START),
+    *(artifacts.BATCHES, artifacts.SNAPSHOT, artifacts.VALIDATED, artifacts.FEATURE_MODELS, artifacts.VALIDATION),
+    *(artifacts.QUARANTINE, artifacts.FEATURES, artifacts.PREDICTIONS),
+    *(artifacts.CANDIDATE, artifacts.TRAINING, artifacts.RECEIPT, artifacts.REPORTS),
+)
 LARGEST_NEW_FILE = 1_000_000  # bytes; a larger file that is not committed is data, not code
 _CONFIG = ("GIT_CONFIG", "GIT_EXEC_PATH")  # variables GIT_* that do not select a repository
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
@@ -82,12 +90,21 @@ def _head(top: Path) -> str | None:
 
 
 def commit(project: Path) -> Commit:
-    """The commit with a patch of all uncommitted changes, including new files; index and objects are not modified."""
+    """The commit with a patch of all uncommitted changes, including new files; index and objects are not modified.
+
+    What runs write (`WRITTEN_BY_RUNS`) is left out: a run whose only change is `dvc.lock` used the committed code.
+    """
     top = repository(project)
     if top is None or (head := _head(top)) is None:
         return Commit(None, None)
     names = [os.fsdecode(name) for name in _git(top, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")]
-    new = [name for name in names if name and (top / name).is_file()]
+    inside = Path(project).resolve().relative_to(top)
+    written = [inside / each for each in WRITTEN_BY_RUNS]
+    new = [
+        name
+        for name in names
+        if name and (top / name).is_file() and not any(Path(name).is_relative_to(each) for each in written)
+    ]
     large = [name for name in new if (top / name).stat().st_size > LARGEST_NEW_FILE]
     with tempfile.TemporaryDirectory() as scratch:
         environment = {
@@ -103,7 +120,8 @@ def commit(project: Path) -> Commit:
             _git(top, "add", "--", name, **environment)
         prefixes = ("-c", "diff.noprefix=false", "-c", "diff.mnemonicPrefix=false")  # as `git apply` expects them
         plain = ("--binary", "--no-ext-diff", "--no-textconv")
-        patch = _git(top, *prefixes, "diff", "--cached", *plain, "HEAD", **environment)
+        but = (f":(top,exclude,literal){each.as_posix()}" for each in written)
+        patch = _git(top, *prefixes, "diff", "--cached", *plain, "HEAD", "--", ".", *but, **environment)
     return Commit(head, patch or None, tuple(large))
 
 

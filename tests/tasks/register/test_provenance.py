@@ -60,6 +60,32 @@ def test_the_patch_holds_changed_staged_and_new_files_and_applies_to_the_commit(
         assert (clone / "again" / name).read_text() == (repository / name).read_text()
 
 
+@pytest.mark.parametrize("inside", [".", "sub"])
+def test_what_a_run_writes_is_no_uncommitted_change_of_the_code(repository: Path, inside: str) -> None:
+    """An unattended run leaves a new `dvc.lock`: the next one used the commit's code all the same."""
+    project, written = repository / inside, ("dvc.lock", ".dvc/config", "reports/metrics.json", "models/training.json")
+    for name in (*written, "params.yaml", "models/own.py"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("before\n")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "second")
+    head = git(repository, "rev-parse", "HEAD")
+    for name in (*written, "run.yaml", "comparand.json", "warm_start.json", ".refit/up.json", "data/snapshot.json"):
+        (project / name).parent.mkdir(parents=True, exist_ok=True)
+        (project / name).write_text("after\n")
+    (project / "data/batches").mkdir()
+    (project / "data/batches/1.parquet").write_bytes(b"1\n" * 600_000)
+    assert provenance.commit(project) == provenance.Commit(head, None)
+    assert provenance.uncommitted_code(project) == ()
+    for name in ("params.yaml", "models/own.py", "new.py", "data/names.csv"):
+        (project / name).write_text("after\n")
+    patch = (provenance.commit(project).patch or b"").decode()
+    found = {line.rpartition(" b/")[2] for line in patch.splitlines() if line.startswith("diff --git")}
+    base = "" if inside == "." else f"{inside}/"
+    assert found == {f"{base}{name}" for name in ("params.yaml", "models/own.py", "new.py", "data/names.csv")}
+    assert provenance.uncommitted_code(project) == tuple(f"{base}{name}" for name in ("new.py", "params.yaml"))
+
+
 def test_outside_of_git_there_is_no_commit(tmp_path: Path) -> None:
     assert provenance.commit(tmp_path) == provenance.Commit(None, None)
 
