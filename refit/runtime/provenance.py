@@ -14,8 +14,25 @@ from importlib import metadata
 from pathlib import Path
 
 from refit.errors import RefitError, cut
-from refit.files import artifacts
-from refit.files.artifacts import RUN, STATE, sha256
+from refit.files.artifacts import (
+    BATCHES,
+    CANDIDATE,
+    COMPARAND,
+    FEATURE_MODELS,
+    FEATURES,
+    PREDICTIONS,
+    QUARANTINE,
+    RECEIPT,
+    REPORTS,
+    RUN,
+    SNAPSHOT,
+    STATE,
+    TRAINING,
+    VALIDATED,
+    VALIDATION,
+    WARM_START,
+    sha256,
+)
 
 CODE = (
     ".py",
@@ -29,10 +46,10 @@ CODE = (
 )  # suffixes of files that affect what a run computes
 # Files and folders that a run itself writes, in git or not: no change of the code. `released.json` is people's.
 WRITTEN_BY_RUNS = (
-    *(Path("dvc.lock"), Path(".dvc"), Path("dvc_plots"), RUN, STATE, artifacts.COMPARAND, artifacts.WARM_START),
-    *(artifacts.BATCHES, artifacts.SNAPSHOT, artifacts.VALIDATED, artifacts.FEATURE_MODELS, artifacts.VALIDATION),
-    *(artifacts.QUARANTINE, artifacts.FEATURES, artifacts.PREDICTIONS),
-    *(artifacts.CANDIDATE, artifacts.TRAINING, artifacts.RECEIPT, artifacts.REPORTS),
+    *(Path("dvc.lock"), Path(".dvc"), Path("dvc_plots"), RUN, STATE, COMPARAND, WARM_START),
+    *(BATCHES, SNAPSHOT, VALIDATED, FEATURE_MODELS, VALIDATION),
+    *(QUARANTINE, FEATURES, PREDICTIONS),
+    *(CANDIDATE, TRAINING, RECEIPT, REPORTS),
 )
 LARGEST_NEW_FILE = 1_000_000  # bytes; a larger file that is not committed is data, not code
 _CONFIG = ("GIT_CONFIG", "GIT_EXEC_PATH")  # variables GIT_* that do not select a repository
