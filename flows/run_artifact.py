@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.run_summary import RunSummary
-from flows.services.service_state import MLFLOW, address, running_services
+from flows.services.service_state import home_page
 from refit.files.artifacts import EVALUATION, MODEL_CARD
 from refit.plain_text import as_markdown
 from refit.schemas.evaluation import Evaluation
@@ -52,9 +52,3 @@ def _links(project: Path, summary: RunSummary) -> dict[str, str]:
         "MLflow run": f"{home}runs/{summary.mlflow_run_id}",
         "home page": home,
     }
-
-
-def home_page(project: Path) -> str | None:
-    """Return the address of the project's home page, if `refit up` runs the server that it is on."""
-    server = running_services(project).get(MLFLOW)
-    return None if server is None else f"{address(server)}/refit/"

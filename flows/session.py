@@ -13,6 +13,7 @@ from flows import retrain_dedup, shared_data
 from flows.progress_display import LineScreen, Screen, screen
 from flows.run_options import RunOptions
 from flows.run_summary import StageEnd
+from flows.services.service_state import home_page
 from refit.config import Params
 from refit.errors import UserError, is_interrupted
 from refit.files.artifacts import RELEASED, sweep
@@ -71,6 +72,7 @@ class Session:
             may_promote=self.owner.may_promote,
             trigger=self.owner.trigger,
             flow_run=self.owner.flow_run,
+            home_page=home_page(self.project),
             workers=_engine(params),
         )
 

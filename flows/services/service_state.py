@@ -69,6 +69,12 @@ def api(server: Started) -> str:
     return f"{address(server)}/api"
 
 
+def home_page(project: Path) -> str | None:
+    """Return the address of the project's home page, if `refit up` runs the server that it is on."""
+    server = running_services(project).get(MLFLOW)
+    return None if server is None else f"{address(server)}/refit/"
+
+
 def client_environment(project: Path, server: Started) -> dict[str, str]:
     """Return the environment variables by which a process uses the project's Prefect server."""
     return {

@@ -28,6 +28,7 @@ from refit.files.artifacts import (
 from refit.plain_text import as_markdown
 from refit.problems import metric_named
 from refit.runtime.context import Context
+from refit.runtime.registry_store import store_of
 from refit.schemas.artifact import Part, omitted
 from refit.schemas.cross_validation import CrossValidation
 from refit.schemas.evaluation import Evaluation
@@ -218,10 +219,10 @@ def of_evaluation(context: Context, training: Training) -> Content:
         shown.append(("cost/per_1000", timings.cost.per_1000, 0))
     links = {"Prefect": _flow_run(context.flow_run).get("prefect")}
     if (docs := context.path(DATA_DOCS) / "index.html").is_file():
-        links["Data Docs"] = folder_url(docs)
+        links["Data Docs"] = _data_docs(context) or folder_url(docs)
     tags = {
         "decision": decision.verdict,
-        "data_docs": links.get("Data Docs"),
+        "data_docs": folder_url(docs) if docs.is_file() else None,
         "mlflow.note.content": _description(training, decision, links, card=card.is_file()),
     }
     return Content(
@@ -254,9 +255,19 @@ def _description(training: Training, decision: Decision, links: Mapping[str, str
     return "\n\n".join(lines)
 
 
+def _data_docs(context: Context) -> str | None:
+    """The address of the Data Docs for a reader of MLflow's page of the run; None if no server is known to have them.
+
+    A project's own registry is read on the server of `refit ui` or `refit up`, whatever its port, and so are they.
+    """
+    own = store_of(context.project, context.params).database is not None
+    home = "/refit/" if own else context.home_page
+    return f"{home}data-docs/index.html" if home else None
+
+
 def _link(name: str, address: str) -> str:
     """A link in Markdown; a file's address as it is, as no browser follows a link from a server's page to a file."""
-    return f"[{name}]({address})" if address.startswith("http") else f"{name}: `{address}`"
+    return f"[{name}]({address})" if address.startswith(("http", "/")) else f"{name}: `{address}`"
 
 
 def cross_validation_identity(report: CrossValidation) -> dict[str, str]:

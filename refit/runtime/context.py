@@ -43,6 +43,7 @@ class Context:
     may_promote: bool = False  # aliases move only under `refit run`, a deployment, or a person's command
     trigger: str = "manual"
     flow_run: str | None = None
+    home_page: str | None = None  # its address, if a server of the project is up
     now: Callable[[], datetime] = field(default=utc_now)
     workers: StartWorkers = processes  # what computes parts: other processes, or another engine of the flow
     declared_in: Path | None = None  # folder that the paths of sources are relative to; None means the project
