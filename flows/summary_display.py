@@ -22,8 +22,9 @@ from flows.evaluation_lines import (
 )
 from flows.notifications import publish_wait
 from flows.progress_display import STATE_STYLE
-from flows.run_artifact import home_page, publish_decision
+from flows.run_artifact import publish_decision
 from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, RunSummary, ServingTimes
+from flows.services.service_state import home_page
 from flows.session import Session
 from refit.config import STAGES
 from refit.evaluation.prediction_cost import in_money
@@ -173,7 +174,10 @@ def score_rows(report: ScoreReport) -> list[tuple[str, str]]:
         lines.append(("intervals", f"{100 * intervals.level:.4g} %, mean width {intervals.mean_width:.4g}"))
     if report.threshold is not None:
         lines.append(("threshold", f"{report.threshold:.4f}: from there on `predicted_label` is 1"))
-    lines += [("predictions", report.out), *(("delivered to", place) for place in report.sinks)]
+    lines.append(("predictions", report.out))
+    if report.out.endswith(".parquet"):
+        lines.append(("as CSV", "`--out predictions.csv` writes them so that a spreadsheet opens them"))
+    lines += [*(("delivered to", place) for place in report.sinks)]
     lines += [("quarantine", report.quarantine)] if report.quarantine else []
     return [*lines, *(("note", note) for note in report.notes), ("seconds", f"{report.seconds:.1f}")]
 
