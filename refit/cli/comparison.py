@@ -48,12 +48,17 @@ def print_comparison(comparison: VersionComparison) -> None:
     """Print two versions side by side."""
     console = Terminal()
     table = Table("", *(f"version {number}" for number in comparison.versions), box=None, pad_edge=False)
-    if comparison.gains:
-        table.add_column("gain")
-    elif comparison.same_test:
-        table.add_column("difference")
     for name, values in _facts(comparison.of):
         table.add_row(name, *values)
+    console.print(table)
+    console.print()
+    for sentence in comparison_page.judged_on(comparison):
+        say(sentence)
+    say("These times are UTC.")
+    console.print()
+    table = Table("", *(f"version {number}" for number in comparison.versions), box=None, pad_edge=False)
+    if head := comparison_page.gain_head(comparison):
+        table.add_column(head)
     for name, pair in comparison.metrics.items():
         table.add_row(name, *map(_number, pair), comparison_page.gain(comparison, name))
     console.print(table)

@@ -18,6 +18,7 @@ from refit.plain_text import number
 from refit.runtime import dvc_runner, environments, run_file
 from refit.runtime.terminal import Terminal, line, say
 from refit.schemas.snapshot import stand_in_notice
+from refit.schemas.training import short_candidate
 from registry.approval import AWAIT, Wait, waits
 from registry.ledger import NO_VERSION
 from tasks.stages import unseen_by_dvc
@@ -164,7 +165,9 @@ def print_history(entries: list[Entry]) -> None:
             versions += f" {'against' if entry.action == 'refuse' else 'for'} version {entry.from_version}"
         style = "yellow" if entry.action in ("refuse", "await") else "green"
         console.print(line((entry.at, "bold"), "  ", (f"{entry.action:<9}", style), f" {versions}"))
-        console.print(f"    by {entry.who}, trigger: {entry.trigger}", style="dim")
+        candidate = entry.digests.get("candidate")
+        named = f", candidate {short_candidate(candidate)}" if candidate else ""
+        console.print(f"    by {entry.who}, trigger: {entry.trigger}{named}", style="dim")
         for reason in entry.reasons:
             console.print(Padding(f"• {reason}", (0, 0, 0, 4)))
         if entry.action == AWAIT:

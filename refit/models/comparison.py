@@ -106,6 +106,7 @@ class _Reader:
             uncommitted="refit.git_patch" in of.tags,
             release=of.tags.get("refit.release"),
             constraints=of.tags.get("refit.constraints"),
+            candidate=of.tags.get("refit.candidate"),
             run_id=of.run_id,
         )
 

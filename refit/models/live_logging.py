@@ -12,6 +12,7 @@ from refit.errors import message_of
 from refit.learners.networks.surroundings import EpochReport, reporting_to
 from refit.runtime.context import Context
 from refit.runtime.registry_store import store_of
+from refit.schemas.training import short_candidate
 from registry import tracking
 from registry.store import faults
 from registry.system_metrics import SystemMetrics
@@ -85,7 +86,7 @@ class _LiveRun:
                     tags = {"refit.role": "live", "refit.candidate": self.inputs}
                     experiment = tracking.ensure_experiment(store, self.context.params.project.name)
                     self._system = SystemMetrics()
-                    self._run = tracking.start_run(store, experiment, f"training {self.inputs[:8]}", tags)
+                    self._run = tracking.start_run(store, experiment, f"training {short_candidate(self.inputs)}", tags)
                 system = self._system.sample() if self._system else []
                 tracking.log_points(store, self._run, [*self._points, *system])
                 if status is not None:

@@ -76,7 +76,7 @@ def _log_training(context: Context, store: Store) -> str:
     run_id = tracking.ensure_run(
         store,
         experiment,
-        f"{training.learner} {training.inputs[:8]}",
+        training.run_name,
         named | {"refit.role": "candidate"},
         origin=origin,
         seconds=training.seconds,

@@ -6,16 +6,18 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, tzinfo
 from typing import TYPE_CHECKING
 
+from refit.errors import counted
 from refit.plain_text import number as plain
 from refit.plain_text import signed
 from refit.problems import metric_words
 from refit.reports import templates
 from refit.schemas.measured import Measured
+from refit.schemas.training import short_candidate
 
 if TYPE_CHECKING:
     from refit.schemas.version_comparison import ComparedVersion, VersionComparison
 
-__all__ = ["code", "gain", "number", "render", "sentences", "shown_aliases"]
+__all__ = ["code", "gain", "gain_head", "judged_on", "number", "render", "sentences", "shown_aliases"]
 
 
 def render(comparison: VersionComparison, links: dict[str, str] | None = None, zone: tzinfo = UTC) -> str:
@@ -34,12 +36,46 @@ def render(comparison: VersionComparison, links: dict[str, str] | None = None, z
         zone=zone,
         comparison=comparison,
         metrics=rows,
-        gain_head="gain" if comparison.gains else "difference" if comparison.same_test else "",
+        gain_head=gain_head(comparison),
+        judged_on=list(judged_on(comparison, zone)),
         sentences=list(sentences(comparison)),
         codes=[code(of) for of in comparison.of],
+        candidates=[of.candidate and short_candidate(of.candidate) for of in comparison.of],
         shown_aliases=shown_aliases,
         links=links or {},
     )
+
+
+def gain_head(comparison: VersionComparison) -> str:
+    """Name the third column of the metrics; empty if there is none."""
+    if comparison.gains:
+        return "gain" if comparison.same_test else "gain on the same rows"
+    return "difference" if comparison.same_test else ""
+
+
+def judged_on(comparison: VersionComparison, zone: tzinfo = UTC) -> Iterator[str]:
+    """Say on which rows each version was measured, and which number compares the two if those differ."""
+    first, second = comparison.of
+    if comparison.same_test:
+        yield f"Both were measured on the same test rows: {_rows(first, zone)}."
+        return
+    yield (
+        f"The columns are not comparable: version {first.version} was measured on {_rows(first, zone)}, "
+        f"version {second.version} on {_rows(second, zone)}."
+    )
+    if comparison.gains or comparison.gate:
+        where = "in the last column" if comparison.gains else "below"
+        yield f"What compares them is the gain {where}: the gate measured both on version {comparison.judged}'s rows."
+    else:
+        yield "No number here compares them: the gate never measured the two on the same rows."
+
+
+def _rows(of: ComparedVersion, zone: tzinfo) -> str:
+    """Say on which rows a version was measured."""
+    if of.test_rows is None or of.test_start is None or of.test_end is None:
+        return "rows that are not on record"
+    start, end = (templates.moment(time, zone) for time in (of.test_start, of.test_end))
+    return f"{counted(of.test_rows, 'row')} from {start} up to {end}"
 
 
 def shown_aliases(aliases: Sequence[str]) -> str:
@@ -105,9 +141,7 @@ def sentences(comparison: VersionComparison) -> Iterator[str]:
             "interval, on the same test rows."
         )
     elif comparison.same_test:
-        yield "Both were judged on the same test rows; the gate did not compare the two: a difference has no interval."
-    else:
-        yield "They were judged on different test rows: their figures are not of the same rows."
+        yield "The gate did not compare the two: a difference has no interval."
     if comparison.shared_features is not None:
         how = "in part defined otherwise or not shared (below)" if comparison.features else "defined alike"
         yield f"They have {comparison.shared_features:,} features in common, {how}."

@@ -322,6 +322,7 @@ class DriftDecision(Artifact):
     lasting: LastingLoss | None = omitted(None)  # None if it cannot be measured
     since: date | None = omitted(None)  # the day on which the loss that asks for a retraining began
     coverage: WatchedCoverage | None = omitted(None)  # None without intervals, or without labels
+    made_at: UtcTime | None = omitted(None)  # when it was made last; None if an older Refit made it
 
     @property
     def newest_columns(self) -> tuple[ColumnDrift, ...]:

@@ -16,11 +16,20 @@ from refit.schemas.serving_cost import FitCost
 from refit.schemas.warm_start import WarmStart
 
 __all__ = ["GroupModel", "GroupModels", "IterationScores", "LearnerReport", "Scores", "SeedScores", "SizeScores"]
-__all__ += ["Training", "TrainingRows", "TrialReport", "TuningReport"]
+__all__ += ["Training", "TrainingRows", "TrialReport", "TuningReport", "short_candidate"]
 
 SHOWN = 40  # characters of a value
 
 Scores = Mapping[str, float | int | None]  # by metric; None if it is undefined for these labels
+
+
+def short_candidate(inputs: str) -> str:
+    """The name of a candidate for people, the same on its card, in `refit history` and in the name of MLflow's run.
+
+    >>> short_candidate("5bcccb10aa6ccd29")
+    '5bcccb10'
+    """
+    return inputs[:8]
 
 
 class IterationScores(Part):
@@ -203,6 +212,11 @@ class Training(Artifact):
     def identity(self) -> dict[str, str]:
         """The tags that identify a candidate in MLflow: the digests of its inputs and of its model."""
         return {"refit.candidate": self.inputs, "refit.model_digest": self.model_digest}
+
+    @property
+    def run_name(self) -> str:
+        """The name of the candidate's run in MLflow."""
+        return f"{self.learner} {short_candidate(self.inputs)}"
 
     @property
     def chosen(self) -> LearnerReport:

@@ -33,6 +33,7 @@ class ComparedVersion(Part):
     uncommitted: bool  # whether code was used that was not committed
     release: str | None  # of Refit
     constraints: str | None  # digest of the pinned libraries
+    candidate: str | None  # digest of all that it was made from, by which its card and MLflow's run are named
     run_id: str | None
 
 

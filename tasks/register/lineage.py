@@ -64,6 +64,7 @@ class Lineage(Part):
     git_patch: str | None
     params: str | None
     constraints: str | None
+    candidate: str | None  # digest of all that it was made from; MLflow's run is named by its first characters
     model_digest: str | None
     manifest: str | None
     batches: tuple[UsedBatch, ...]
@@ -106,6 +107,7 @@ def lineage(context: Context, number: str) -> Lineage:
         git_patch=tags.get("refit.git_patch"),
         params=tags.get("refit.params"),
         constraints=tags.get("refit.constraints"),
+        candidate=tags.get("refit.candidate"),
         model_digest=tags.get("refit.model_digest"),
         manifest=tags.get("refit.manifest"),
         batches=tuple(

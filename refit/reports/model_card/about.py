@@ -18,7 +18,7 @@ from refit.plain_text import one_line
 from refit.runtime import environments, provenance
 from refit.runtime.context import Context
 from refit.schemas.evaluation import Evaluation
-from refit.schemas.training import Training
+from refit.schemas.training import Training, short_candidate
 
 NOT_STATED = "not stated"
 CHOSEN = {
@@ -84,8 +84,9 @@ def entries(known: About, evaluation: Evaluation, training: Training) -> Iterato
         yield Fact(name, value or f"{NOT_STATED} (evaluate.card in params.yaml)", bool(value))
     champion = evaluation.incumbent.version
     compared = f"compared with version {champion}" if champion else "the first: there was no champion"
-    number = "refit history tells the number that it was registered with"
-    yield Fact("version", f"candidate {training.model_digest[:12]}, {compared}; {number}")
+    candidate = short_candidate(training.inputs)
+    number = f"its number is in the line of {environments.command('history')} that names candidate {candidate}"
+    yield Fact("version", f"candidate {candidate}, {compared}; {number}; MLflow's run is {training.run_name!r}")
     yield Fact("date", f"{known.written.astimezone(known.zone):%Y-%m-%d %H:%M} ({known.zone}), Refit {known.release}")
 
 

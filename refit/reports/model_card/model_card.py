@@ -144,8 +144,8 @@ def _descriptions(features: FeatureTable) -> dict[str, str]:
 
 def _identity(evaluation: Evaluation, training: Training, features: FeatureTable) -> list[tuple[str, str]]:
     return [
+        ("candidate", training.inputs),
         ("model digest", training.model_digest),
-        ("made from", training.inputs),
         ("snapshot", evaluation.snapshot),
         ("feature definitions", features.definitions_digest),
         ("seed", str(training.seed)),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from refit.cli.comparison import print_comparison
 from refit.errors import UserError
 from refit.files.artifacts import EVALUATION
 from refit.models import comparison
@@ -42,7 +43,9 @@ def test_versions_that_the_gate_compared_show_its_gain_whichever_is_named_first(
 
 
 @pytest.mark.slow
-def test_what_differs_is_named_with_both_values_and_what_is_lost_is_said(project: Any, same_process: Any) -> None:
+def test_what_differs_is_named_with_both_values_and_what_is_lost_is_said(
+    project: Any, same_process: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     project.registered(0)
     project.registered(1)
     between = compared(project.context, "1", "2")
@@ -62,6 +65,20 @@ def test_what_differs_is_named_with_both_values_and_what_is_lost_is_said(project
     assert comparison_page.gain(alike, "accuracy_at_half") == "+0.1000"
     for stored in project.folder.rglob("evaluation/evaluation.json"):
         stored.unlink()
+    apart = between.model_copy(update={"same_test": False})
+    rows = [f"{of.test_rows:,} rows from" for of in between.of]
+    for shown, gains, which in (
+        (apart, {"roc_auc": right[0]}, "the gain in the last column"),
+        (apart, {}, "No number"),
+    ):
+        other = shown.model_copy(update={"gains": gains, "gate": None, "judged": "2" if gains else None})
+        above = comparison_page.render(other).partition("<table>")[0]
+        assert "The columns are not comparable: version 1 was measured on" in above
+        assert all(each in above for each in (*rows, which))
+    print_comparison(apart)
+    printed = capsys.readouterr().out
+    assert printed.index("not comparable") < printed.index("roc_auc")
+    assert "Both were measured on the same test rows: " in comparison_page.render(alike).partition("<table>")[0]
     lost = compared(project.context, "1", "2")
     assert any("evaluation.json" in note for note in lost.notes)
     assert lost.metrics["roc_auc"][0] is not None, "it is a tag of the version"

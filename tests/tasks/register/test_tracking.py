@@ -14,6 +14,7 @@ from refit.files import artifacts
 from refit.files.artifacts import read_json, write_json
 from refit.models import run_logging
 from refit.models.run_content import validation_score
+from refit.schemas.training import Training
 from registry import tracking
 from registry.client import client
 
@@ -76,7 +77,9 @@ def test_the_run_holds_params_metrics_dataset_report_and_links(project: Any, mon
     assert run.data.tags["refit.prefect_flow_run"] == "abc"
     assert run.data.tags["prefect"] == "http://prefect:4200/runs/flow-run/abc"
     assert run.data.tags["data_docs"] == (docs / "index.html").as_uri()
-    assert "better than the baseline" in run.data.tags["mlflow.note.content"]
+    assert "better than the baseline" in (note := run.data.tags["mlflow.note.content"])
+    assert "[Data Docs](/refit/data-docs/index.html)" in note, "on the server that shows this registry"
+    assert run.info.run_name == Training.read(project.folder / artifacts.TRAINING).run_name
     snapshot = read_json(project.folder / artifacts.SNAPSHOT)["digest"]
     used = {each.dataset.name: each.dataset.digest for each in run.inputs.dataset_inputs}
     tested = read_json(project.folder / artifacts.DECISION)["test"]["digest"]
