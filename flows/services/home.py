@@ -3,7 +3,8 @@
     /refit/                      what is champion, the last decision, drift, and links to everything
     /refit/history               the ledger
     /refit/compare?first=&second=
-    /refit/card, /refit/drift, /refit/replay, /refit/data-docs/...    the reports of this folder
+    /refit/card, /refit/replay, /refit/data-docs/...    the reports of this folder
+    /refit/drift                 the report of the newest decision on drift, made wherever the registry is shared
     /refit/versions/N/card       the model card of a registered version
     /refit/runs/ID               leads to a run's page of MLflow
 
@@ -32,6 +33,7 @@ from refit.operations.replay.history import FOLDER as REPLAY
 from refit.reports import comparison_page, home_page, replay_report
 from refit.reports.drift import drift_report
 from refit.runtime import registry_store
+from refit.storage import drift_decisions
 from registry import run_files, tracking, versions
 from tasks import register
 
@@ -111,6 +113,15 @@ def _pages(project: Path) -> Starlette:
         page = f"experiments/{experiment}/runs/{quote(run_id, safe='')}" if experiment else "experiments"
         return RedirectResponse(mlflow_page(page))
 
+    def drift(request: Request) -> Response:
+        """The page of the decision that the home page shows: the file of the last one here may be of another."""
+        context = context_of(project)
+        made = drift_decisions.read_all(context)
+        if (newest := drift_decisions.newest_made(made)) is None:
+            raise UserError("drift was not checked yet")
+        page = drift_report.render(newest, made, context.params.project.zone)
+        return HTMLResponse(page, headers={"content-security-policy": REPORT_POLICY, **_PRIVATE})
+
     def file(path: Path) -> Callable[[Request], Response]:
         return lambda request: report(project / path)
 
@@ -119,7 +130,7 @@ def _pages(project: Path) -> Starlette:
         "/history": history,
         "/compare": compare,
         "/card": file(MODEL_CARD),
-        "/drift": file(drift_report.REPORT),
+        "/drift": drift,
         "/replay": file(REPLAY / replay_report.REPORT),
         "/data-docs/{path:path}": data_docs,
         "/versions/{version}/card": card,

@@ -17,7 +17,7 @@ from refit.files.artifacts import DATA_DOCS, MODEL_CARD, RECEIPT, VALIDATED
 from refit.operations.replay.history import FOLDER as REPLAY
 from refit.plain_text import one_line
 from refit.reports import replay_report, replay_words, templates
-from refit.reports.drift import drift_report, report_words
+from refit.reports.drift import report_words
 from refit.reports.home_page import Card, Kind, Link, Overview, Tile, score
 from refit.runtime import environments, registry_store
 from refit.runtime.context import Context
@@ -99,6 +99,21 @@ def last_run(receipt: Receipt, entries: list[Entry], *, is_champion: bool) -> st
     return f"{it} the gate would promote; it was refused: {one_line('; '.join(judged[-1].reasons))}"
 
 
+def _judged_version(made: DriftDecision, champion: ChampionSummary | None) -> str:
+    """Name the version that a decision on drift is about, and the champion if that is another one by now."""
+    of = f"version {made.version}"
+    return (
+        of
+        if champion is None or champion.version == made.version
+        else f"{of}, which version {champion.version} has followed"
+    )
+
+
+def _drift_kind(made: DriftDecision, champion: ChampionSummary | None) -> Kind:
+    """How a decision is marked: it asks for nothing any more if its version was replaced."""
+    return _DRIFT[made.verdict] if champion is None or champion.version == made.version else "plain"
+
+
 @dataclass
 class _Gatherer:
     """Reads each part by itself: one that cannot be read does not hide the others."""
@@ -149,15 +164,15 @@ class _Gatherer:
                 environments.addressed("`refit drift` compares the newest rows with the reference"),
             )
         else:
-            note, kind = f"as of {templates.moment(self._drift.as_of, zone)}", _DRIFT[self._drift.verdict]
-            yield Tile("drift", report_words.verdict_word(self._drift), note, kind)
+            note = f"of {_judged_version(self._drift, champion)}, as of {templates.moment(self._drift.as_of, zone)}"
+            yield Tile("drift", report_words.verdict_word(self._drift), note, _drift_kind(self._drift, champion))
         if champion is not None and champion.seen_until:
             yield Tile("learned from data before", templates.moment(champion.seen_until, zone), str(zone))
 
     def cards(self, champion: ChampionSummary | None, entries: list[Entry]) -> Iterator[Card]:
         """Yield a card for each page that there is, or that a command would write."""
         yield self._model_card(champion, entries)
-        yield self._drift_report()
+        yield self._drift_report(champion)
         yield self._replay()
         yield self._data_docs()
         yield self._mlflow(champion)
@@ -174,12 +189,14 @@ class _Gatherer:
             sentence = last_run(receipt, entries, is_champion=is_champion)
         return Card("Model card", sentence, (Link("last run", "card"), *links))
 
-    def _drift_report(self) -> Card:
-        if self._drift is None:
+    def _drift_report(self, champion: ChampionSummary | None) -> Card:
+        if (made := self._drift) is None:
             return Card("Drift", environments.addressed("Not checked yet: `refit drift` writes the report."))
-        here = self.context.path(drift_report.REPORT).is_file()
-        sentence = f"{report_words.verdict(self._drift)} {one_line('; '.join(self._drift.reasons[:2]))}"
-        return Card("Drift", sentence, (Link("report", "drift"),) if here else (), _DRIFT[self._drift.verdict])
+        as_of = templates.moment(made.as_of, self.context.params.project.zone)
+        reasons = "; ".join(made.reasons[:2])
+        sentence = f"Decided last, as of {as_of}, of {_judged_version(made, champion)}. {report_words.verdict(made)} "
+        sentence += one_line(f"{reasons[:1].upper()}{reasons[1:]}.")
+        return Card("Drift", sentence, (Link("report", "drift"),), _drift_kind(made, champion))
 
     def _replay(self) -> Card:
         if not self.context.path(REPLAY / replay_report.REPORT).is_file():
@@ -233,8 +250,7 @@ class _Gatherer:
             return None
 
     def _newest_drift(self) -> DriftDecision | None:
-        made = self._read(lambda: drift_decisions.read_all(self.context)) or []
-        return made[-1] if made else None
+        return drift_decisions.newest_made(self._read(lambda: drift_decisions.read_all(self.context)) or [])
 
     def _read(self, read: Callable[[], T]) -> T | None:
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from refit.plain_text import number
 from refit.problems import metric_words
 from refit.reports import templates
+from refit.schemas.training import short_candidate
 from registry.ledger import MOVES, NO_VERSION
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Line:
     who: str
     trigger: str
     reasons: tuple[str, ...]
+    candidate: str | None  # as its card and MLflow's run are named
 
 
 def render(overview: Overview, zone: tzinfo = UTC) -> str:
@@ -136,4 +138,6 @@ def _line(entry: Entry) -> Line:
     done, kind = _DONE.get(entry.action, (entry.action, "plain"))
     against = entry.from_version if entry.from_version not in (None, entry.to_version) else None
     version = None if entry.to_version == NO_VERSION else entry.to_version
-    return Line(entry.at, kind, done, version, against, entry.who, entry.trigger, entry.reasons)
+    inputs = entry.digests.get("candidate")
+    candidate = short_candidate(inputs) if inputs else None
+    return Line(entry.at, kind, done, version, against, entry.who, entry.trigger, entry.reasons, candidate)

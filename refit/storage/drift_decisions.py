@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from refit.files.artifacts import REPORTS
@@ -25,22 +26,30 @@ def read_all(context: Context) -> list[DriftDecision]:
         return [made for _, made in _named(context, store)]
 
 
+def newest_made(decisions: Sequence[DriftDecision]) -> DriftDecision | None:
+    """The decision that was made last, whatever moment it is about; None if there is none.
+
+    Of those that an older Refit made, which did not note when, it is the one of the latest `as_of`.
+    """
+    made = {each.made_at: each for each in decisions if each.made_at is not None}
+    return made[max(made)] if made else decisions[-1] if decisions else None
+
+
 def store_decision(context: Context, store: Store, made: DriftDecision) -> None:
     """Store a decision next to the others of its `as_of`, because a request for retraining stays valid.
 
-    A decision equal to the last one is not stored twice. The caller holds the registry's lock.
+    A decision equal to the last one replaces it, with the time at which it was made again. The caller holds the
+    registry's lock.
     """
     records = Records(store, made.model)
     if store.ledger_uri is None:  # those that an older Refit wrote
         copy_files(context, records)
     stem = f"{made.as_of:%Y%m%dT%H%M%SZ}"
     earlier = [(name, each) for name, each in _named(context, store) if name.partition(".")[0] == stem]
-    same = bool(earlier) and earlier[-1][1] == made
+    same = bool(earlier) and earlier[-1][1].model_copy(update={"made_at": made.made_at}) == made
     name = earlier[-1][0] if same else f"{stem}{f'.{len(earlier) + 1}' if earlier else ''}"
-    if not same:
-        records.put("drift", name, json.dumps(made.to_json()))
-    if not (file := context.path(DECISIONS / f"{name}.json")).is_file() or not same:
-        made.write(file)
+    records.put("drift", name, json.dumps(made.to_json()))
+    made.write(context.path(DECISIONS / f"{name}.json"))
 
 
 def copy_files(context: Context, records: Records) -> None:

@@ -114,6 +114,7 @@ def run(context: Context, *, as_of: str = LATEST) -> DriftDecision:
             lasting=evidence.lasting,
             since=outcome.since,
             coverage=evidence.coverage,
+            made_at=context.now(),
         )
         drift_decisions.store_decision(context, store, made)
     drift_report.write(context, made, decisions(context))

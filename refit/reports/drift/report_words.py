@@ -22,7 +22,7 @@ def verdict(decision: DriftDecision) -> str:
     if decision.verdict == "retrain":
         return f"Train {version} again: {' and '.join(_CAUSES[cause] for cause in decision.causes)}."
     if decision.blocked:
-        return f"{version.capitalize()} should be trained again, but that is held back."
+        return f"{version.capitalize()} should be trained again, but not now."  # a reason says that it is held back
     if decision.verdict == "warn":
         return f"Look at {version}: something is odd, though nothing asks for a retraining."
     if not decision.anything_judged:

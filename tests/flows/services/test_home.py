@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from dataclasses import replace
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -20,15 +21,18 @@ from flows.services.home import with_home
 from flows.services.overview import last_run, overview
 from flows.session import context_of
 from refit.cli.inspection import print_history
-from refit.files.artifacts import RECEIPT
+from refit.files.artifacts import RECEIPT, TRAINING
 from refit.reports import home_page, templates
 from refit.reports.home_page import Card, Link, Overview, Tile
 from refit.runtime import registry_store
 from refit.schemas.receipt import Outcome, Receipt
+from refit.schemas.training import Training
+from refit.storage import drift_decisions
 from registry import tracking
 from registry.client import client
 from registry.ledger import Entry
 from tasks import register
+from tests.refit.reports.test_drift_report import decision, stored
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -102,6 +106,52 @@ def test_times_are_those_of_the_projects_zone_as_on_the_cards(project: Path) -> 
     pages = [client.get(f"/refit/{page}").text for page in ("", "history", "compare?first=1&second=1")]
     assert [page.count("imes are those of Pacific/Kiritimati.") for page in pages] == [1, 1, 1]
     assert [page for page in pages if "UTC" in page] == []
+
+
+def test_the_drift_card_and_the_report_behind_it_are_of_the_decision_made_last_whatever_moment_it_is_about(
+    project: Path,
+) -> None:
+    told = decision("warn") | {"blocked": ["no row has a label"], "reasons": ["held back: no row has a label"]}
+    later = stored(told | {"as_of": "2026-11-30T00:00:00Z", "version": "1", "made_at": "2026-12-01T08:00:00Z"})
+    earlier = stored(told | {"as_of": "2025-10-01T00:00:00Z", "made_at": "2026-12-01T09:00:00Z"})
+    again = later.model_copy(update={"made_at": later.made_at + timedelta(hours=2)})
+    client, context = browser(project), context_of(project)
+    for made, others in ((later, ()), (earlier, (later,)), (again, (earlier,))):
+        with registry_store.opened(context) as store:
+            drift_decisions.store_decision(context, store, made)
+        home, report = unescape(client.get("/refit/").text), client.get("/refit/drift").text
+        card = home[home.index("<h2>Drift</h2>") :].partition("</section>")[0]
+        moments = [templates.moment(each.as_of, context.params.project.zone) for each in (made, *others)]
+        assert 'href="drift"' in card
+        for page in (card, home.partition('class="cards"')[0], report.partition("</header>")[0]):
+            assert [moment in page for moment in moments] == [True] + [False] * len(others)
+        followed = ", which version 1 has followed" if made is earlier else ""
+        assert f"of version {made.version}{followed}. Version {made.version} should be trained again" in card
+        assert f"of version {made.version}{followed}, as of {moments[0]}" in home
+        assert f'section class="card {"plain" if followed else "warn"}"><h2>Drift' in home
+        assert card.lower().count("held back") == 1
+    assert len(drift_decisions.read_all(context)) == 2, "made again, it is the same decision"
+
+
+def test_an_older_refits_decisions_say_nothing_of_when_they_were_made_and_the_latest_moment_counts() -> None:
+    first, second = (stored(decision("ok") | {"as_of": f"2024-0{month}-02T00:00:00Z"}) for month in (3, 4))
+    assert drift_decisions.newest_made([]) is None
+    assert drift_decisions.newest_made([first, second]) == second
+    noted = first.model_copy(update={"made_at": second.as_of})
+    assert drift_decisions.newest_made([noted, second]) == noted
+
+
+def test_history_names_each_candidate_as_its_card_and_mlflows_run_do(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = Training.read(project / TRAINING)
+    print_history(register.history(context_of(project)))
+    named = f"candidate {training.inputs[:8]}"
+    assert named in capsys.readouterr().out
+    client = browser(project)
+    for page in ("", "history", "versions/1/card"):
+        assert named in client.get(f"/refit/{page}").text
+    assert training.run_name == f"{training.learner} {training.inputs[:8]}"
 
 
 @pytest.mark.parametrize("path", ["%2e%2e/%2e%2e/params.yaml", "..%2fmodel_card.html", "no.html"])
