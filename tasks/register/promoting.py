@@ -28,7 +28,7 @@ from refit.schemas.training import Training
 from registry import approval, versions
 from registry import champion as champions
 from registry.champion import CHAMPION
-from registry.ledger import Action, Entry, Ledger
+from registry.ledger import MOVES, Action, Entry, Ledger
 from registry.store import RegistryError, Store
 from registry.versions import Version
 
@@ -53,12 +53,13 @@ def carry_out(context: Context, store: Store, version: Version, decision: Decisi
         line = ledger.last_move(version.model)
         return _outcome(line if line and line.to_version == before else None, "it is the champion already")
     key = decision_key(version.model, version.version, decision)
+    model_digest = version.tags.get("refit.model_digest")
     if (line := ledger.find(key)) or not context.may_promote:
-        return _outcome(line and approval.outcome_of(ledger.entries(version.model), line), NOT_HERE)
+        outcome = _outcome(line and approval.outcome_of(ledger.entries(version.model), line), NOT_HERE)
+        return _followed(outcome, ledger, version, model_digest) if outcome.action in MOVES else outcome
     champions.claim(store, version.model)
     require_ledgers_champion(context, store)
     objections = objections_to(store, version, decision, champion)
-    model_digest = version.tags.get("refit.model_digest")
     objections = objections or objections_of_people(ledger, version.model, version.version, model_digest)
     entries = ledger.entries(version.model)
     entry = entry_of(context, version, decision, "promote", key, decision.reasons, before)
@@ -270,6 +271,13 @@ def _outcome(line: Entry | None, otherwise: str) -> Outcome:
     if line.action == approval.AWAIT:
         return Outcome(action=line.action, reasons=(environments.addressed(str(approval.Wait(line))),))
     return Outcome(action=line.action, reasons=tuple(line.reasons))
+
+
+def _followed(outcome: Outcome, ledger: Ledger, version: Version, model_digest: str | None) -> Outcome:
+    """The outcome of a decision that made a version champion which is none any more, with what became of it."""
+    objections = objections_of_people(ledger, version.model, version.version, model_digest)
+    later = f"it was champion by this decision, and another one is now; `refit promote {version.version}` puts it back"
+    return Outcome(action=outcome.action, reasons=tuple(objections or [later]))
 
 
 def objections_to(store: Store, version: Version, decision: Decision, champion: Version | None) -> list[str]:

@@ -38,6 +38,7 @@ def test_the_version_before_comes_back_and_the_ledger_tells_it(project: Any) -> 
     assert objection.startswith("it was replaced by hand at ")
     register.run(project.context)
     assert project.aliases["champion"] == "1", "the next run must not undo it"
+    assert project.receipt["outcome"]["reasons"] == [objection], "and says why, not what the gate had found"
 
 
 @pytest.mark.ci
@@ -55,6 +56,23 @@ def test_a_rollback_that_is_typed_twice_does_not_undo_itself(project: Any) -> No
         register.rollback(project.context)
     assert "version 2 is champion" in register.promote(project.context, "2", why="Mondays are over")
     assert "version 1 is champion again" in register.rollback(project.context), "it was replaced by a promotion"
+
+
+def test_a_decision_of_before_that_another_version_followed_says_so(project: Any) -> None:
+    project.registered(0)
+    first = {
+        path: path.read_bytes()
+        for folder in ("models", "reports")
+        for path in (project.folder / folder).rglob("*")
+        if path.is_file()
+    }
+    project.registered(1)
+    for path, content in first.items():
+        path.write_bytes(content)
+    register.run(project.context)
+    assert (project.receipt["version"], project.aliases["champion"]) == ("1", "2")
+    (reason,) = project.receipt["outcome"]["reasons"]
+    assert reason == "it was champion by this decision, and another one is now; `refit promote 1` puts it back"
 
 
 def test_any_version_may_be_named_and_going_back_twice_is_refused(project: Any) -> None:
