@@ -13,13 +13,25 @@
       .map((e) => `${e.tagName} ${(e.textContent || "").trim().slice(0, 40)}`);
   },
 
-  // What scrolls sideways shows that it does.
+  // What scrolls sideways shows that it does: by a shadow at its edge, which nothing in it covers.
   without_hint() {
+    const opaque = (e) => {
+      const style = getComputedStyle(e);
+      return e.tagName === "image" || /^rgb\(/.test(e.ownerSVGElement ? style.fill : style.backgroundColor);
+    };
+    const covered = (e) => {
+      e.scrollIntoView({ block: "center", behavior: "instant" });
+      const box = e.getBoundingClientRect(), inside = (e.querySelector("svg") || e).getBoundingClientRect();
+      const [top, bottom] = [Math.max(inside.top, 0), Math.min(inside.bottom, innerHeight)];
+      return [...Array(9).keys()].every((step) => document
+        .elementsFromPoint(box.left + e.clientWidth - 4, top + ((step + 0.5) * (bottom - top)) / 9)
+        .some((each) => each !== e && e.contains(each) && opaque(each)));
+    };
     return [...document.querySelectorAll("body *")]
       .filter((e) => {
         const style = getComputedStyle(e);
         const hides = e.scrollWidth > e.clientWidth + 1 && /auto|scroll|hidden/.test(style.overflowX);
-        return hides && !style.backgroundImage.includes("gradient");
+        return hides && (!style.backgroundImage.includes("gradient") || covered(e));
       })
       .map((e) => `${e.tagName}.${e.className} ${e.scrollWidth} > ${e.clientWidth}`);
   },

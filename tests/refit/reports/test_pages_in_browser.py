@@ -94,6 +94,8 @@ def test_what_is_wrong_with_a_page_is_noticed(tmp_path: Path) -> None:
     good = templates.render(templates.templates().from_string("{% extends 'page.html.j2' %}"))
     bad = """<div style="width: 900px">too wide</div>
 <div style="overflow-x: auto"><p style="width: 900px">no hint</p></div>
+<div class="scroll"><p style="width: 900px">a hint</p></div>
+<div class="scroll"><p style="width: 900px; background: #fff; margin: 0">covers the hint</p></div>
 <p style="color: #999">faint</p> <figure><svg role="img" width="90" height="40"><text x="1" y="20">one</text>
 <text x="2" y="22">two</text></svg></figure> <img src="https://example.org/x.png">
 <script>document.title = "ran"</script>"""
@@ -101,7 +103,7 @@ def test_what_is_wrong_with_a_page_is_noticed(tmp_path: Path) -> None:
     with chromium() as browser:
         seen = browser.open(tmp_path / "bad.html", width=400)
         assert browser.faults("overflow") == ["DIV too wide"]
-        assert [each.partition(" ")[0] for each in browser.faults("without_hint")] == ["DIV."]
+        assert [each.partition(" ")[0] for each in browser.faults("without_hint")] == ["DIV.", "DIV.scroll"]
         assert browser.faults("overlaps") == ["one | two"]
         assert [each[:4] for each in browser.faults("nameless")] == ["<fig", "<svg", "<img"]
         assert [each.rpartition(" ")[2] for each in browser.faults("faint")] == ["faint"]
