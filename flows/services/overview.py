@@ -110,7 +110,9 @@ def _judged_version(made: DriftDecision, champion: ChampionSummary | None) -> st
 
 
 def _drift_kind(made: DriftDecision, champion: ChampionSummary | None) -> Kind:
-    """How a decision is marked: it asks for nothing any more if its version was replaced."""
+    """How a decision is marked: plain if it judged nothing, or if its version was replaced."""
+    if report_words.verdict_word(made) != made.verdict:
+        return "plain"
     return _DRIFT[made.verdict] if champion is None or champion.version == made.version else "plain"
 
 
@@ -193,8 +195,9 @@ class _Gatherer:
         if (made := self._drift) is None:
             return Card("Drift", environments.addressed("Not checked yet: `refit drift` writes the report."))
         as_of = templates.moment(made.as_of, self.context.params.project.zone)
-        reasons = "; ".join(made.reasons[:2])
-        sentence = f"Decided last, as of {as_of}, of {_judged_version(made, champion)}. {report_words.verdict(made)} "
+        reasons, said = "; ".join(made.reasons[:2]), report_words.verdict(made)
+        said = "" if reasons.lower().startswith(said.lower().rstrip(".")) else f"{said} "
+        sentence = f"Decided last, as of {as_of}, of {_judged_version(made, champion)}. {said}"
         sentence += one_line(f"{reasons[:1].upper()}{reasons[1:]}.")
         return Card("Drift", sentence, (Link("report", "drift"),), _drift_kind(made, champion))
 

@@ -133,6 +133,17 @@ def test_the_drift_card_and_the_report_behind_it_are_of_the_decision_made_last_w
     assert len(drift_decisions.read_all(context)) == 2, "made again, it is the same decision"
 
 
+def test_a_decision_that_judged_nothing_is_not_marked_as_good_and_says_so_once(project: Path) -> None:
+    told = decision("ok", windows=0) | {"reasons": ["nothing to judge yet: no window holds rows"], "version": "1"}
+    context = context_of(project)
+    with registry_store.opened(context) as store:
+        drift_decisions.store_decision(context, store, stored(told))
+    home = unescape(browser(project).get("/refit/").text)
+    assert 'class="card plain"><h2>Drift' in home
+    assert 'class="plain-text words">nothing judged yet' in home
+    assert home.lower().count("nothing to judge yet") == 1
+
+
 def test_an_older_refits_decisions_say_nothing_of_when_they_were_made_and_the_latest_moment_counts() -> None:
     first, second = (stored(decision("ok") | {"as_of": f"2024-0{month}-02T00:00:00Z"}) for month in (3, 4))
     assert drift_decisions.newest_made([]) is None

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from browsing import chromium, looked_at
 
-from refit.reports import replay_report, templates
+from refit.reports import home_page, replay_report, templates
+from refit.reports.home_page import Overview
 from refit.schemas.replay_result import ReplayResult
+from registry.ledger import Entry
 from tests.refit.reports.test_drift_report import CASES, page
 
 pytestmark = pytest.mark.slow
@@ -87,6 +89,30 @@ def test_drift_and_replay_pages_are_whole_at_every_width_in_the_dark_and_on_pape
         written.append(tmp_path / f"drift {name}.html")
         written[-1].write_text(page(CASES[name][0]), encoding="utf-8")
     assert looked_at(*written) == []
+
+
+def test_a_ledger_has_room_for_its_reasons_and_stacks_them_where_the_page_is_narrow(tmp_path: Path) -> None:
+    reasons = ("+0.4566 ROC AUC against the baseline, at least +0.4448 with 96% confidence; more than +0.0200",) * 3
+    trigger = "drift: performance; window 2024-11-18 to 2024-11-25; columns support_calls, tenure_months, monthly_price"
+    digests = {"candidate": "68f85273ab"}
+    line = Entry(
+        "k", "2024-03-04T00:00:00Z", "ann@a-machine", trigger, "refuse", "toy", "1", "2", reasons, None, digests
+    )
+    pages = [tmp_path / "history.html", tmp_path / "home.html"]
+    pages[0].write_text(home_page.render_history("toy", [line]))
+    pages[1].write_text(home_page.render(Overview("toy", None, "", "plain", (), (), (), (line,))))
+    assert looked_at(*pages) == []
+    with chromium() as browser:
+        for page in pages:
+            for width, most in ((1100, 9), (400, 14)):
+                browser.open(page, width=width)
+                why = "document.querySelector('td.why')"
+                lines = browser.ask(
+                    f"{why}.getBoundingClientRect().height / parseFloat(getComputedStyle({why}).lineHeight)"
+                )
+                assert lines <= most, (page.name, width)
+                cells = "[...document.querySelectorAll('table.ledger tbody > tr > *')]"
+                assert browser.ask(f"Math.max(...{cells}.map((e) => e.getBoundingClientRect().right))") <= width
 
 
 def test_what_is_wrong_with_a_page_is_noticed(tmp_path: Path) -> None:
