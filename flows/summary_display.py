@@ -206,7 +206,8 @@ def drift_rows(decision: DriftDecision) -> list[tuple[str, str]]:
     """Return a drift decision as rows of a table: names and values."""
     window, trained = decision.window, utc_text(decision.trained_as_of)
     lines = [
-        ("model", f"{decision.model} version {decision.version}, trained as of {trained}"),
+        ("model", f"{decision.model} version {decision.version}"),
+        ("training", f"the newest, promoted or not, is as of {trained}"),
         ("as of", utc_text(decision.as_of)),
         ("window", f"{window.first} up to {window.end}" if window else "none is over yet"),
         ("verdict", verdict_word(decision)),

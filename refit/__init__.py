@@ -29,6 +29,11 @@ def __getattr__(name: str) -> Callable[..., Any]:
     return function
 
 
+def __dir__() -> list[str]:
+    """What a notebook offers to complete."""
+    return sorted(__all__)
+
+
 for _switch, _off in {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",

@@ -119,11 +119,12 @@ def history(project: str | Path = ".") -> Result[list[Entry]]:
     return Result(entries, _printed(lambda: inspection.print_history(entries)))
 
 
-def status(project: str | Path = ".") -> dict[str, list[str]]:
-    """The stages that a run would run now, each with its reasons."""
+def status(project: str | Path = ".") -> Result[dict[str, list[str]]]:
+    """The stages that a run would run now, each with its reasons; empty if all are up to date."""
     from refit.cli import inspection
 
-    return inspection.status(_project(project))
+    stale = inspection.status(_project(project))
+    return Result(stale, "\n".join(inspection.format_status(stale)))
 
 
 def score(

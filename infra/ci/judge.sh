@@ -15,6 +15,12 @@ judged=$(refit run --judge-only)
   echo
   echo "Metrics as committed in \`$base\`, perhaps on older test rows; the decision above compares on the same rows:"
   echo
-  dvc metrics diff --md "$base" || echo "(DVC cannot compare them with \`$base\`; this job's log says why)"
+  if ! changed=$(dvc metrics diff --md "$base"); then
+    echo "(DVC cannot compare them with \`$base\`; this job's log says why)"
+  elif [ "$(wc -l <<<"$changed")" -gt 2 ]; then
+    echo "$changed"
+  else
+    echo "None has changed."  # a head without rows
+  fi
 } >reports/pull_request.md
 cat reports/pull_request.md

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,11 @@ def status(project: Path) -> dict[str, list[str]]:
             reasons[stage] = ["may follow from an earlier stage"]
         earlier_is_stale = earlier_is_stale or stage in reasons
     return reasons
+
+
+def format_status(stale: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each stage: why it would run now, or that it is up to date."""
+    return [f"{stage:<10} {format_reasons([*stale.get(stage, ())]) or 'up to date'}" for stage in STAGES]
 
 
 def format_reasons(reasons: list[str]) -> str:

@@ -72,9 +72,8 @@ def status(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
     if as_json:
         print_json({"stale": stale})
         return
-    for name in STAGES:
-        reasons = stale.get(name, [])
-        say(f"{name:<10} {inspection.format_reasons(reasons) or 'up to date'}")
+    for stage in inspection.format_status(stale):
+        say(stage)
 
 
 @app.command()

@@ -27,6 +27,10 @@ class TableModel:
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
 
+    def __repr__(self) -> str:
+        spec = self._learner.spec
+        return f"<{type(self._learner).__name__}, {spec.task}, of {len(spec.features)} features>"
+
     @property
     def features(self) -> tuple[str, ...]:
         """The columns that the learner uses."""

@@ -47,6 +47,16 @@ class Refusal:
     raw: str | None  # JSON text of the whole raw row
     check: str  # the expectation's name, or one of the words above
 
+    @property
+    def told(self) -> str:
+        """The row and its reason in a sentence.
+
+        >>> Refusal(3, "new.csv", "price", "dear", "is no number", None, UNCAST).told
+        "line 3: price is no number, such as 'dear'"
+        """
+        where = f"{self.column} " if self.column else ""
+        return f"line {self.row}: {where}{self.reason}" + (f", such as {self.value!r}" if self.value else "")
+
 
 def path_of(source: str, batch: str) -> Path:
     """The path of the refused rows of a batch, relative to the project."""

@@ -120,6 +120,7 @@ def run(context: Context, rows: str, *, as_of: str = NOW, out: Path | None = Non
         notes=(
             *champion.warnings,
             *requested.notes,
+            *([f"the first refused row, {requested.refusals[0].told}"] if requested.refusals else ()),
             *newly_missing(champion, features),
             *lost_zeros(champion, features),
             *new_horizons(champion, features),

@@ -60,7 +60,12 @@ def read_rows(context: Context, name: str, path: Path) -> InputRows:
     declared = declared.model_copy(update={"kind": "files", "sha256": None, "hive_columns": hive})
     file = sources.given(context.sources_root, path, declared, f"ingest.sources.{name}")
     outcomes = _outcomes(context.params.featurize.label, name, declared)
-    source = _as_present(declared, sources.column_names(file, declared), outcomes)
+    names = sources.column_names(file, declared)
+    if any(name.strip() and name not in declared.columns for name in names):
+        expected = {name: kind for name, kind in declared.columns.items() if name in names or name not in outcomes}
+        whole = declared.model_copy(update={"columns": expected})
+        sources.check_columns(names, whole, file.name, f"ingest.sources.{name}")  # with what the name may stand for
+    source = _as_present(declared, names, outcomes)
     table, uncast, read = _cast(context, name, file, source, declared, outcomes)
     refusals = [*uncast, *(_judged(context, name, source, table, declared, outcomes) if table.num_rows else ())]
     bad = {refusal.row for refusal in refusals}

@@ -173,10 +173,9 @@ def _rows_of_file(context: Context, champion: Champion, file: Path) -> tuple[pa.
             warehouse, champion.definitions, requested.relation, context, champion.find(context)
         )
     if not features.num_rows:
-        why = requested.refusals[0].reason if requested.refusals else "the definitions leave all out"
-        raise UserError(f"--row {file}: none of its {requested.read:,} rows can be scored; the first: {why}")
+        why = f"the first, {requested.refusals[0].told}" if requested.refusals else "the definitions leave all out"
+        raise UserError(f"--row {file}: none of its {requested.read:,} rows can be scored; {why}")
     source = f"rows of {file.name}"
     if requested.refusals:
-        first = requested.refusals[0]
-        source += f" ({requested.refused:,} of {requested.read:,} refused; the first, line {first.row}: {first.reason})"
+        source += f" ({requested.refused:,} of {requested.read:,} refused; the first, {requested.refusals[0].told})"
     return features, source

@@ -36,7 +36,10 @@ def test_a_notebook_runs_shows_scores_compares_and_explains(project: Path) -> No
     assert {each.state for each in summary.stages.values()} == {"unchanged"}
     assert "version 1 is champion" in repr(summary)
     assert summary._repr_html_().startswith("<pre>")
-    assert refit.status(project) == {}
+    status = refit.status(project)
+    assert (status.value, bool(status)) == ({}, False)
+    assert repr(status).splitlines()[0] == "ingest     up to date"
+    assert {"run", "score", "show", "load"} <= {*dir(refit)}, "what a notebook completes"
     champion = refit.show(project)
     assert champion.version == "1"
     assert "version 1" in champion._repr_html_()
@@ -71,7 +74,7 @@ def test_the_notebook_of_the_docs_runs_and_every_cell_shows_its_result(
         if isinstance(last, ast.Expr):
             shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), names))
     pages = [each._repr_html_() for each in shown if hasattr(each, "_repr_html_")]
-    assert len(pages) == 7
+    assert len(pages) == 8
     assert all(page.startswith("<pre>") and len(page) > 60 for page in pages)
     assert "version 1 is champion" in pages[0]
 

@@ -140,8 +140,21 @@ def test_why_metrics_cannot_be_compared_with_the_base_is_in_the_jobs_log(root: P
     assert done.stderr == "unknown revision\n"
 
 
-def _commands_that_only_speak(folder: Path) -> dict[str, str]:
-    for name, script in {"python": "", "refit": "echo judged", "dvc": "echo unknown revision >&2; exit 255"}.items():
+@pytest.mark.parametrize(
+    ("rows", "said"), [("", "None has changed."), ("| metrics.json | auc | .7 | .8 | .1 |", "| .1 |")]
+)
+def test_metrics_that_are_the_same_are_no_empty_table(root: Path, tmp_path: Path, rows: str, said: str) -> None:
+    (tmp_path / "reports").mkdir()
+    table = "\n".join(["| Path | Metric | base | workspace | Change |", "|---|---|---|---|---|", *filter(None, [rows])])
+    path = _commands_that_only_speak(tmp_path, dvc=f"cat <<'END'\n{table}\nEND")
+    judge = [root / "infra/ci/judge.sh", "origin/trunk"]
+    done = subprocess.run(judge, cwd=tmp_path, env=path, capture_output=True, text=True, check=True)
+    assert said in done.stdout
+    assert ("| Path |" in done.stdout) is bool(rows)
+
+
+def _commands_that_only_speak(folder: Path, dvc: str = "echo unknown revision >&2; exit 255") -> dict[str, str]:
+    for name, script in {"python": "", "refit": "echo judged", "dvc": dvc}.items():
         (folder / name).write_text(f"#!/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
     return {"PATH": f"{folder}:/usr/bin:/bin"}

@@ -120,7 +120,10 @@ def test_every_row_of_a_file_is_scored_or_quarantined_with_a_reason(project: Pat
     assert "repeats another row" in refused[8]
     as_csv = pyarrow.csv.read_csv(tmp_path / "scores.quarantined.csv")
     assert dict(zip(as_csv["_row"].to_pylist(), as_csv["reason"].to_pylist(), strict=True)) == refused
-    assert told.notes == ("new.csv has no column churned: taken as missing",)
+    assert told.notes == (
+        "new.csv has no column churned: taken as missing",
+        "the first refused row, line 4: tenure_months is no integer, such as 'many'",
+    )
 
 
 def test_label_that_a_file_brings_along_changes_no_prediction(project: Path, tmp_path: Path) -> None:
@@ -182,7 +185,12 @@ def test_rows_that_are_not_there_are_one_clear_line(project: Path, rows: str, as
     ("header", "row", "said"),
     [
         (HEADER.replace("subscription", "subscriber"), "N1,2026-02-01,basic,FR,26,9.89,0,0", "'subscription'.*missing"),
-        (HEADER + ",extra", "N1,2026-02-01,basic,FR,26,9.89,0,0,1", "'extra' is not declared"),
+        (HEADER + ",extra", "N1,2026-02-01,basic,FR,26,9.89,0,0,1", "column 'extra' is not declared"),
+        (
+            HEADER.replace("tenure_months", "tenure_month"),
+            "N1,2026-02-01,basic,FR,26,9.89,0,0",
+            r"column 'tenure_months' \(near 'tenure_month'\) is missing, and column 'tenure_month' .*not declared",
+        ),
     ],
 )
 def test_file_with_other_columns_is_refused(project: Path, tmp_path: Path, header: str, row: str, said: str) -> None:
