@@ -104,7 +104,7 @@ def test_a_ledger_has_room_for_its_reasons_and_stacks_them_where_the_page_is_nar
     assert looked_at(*pages) == []
     with chromium() as browser:
         for page in pages:
-            for width, most in ((1100, 9), (400, 14)):
+            for width, most in ((1100, 9), (400, 9)):
                 browser.open(page, width=width)
                 why = "document.querySelector('td.why')"
                 lines = browser.ask(
