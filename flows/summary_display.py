@@ -27,6 +27,7 @@ from flows.run_summary import IntervalSummary, LearnerSummary, RegisteredAs, Run
 from flows.services.service_state import home_page
 from flows.session import Session
 from refit.config import STAGES
+from refit.errors import counted
 from refit.evaluation.prediction_cost import in_money
 from refit.files.artifacts import (
     DECISION,
@@ -241,7 +242,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
             for name, where in summary.stand_in.items()
         ),
         ("as of", utc_text(summary.as_of)),
-        ("snapshot", f"{summary.snapshot[:12]}, {summary.batches} batches"),
+        ("snapshot", f"{summary.snapshot[:12]}, {counted(summary.batches, 'batch', 'batches')}"),
         ("rows", counts),
         *([("labels", _format_labels(summary.labels))] if summary.labels else []),
         ("features", f"{summary.features} · {'labelled ' if summary.labels else ''}rows: {windows}"),

@@ -9,13 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext
+from contextlib import AbstractContextManager, chdir, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from refit.errors import RefitError, UserError, message_of, refused_by_the_system
+from refit.errors import RefitError, Terminated, UserError, is_interrupted, message_of, refused_by_the_system
 from refit.files.artifacts import STATE
 from refit.files.deletion import is_inside
 from refit.files.yaml_files import parse_yaml, read_yaml
@@ -74,15 +74,19 @@ def run_stage(
         nullcontext() if in_this_process else _own_commands_first(),
         verified(repo, say),
     ):
-        started = time.time()
+        started, ran = time.time(), None
         try:
             refuse_pipes(repo, stage)
             ran = repo.reproduce(stage, single_item=True, force=force)
         except Exception as error:
+            if is_interrupted(error):
+                raise (Terminated() if Terminated.was_asked else KeyboardInterrupt()) from error
             if (own := own_error(error)) is not None:
                 raise own from own.__cause__  # its cause decides whether the stage is retried
             raise (fault(error, stage) if raised else fault_of_dvc(error, stage)) from error
         finally:
+            if ran is None:
+                _put_back(repo, stage)
             if remove_half_copies(repo, since=started):  # DVC continues after a failed copy
                 say(f"{stage}: its result could not be copied into DVC's cache (disk full?); it runs again next time")
     if not ran:
@@ -329,6 +333,14 @@ def _own_commands_first() -> AbstractContextManager[None]:
 
 def _inputs(dvc_stage: Any) -> dict[str, str]:
     return {str(dep): str(dep.get_hash()) for dep in dvc_stage.deps}
+
+
+def _put_back(repo: Any, stage: str) -> None:
+    """Bring back from the cache the outputs of a stage that DVC deleted before the stage failed."""
+    with suppress(Exception):  # the cache may lack them; the error of the stage is what matters
+        for out in repo.stage.load_one(name=stage).outs:
+            if not out.exists and out.hash_info:
+                out.checkout(allow_missing=True)
 
 
 def _format_reasons(entry: Any) -> Iterator[str]:

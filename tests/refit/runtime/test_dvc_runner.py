@@ -155,6 +155,32 @@ def test_an_input_that_changes_during_the_stage_is_refused_not_recorded(project:
     assert "ingest" in dvc_runner.stale(project)
 
 
+def test_outputs_that_dvc_deleted_come_back_where_the_stage_fails(project: Path) -> None:
+    both(project, [])
+    (project / "raw.txt").write_text("wrong rows")
+    seen = []
+
+    def fail() -> None:
+        seen.append((project / "rows.txt").exists())
+        raise UserError("no")
+
+    with pytest.raises(UserError, match="no"):
+        dvc_runner.run_stage(project, "ingest", fail)
+    assert seen == [False], "DVC deletes it first"
+    assert (project / "rows.txt").read_text() == "rows"
+    assert set(dvc_runner.stale(project)) == {"ingest"}
+    (project / "raw.txt").write_text("rows")
+    assert dvc_runner.stale(project) == {}
+
+
+def test_a_query_that_a_signal_ended_is_no_fault_of_the_stage(project: Path) -> None:
+    def interrupted() -> None:
+        raise RuntimeError("Query interrupted")  # as DuckDB turns Ctrl-C into an error
+
+    with pytest.raises(KeyboardInterrupt):
+        dvc_runner.run_stage(project, "ingest", interrupted, force=True)
+
+
 def test_a_stages_own_error_arrives_as_it_was_raised(project: Path) -> None:
     def function() -> None:
         raise UserError("no rows")
