@@ -236,6 +236,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
     counts += " (their period begins at or after as_of)" if rows.pending else ""
     counts += "; why: refit quarantine list" if rows.quarantined else ""
     windows = " · ".join(f"{name} {window.rows:,}" for name, window in summary.windows)
+    until = "" if summary.split else f"; of rows before {summary.windows.test.end:%Y-%m-%d}"
     return [
         *(
             ("data", f"{stand_in_notice(name)}; the real file is published at {where}")
@@ -244,7 +245,7 @@ def summary_rows(summary: RunSummary) -> list[tuple[str, str]]:
         ("as of", utc_text(summary.as_of)),
         ("snapshot", f"{summary.snapshot[:12]}, {counted(summary.batches, 'batch', 'batches')}"),
         ("rows", counts),
-        *([("labels", _format_labels(summary.labels))] if summary.labels else []),
+        *([("labels", _format_labels(summary.labels) + until)] if summary.labels else []),
         ("features", f"{summary.features} · {'labelled ' if summary.labels else ''}rows: {windows}"),
         ("learners", " · ".join(_format_learner(learner, summary) for learner in summary.learners)),
         *([("search", searches)] if (searches := format_searches(summary)) else []),

@@ -88,6 +88,9 @@ def test_rows_in_quarantine_come_with_the_command_that_says_why(project: Path) -
     summary = summary_of(project)
     assert "refit quarantine list" not in dict(summary_rows(summary))["rows"]
     assert not summary.findings, "labels tell what this model is worth"
+    until = f"; of rows before {summary.windows.test.end:%Y-%m-%d}"
+    assert dict(summary_rows(summary))["labels"].endswith(until), "newer rows are in no window yet"
+    assert until not in dict(summary_rows(summary.model_copy(update={"split": "by a rule"})))["labels"]
     nothing = Measured(value=None, lower=None, upper=None)
     assert "error reduction" not in dict(summary_rows(summary.model_copy(update={"error_reduction": nothing})))
     rows = summary.rows.model_copy(update={"quarantined": 4})
