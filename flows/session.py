@@ -146,7 +146,13 @@ def prepare(project: Path, settings: run_file.RunFile | None = None) -> None:
 
 
 @contextmanager
-def session(project: str | Path, options: RunOptions | None = None, *, may_promote: bool = True) -> Iterator[Session]:
+def session(
+    project: str | Path,
+    options: RunOptions | None = None,
+    *,
+    may_promote: bool = True,
+    keeps_settings: bool = False,
+) -> Iterator[Session]:
     """Hold the project for one run.
 
     A run that ends with the user's mistake, before the first stage or within one, leaves `run.yaml` as it was: refused
@@ -154,6 +160,8 @@ def session(project: str | Path, options: RunOptions | None = None, *, may_promo
 
     Args:
         may_promote: whether the run may move the champion, also to finish a promotion that was cut off.
+        keeps_settings: whether `run.yaml` is what it was afterwards in any case, as what is done is no run of the
+            project: something is tried, or done in another environment.
 
     Raises:
         UserError: the settings are invalid, or code is not committed where it must be; nothing was changed.
@@ -181,7 +189,7 @@ def session(project: str | Path, options: RunOptions | None = None, *, may_promo
             flow_run=options.flow_run,
             wait_seconds=options.wait_seconds,
         ) as owner,
-        run_file.kept_if_refused(root),
+        (run_file.kept if keeps_settings else run_file.kept_if_refused)(root),
     ):
         for message in retrain_dedup.repair(root, params, utc_now()):
             display(message)

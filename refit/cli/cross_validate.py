@@ -35,7 +35,9 @@ def cross_validate(project: Path, options: RunOptions, *, quiet: bool = False) -
 
     with (
         show_progress(Terminal(stderr=True)),
-        session(project, replace(options, trigger=Trigger("cross-validation")), may_promote=False) as run,
+        session(
+            project, replace(options, trigger=Trigger("cross-validation")), may_promote=False, keeps_settings=True
+        ) as run,
     ):
         for stage in EARLIER_STAGES:
             with run.stage(stage):

@@ -27,7 +27,7 @@ def find(
 
     with (
         show_progress(Terminal(stderr=True)),
-        session(project, replace(options, trigger=Trigger("lr-find")), may_promote=False) as run,
+        session(project, replace(options, trigger=Trigger("lr-find")), may_promote=False, keeps_settings=True) as run,
     ):
         lr_finder.check(run.context().params, learner, lowest=lowest, highest=highest, steps=steps)  # before the stages
         for stage in EARLIER_STAGES:

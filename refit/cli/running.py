@@ -158,22 +158,18 @@ def promote_to(project: Path, version: str, *, to: str, why: str | None, wait_se
         raise UserError(f"--to {to} is the environment that this command works in: name the one that has it by --env")
     options = RunOptions(trigger=Trigger(f"refit promote --to {to}"), wait_seconds=wait_seconds)
     context = context_of(project)
-    # the lock first: a run that holds it takes what is fetched here for what a killed one left
-    with lock.project_lock(project, may_promote=True, trigger=str(options.trigger), wait_seconds=wait_seconds):
-        settings = run_file.stored(project)
-        with (
-            moving.fetched(context, version, here) as moved,
-            environments.working_in(to),
-            session(project, options) as run,
-        ):
-            try:
-                for stage in ("ingest", "validate", "featurize"):
-                    run_in(run, stage)
-                there = run.context()
-                done = _announced(there, f"{here}/{version}", lambda: moving.move(there, moved, why))
-                return environments.addressed(done)  # the command's own environment is another one
-            finally:
-                run_file.put_back(project, settings)  # of the last run in this environment
+    with (
+        # the lock first: a run that holds it takes what is fetched here for what a killed one left
+        lock.project_lock(project, may_promote=True, trigger=str(options.trigger), wait_seconds=wait_seconds),
+        moving.fetched(context, version, here) as moved,
+        environments.working_in(to),
+        session(project, options, keeps_settings=True) as run,
+    ):
+        for stage in ("ingest", "validate", "featurize"):
+            run_in(run, stage)
+        there = run.context()
+        done = _announced(there, f"{here}/{version}", lambda: moving.move(there, moved, why))
+        return environments.addressed(done)  # the command's own environment is another one
 
 
 def approve(project: Path, version: str, *, why: str, wait_seconds: float) -> str:

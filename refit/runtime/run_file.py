@@ -109,6 +109,16 @@ def kept_if_refused(project: Path) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def kept(project: Path) -> Iterator[None]:
+    """Restore `run.yaml`, byte for byte, after the block: what is tried there is not the project's last run."""
+    before = stored(project)
+    try:
+        yield
+    finally:
+        put_back(project, before)
+
+
 def stored(project: Path) -> bytes | None:
     """The content of `run.yaml`, for `put_back`; None if there is none."""
     path = project / RUN
@@ -120,7 +130,7 @@ def put_back(project: Path, before: bytes | None) -> None:
     path = project / RUN
     if before is None:
         path.unlink(missing_ok=True)
-    else:
+    elif stored(project) != before:
         with atomic(path) as scratch:
             scratch.write_bytes(before)
 

@@ -19,6 +19,7 @@ from flows.progress_display import LogScreen, show_progress
 from flows.run_options import RunOptions
 from flows.session import Session, _engine, context_of, context_of_run, session, watching
 from refit.cli import inspection, running
+from refit.cli.cross_validate import cross_validate
 from refit.config import STAGES, parse
 from refit.errors import Terminated, UserError
 from refit.files.artifacts import RECEIPT
@@ -78,6 +79,18 @@ def test_a_first_run_that_is_refused_leaves_no_settings_behind(project: Path) ->
     with pytest.raises(UserError, match="lies before the first batch"):
         drive(project, as_of="1999-01-01")
     assert not (project / "run.yaml").exists()
+
+
+def test_what_was_only_tried_leaves_the_settings_of_the_last_run(project: Path) -> None:
+    run_file.write(project, run_file.RunFile(overrides={"train.seed": 33}))
+    before = (project / "run.yaml").read_bytes()
+    folds = {"kind": "stratified", "folds": 2}
+    cross_validate(project, RunOptions(overrides={"train.seed": 34, "evaluate.cross_validation": folds}), quiet=True)
+    assert (project / "run.yaml").read_bytes() == before
+    with pytest.raises(Terminated), session(project, keeps_settings=True):
+        assert (project / "run.yaml").read_bytes() != before, "what is tried has settings of its own"
+        raise Terminated
+    assert (project / "run.yaml").read_bytes() == before
 
 
 def test_what_a_run_set_for_itself_moves_no_model_afterwards(project: Path, capfd: pytest.CaptureFixture[str]) -> None:
