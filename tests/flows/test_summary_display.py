@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 from driving import summary_of
 
 from flows.evaluation_lines import next_steps
 from flows.run_summary import IntervalSummary
-from flows.summary_display import _scores, print_summary, summary_rows
+from flows.summary_display import _scores, print_summary, score_rows, summary_rows
 from refit.runtime import run_file
 from refit.runtime.terminal import Terminal
 from refit.schemas.measured import Measured
+from refit.schemas.score_report import LoggedRows, RowTotals, ScoreReport
 
 
 def test_every_metric_has_one_line_with_its_intervals_and_every_stage_one_column(project: Path) -> None:
@@ -109,6 +111,27 @@ def test_a_feature_that_may_give_the_label_away_is_named_next_to_the_decision(pr
     assert "Leak? refund alone tells 100.0% of the labels right\n" in shown
     assert shown.index("featurize.exclude") < shown.index("Gate (")
     assert ("leak?", suspected.leaks[0]) in summary_rows(suspected)
+
+
+def test_who_scores_to_parquet_is_told_how_a_spreadsheet_opens_it() -> None:
+    report = ScoreReport(
+        model="toy",
+        version="1",
+        as_of=datetime(2024, 1, 1, tzinfo=UTC),
+        snapshot="c0ffee",
+        rows=RowTotals(read=2, scored=2, quarantined=0, left_out=0),
+        logged=LoggedRows(new=2, known=0),
+        threshold=None,
+        mean_prediction=0.5,
+        called=None,
+        intervals=None,
+        out="reports/scores/new.parquet",
+        quarantine=None,
+        notes=(),
+        seconds=0.1,
+    )
+    assert dict(score_rows(report))["as CSV"].startswith("`--out predictions.csv`")
+    assert "as CSV" not in dict(score_rows(report.model_copy(update={"out": "predictions.csv"})))
 
 
 def test_an_interval_that_the_metrics_range_cuts_off_is_shown_by_its_longer_side() -> None:
