@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from flows import deployments, notifications, shared_data
 from flows.checkouts import state_outside
+from flows.committed_code import uncommitted_remark
 from flows.deployed_run import CLONE, IMAGE
 from flows.deployments import deployed_name, environment_of, every
 from refit.drift.backtest_length import too_few_windows
@@ -128,6 +129,8 @@ def deploy(
     deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=True)
     (project / STATE).mkdir(mode=0o700, exist_ok=True)
     deployments.deploy(project, content, environment, log=project / STATE / "deploy.log")
+    if pull == "folder" and (remark := uncommitted_remark(project)):
+        say(remark, stderr=True)
     if remark := deployments.trains_by_clock(project, params):
         say(remark, stderr=True)
     if remark := too_few_windows(params, datetime.now(UTC)):

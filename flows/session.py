@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows import retrain_dedup, shared_data
+from flows.committed_code import refuse_uncommitted
 from flows.progress_display import LineScreen, Screen, screen
 from flows.run_options import RunOptions
 from flows.run_summary import StageEnd
 from flows.services.service_state import home_page
 from refit.config import Params
-from refit.errors import UserError, is_interrupted
+from refit.errors import is_interrupted
 from refit.files.artifacts import RELEASED, sweep
 from refit.runtime import dvc_runner, lock, project_requirements, provenance, registry_store, run_file
 from refit.runtime.context import Context, utc_now
@@ -179,8 +180,8 @@ def session(
     if remark := project_requirements.unchecked(root):
         display(remark)
     provenance.repository(root)  # a failure of git is better reported now than after a training
-    if not options.allow_uncommitted:
-        _refuse_uncommitted(root, display)
+    if not options.allow_uncommitted and (remark := refuse_uncommitted(root)):
+        display(remark)
     with (
         lock.project_lock(
             root,
@@ -232,18 +233,6 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
             with shared_data.ingesting(run.context()):
                 run_remembered("ingest", run.context())
         yield run.context_outside()
-
-
-def _refuse_uncommitted(root: Path, display: Screen) -> None:
-    files, ignored = provenance.uncommitted_code(root), provenance.untracked(root, run_file.code_files(root))
-    if files is None:
-        display(f"{root} is not in git: which code this run uses is not recorded")
-    elif files := (*files, *(name for name in ignored or () if name not in files)):
-        listed = ", ".join(files[:5]) + (f" and {len(files) - 5} more" if len(files) > 5 else "")
-        raise UserError(
-            f"{root} has code that is not committed: {listed}; scheduled and triggered runs use committed code only: "
-            "commit or stash it, or give --param allow_uncommitted=true"
-        )
 
 
 def context_of(project: Path) -> Context:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import deployments, notifications
+from flows.committed_code import uncommitted_remark
 from flows.services import credentials
 from flows.services.ports import (
     ENVIRONMENT,
@@ -79,6 +80,7 @@ def up(
                 **addresses(project, services),
                 "worker": {"pid": worker.pid, "log": worker.log},
                 "started": sorted(services.keys() - already_running.keys()),
+                "remarks": _remarks(project),
             }
         )
     else:
@@ -186,10 +188,7 @@ def _print_state(
     worker = services[WORKER]
     say(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in before else ''}")
     say(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s")
-    params = run_file.params_outside(project)
-    if remark := deployments.trains_by_clock(project, params):
-        say(remark)
-    if remark := too_few_windows(params, datetime.now(UTC)):
+    for remark in _remarks(project):
         say(remark)
     say()
     secret = shlex.quote(str(project / credentials.AUTH))
@@ -198,6 +197,17 @@ def _print_state(
     say(f"  export PREFECT_API_AUTH_STRING=$(cat {secret})")
     say("  prefect deployment run 'continuous-training/scheduled'")
     say(f"  refit down   # {ending(waits=waits)}")
+
+
+def _remarks(project: Path) -> list[str]:
+    """Lines on what the deployments will not do, or will do more often than their params say."""
+    params = run_file.params_outside(project)
+    remarks = (
+        uncommitted_remark(project),
+        deployments.trains_by_clock(project, params),
+        too_few_windows(params, datetime.now(UTC)),
+    )
+    return [remark for remark in remarks if remark]
 
 
 def ending(*, waits: bool) -> str:

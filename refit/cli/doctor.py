@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from flows import retrain_dedup
+from flows.committed_code import uncommitted_remark
 from flows.services.service_state import read_record
 from flows.session import context_of
 from refit.cli.inspection import champion_summary
@@ -156,6 +157,8 @@ def _project(project: Path) -> Iterator[Finding]:
     if not os.access(project, os.W_OK):
         yield Finding("error", f"{project} is read-only for this user", "give write access")
         return
+    if remark := uncommitted_remark(project):
+        yield Finding("warning", remark)
     stores = list(_stores(project, params))
     yield from stores
     yield _remote(project)

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from flows.run_options import RunOptions
+from flows.services.up import _remarks
 from flows.session import session
+from refit.cli import doctor
 from refit.errors import UserError
 from refit.runtime import provenance
 from refit.runtime.stage_code import own_code
@@ -69,6 +71,24 @@ def test_a_run_that_asks_for_committed_code_is_refused_before_anything_changes(c
     assert (committed / "run.yaml").read_bytes() == before
     with session(committed, RunOptions(allow_uncommitted=True)):
         pass
+
+
+def test_what_keeps_deployed_trainings_from_starting_is_said_before_one_does_not_start(committed: Path) -> None:
+    def said() -> list[str]:
+        findings = [each.what for each in doctor.examine(committed) if "not committed" in each.what]
+        assert findings == [each for each in _remarks(committed) if "not committed" in each], "`refit up` says the same"
+        return findings
+
+    assert said() == []
+    text = (committed / "prefect.yaml").read_text()
+    (committed / "prefect.yaml").write_text(text + "# another word\n")
+    (remark,) = said()
+    assert remark.startswith("deployed trainings do not start (each ends as NotStarted): prefect.yaml not committed")
+    assert "git commit" in remark
+    (committed / "prefect.yaml").write_text(text.replace("allow_uncommitted: false", "allow_uncommitted: true"))
+    assert said() == [], "then they start"
+    (committed / "prefect.yaml").write_text("deployments: [")
+    assert any("prefect.yaml" in each for each in _remarks(committed)[:1])
 
 
 def test_code_that_git_is_told_to_ignore_or_that_lies_behind_a_link_is_not_committed_code(
