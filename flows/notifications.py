@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flows.deployments import every
 from flows.drift_events import DETECTED
 from flows.run_summary import RunSummary
+from flows.services.service_state import home_page
 from refit.config import Params
 from refit.config.notify import NotifyParams, Occasion
 from refit.errors import UserError
@@ -64,14 +65,22 @@ def publish_wait(summary: RunSummary, project: Path) -> None:
     """Show in Prefect's UI that a version waits for approval, with its card and the two commands."""
     from prefect.artifacts import create_markdown_artifact
 
-    model, card = summary.model, as_markdown(folder_url(project / MODEL_CARD))
+    model = summary.model
     create_markdown_artifact(
         key="refit-approval",
-        markdown=f"{as_markdown(model.why_not[0])}\n\nThe model card: {card}, and at the MLflow run "
-        f"`{summary.mlflow_run_id}`. In a checkout of the project, one of\n\n"
+        markdown=f"{as_markdown(model.why_not[0])}\n\nThe model card: {card_link(project, model.version)}, "
+        f"and at the MLflow run `{summary.mlflow_run_id}`. In a checkout of the project, one of\n\n"
         f'    {environments.command(f"approve {model.version}")} --why "..."\n'
         f'    {environments.command(f"reject {model.version}")} --why "..."',
         description=as_markdown(f"{model.name} version {model.version} waits for approval"),
+    )
+
+
+def card_link(project: Path, version: str) -> str:
+    """Where the card of a version is, in Markdown: a link if a server of the project is up, else the file."""
+    home = home_page(project)  # a browser follows no link from a server's page to a file
+    return (
+        f"[version {version}]({home}versions/{version}/card)" if home else as_markdown(folder_url(project / MODEL_CARD))
     )
 
 

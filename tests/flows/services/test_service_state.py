@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
+import psutil
 import pytest
 
+from flows.notifications import card_link
 from flows.services import service_state
 from flows.services.processes import Started
-from flows.services.service_state import PREFECT
+from flows.services.service_state import MLFLOW, PREFECT
 from refit.errors import RefitError
 
 
@@ -34,6 +37,18 @@ def test_a_project_that_was_moved_while_it_was_up_can_still_end_what_it_started(
     started = up(tmp_path / "original")
     (tmp_path / "original").rename(tmp_path / "moved")
     assert service_state.read_record(tmp_path / "moved") == {PREFECT: started}
+
+
+def test_pages_of_servers_lead_to_the_home_page_while_its_server_is_up_and_name_files_else(tmp_path: Path) -> None:
+    assert service_state.home_page(tmp_path) is None
+    assert "model\\_card.html" in card_link(tmp_path, "2")
+    up(tmp_path)
+    this = Started(
+        MLFLOW, os.getpid(), psutil.Process().create_time(), "mark", str(tmp_path / ".refit/mlflow.log"), 5000
+    )
+    service_state.write_record(tmp_path, {MLFLOW: this})
+    assert service_state.home_page(tmp_path) == "http://127.0.0.1:5000/refit/"
+    assert card_link(tmp_path, "2") == "[version 2](http://127.0.0.1:5000/refit/versions/2/card)"
 
 
 @pytest.mark.parametrize("content", ["null", "[1]", '[{"name": "prefect"}]', '{"a": 1}'])

@@ -12,7 +12,7 @@ import pytest
 from refit.errors import RefitError
 from refit.files import artifacts
 from refit.files.artifacts import read_json, write_json
-from refit.models import run_logging
+from refit.models import run_content, run_logging
 from refit.models.run_content import validation_score
 from refit.schemas.training import Training
 from registry import tracking
@@ -86,6 +86,25 @@ def test_the_run_holds_params_metrics_dataset_report_and_links(project: Any, mon
     assert used == {"toy": snapshot[:36], "toy test rows": tested[:36]}
     listed = {file.path for file in client(project.store).list_artifacts(run_id)}
     assert {"model_card.html", "plots", "evaluation", "training"} <= listed
+
+
+@pytest.mark.parametrize(
+    ("home", "link"),
+    [
+        (None, "Data Docs: `file:///"),
+        ("http://127.0.0.1:5000/refit/", "[Data Docs](http://127.0.0.1:5000/refit/data-docs/index.html)"),
+    ],
+)
+def test_from_another_machines_mlflow_a_run_leads_to_the_projects_own_server(
+    project: Any, monkeypatch: pytest.MonkeyPatch, home: str | None, link: str
+) -> None:
+    project.judged()
+    (docs := project.folder / artifacts.DATA_DOCS).mkdir()
+    (docs / "index.html").write_text("<p>docs</p>")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://models.example.org/mlflow")
+    training = Training.read(project.folder / artifacts.TRAINING)
+    content = run_content.of_evaluation(replace(project.context, home_page=home), training)
+    assert link in content.tags["mlflow.note.content"]
 
 
 def test_a_new_evaluation_of_the_same_candidate_shows_its_own_numbers(project: Any) -> None:
