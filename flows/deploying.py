@@ -16,6 +16,7 @@ from flows.checkouts import state_outside
 from flows.committed_code import uncommitted_remark
 from flows.deployed_run import CLONE, IMAGE
 from flows.deployments import deployed_name, environment_of, every
+from flows.retraining_policy import never_retrains
 from refit.drift.backtest_length import too_few_windows
 from refit.errors import UserError
 from refit.files.artifacts import STATE
@@ -129,12 +130,14 @@ def deploy(
     deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=True)
     (project / STATE).mkdir(mode=0o700, exist_ok=True)
     deployments.deploy(project, content, environment, log=project / STATE / "deploy.log")
-    if pull == "folder" and (remark := uncommitted_remark(project)):
-        say(remark, stderr=True)
-    if remark := deployments.trains_by_clock(project, params):
-        say(remark, stderr=True)
-    if remark := too_few_windows(params, datetime.now(UTC)):
-        say(remark, stderr=True)
+    for remark in (
+        uncommitted_remark(project) if pull == "folder" else "",
+        deployments.trains_by_clock(project, params),
+        too_few_windows(params, datetime.now(UTC)),
+        never_retrains(params),
+    ):
+        if remark:
+            say(remark, stderr=True)
     notifications.provide(params, [entry["name"] for entry in content["deployments"]], environment)
     if steps and (step := shared_data.missing_step(project)) and dvc_remote.has_remote(project):
         say(step, stderr=True)

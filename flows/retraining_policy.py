@@ -6,6 +6,7 @@ from flows import shared_data
 from flows.early_end import EndsEarly
 from flows.run_labels import label, moment
 from flows.run_options import RunOptions
+from refit.config import Params
 from refit.files.artifacts import SNAPSHOT
 from refit.models.incumbent import RECIPE
 from refit.runtime import registry_store, run_file
@@ -15,6 +16,16 @@ from registry import versions
 from registry.champion import current_champion
 
 BY_CLOCK = "schedule"  # the reason of `continuous-training/scheduled`, and the cause that `retrain_on` may list
+
+
+def never_retrains(params: Params) -> str:
+    """Return a line if neither the clock nor drift starts a training; empty if one of them does."""
+    if params.drift.retrain_on:
+        return ""
+    return (
+        "no model retrains by itself: drift.retrain_on is empty, so neither the clock nor drift starts a training; "
+        "list performance, input or schedule there, or retrain by `refit run`"
+    )
 
 
 class NotDue(EndsEarly):

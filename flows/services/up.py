@@ -14,6 +14,7 @@ from pathlib import Path
 
 from flows import deployments, notifications
 from flows.committed_code import uncommitted_remark
+from flows.retraining_policy import never_retrains
 from flows.services import credentials
 from flows.services.ports import (
     ENVIRONMENT,
@@ -206,6 +207,7 @@ def _remarks(project: Path) -> list[str]:
         uncommitted_remark(project),
         deployments.trains_by_clock(project, params),
         too_few_windows(params, datetime.now(UTC)),
+        never_retrains(params),
     )
     return [remark for remark in remarks if remark]
 

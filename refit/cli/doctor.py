@@ -16,6 +16,7 @@ from packaging.specifiers import SpecifierSet
 
 from flows import retrain_dedup
 from flows.committed_code import uncommitted_remark
+from flows.retraining_policy import never_retrains
 from flows.services.service_state import read_record
 from flows.session import context_of
 from refit.cli.inspection import champion_summary
@@ -157,7 +158,7 @@ def _project(project: Path) -> Iterator[Finding]:
     if not os.access(project, os.W_OK):
         yield Finding("error", f"{project} is read-only for this user", "give write access")
         return
-    if remark := uncommitted_remark(project):
+    for remark in filter(None, (uncommitted_remark(project), never_retrains(params))):
         yield Finding("warning", remark)
     stores = list(_stores(project, params))
     yield from stores

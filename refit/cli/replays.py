@@ -12,6 +12,7 @@ from rich.table import Column, Table
 
 from flows.deployments import trains_by_clock
 from flows.progress_display import screen, show_progress
+from flows.retraining_policy import never_retrains
 from refit.config import Params, nearest
 from refit.config.windows import Period, period_start, shift
 from refit.errors import UserError
@@ -108,10 +109,10 @@ def replay(
         result = result.model_copy(update={"report": str(report)})
     if not quiet:
         show(result, Terminal())
-        if result.recommended is not None and (
-            remark := trains_by_clock(project, run_file.check(project, run_file.RunFile()))
-        ):
-            Terminal().print(line(("Note:", "bold"), f" {remark}"))
+        if result.recommended is not None:
+            written = run_file.check(project, run_file.RunFile())
+            for remark in filter(None, (trains_by_clock(project, written), never_retrains(written))):
+                Terminal().print(line(("Note:", "bold"), f" {remark}"))
     return result
 
 
@@ -213,7 +214,8 @@ def _best(report: ReplayResult) -> str:
         return f"none, {_explain_no_best(report)}"
     if not report.not_worse:
         return report.best
-    return f"{report.best} by its score; not shown to be worse: {', '.join(report.not_worse)}"
+    others = ", ".join(report.not_worse)
+    return f"no policy is shown to be the best; {report.best} has the best score; not shown to be worse: {others}"
 
 
 def _explain_no_best(report: ReplayResult) -> str:

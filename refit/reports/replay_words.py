@@ -37,6 +37,8 @@ def recommendation(result: ReplayResult) -> str:
         if gap.lower is not None:
             shown = "which is more than chance" if gap.lower > 0 else "not shown to be worse"
             text += f" ({number(gap.lower)} to {number(gap.upper)}: {shown})"
+    if result.knee.partition(":")[0] == "never":
+        text += "; with it no model retrains by itself"
     if result.recommended is None:
         return f"{text}; --recommend writes it to {environments.own_name()}"
     settings = ", ".join(f"{key}: {value}" for key, value in _flat(result.recommended))

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from flows.retraining_policy import never_retrains
+from flows.services.up import _remarks
+from refit.cli import doctor
 from refit.cli.replays import replay
 from refit.config import DriftParams
 from refit.errors import UserError
@@ -116,21 +119,21 @@ def test_where_each_retraining_brings_more_than_the_one_before_the_best_policy_i
     assert knee(convex, "roc_auc") == "always"
 
 
-def _recommended_in(project: Path) -> ReplayResult:
+def _recommended_in(project: Path, *, policies: str = "performance,always", quiet: bool = True) -> ReplayResult:
     """The result of `refit replay --recommend` in a project."""
     return replay(
         project,
         start="2024-01-01",
         end="2024-06-01",
         every="week",
-        policies="performance,always",
+        policies=policies,
         metric=None,
         budget=None,
         random=0,
         recommend=True,
         overrides={},
         wait_seconds=0,
-        quiet=True,
+        quiet=quiet,
     )
 
 
@@ -146,6 +149,23 @@ def test_a_recommendation_that_params_yaml_refuses_loses_no_finished_replay(
         _recommended_in(tmp_path)
     assert ReplayResult.read(tmp_path / FOLDER / RESULT).knee == "performance"
     assert (tmp_path / "params.yaml").read_text() == before
+
+
+def test_a_recommendation_never_to_retrain_says_so_and_that_no_policy_is_shown_to_be_the_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(Path(__file__).parents[3] / "params.yaml", tmp_path)
+    policies = {"never": policy(0.79, 0, (0.01, -0.002, 0.022)), "always": policy(0.80, 40, None)}
+    result = replayed((0.01, -0.002, 0.022)).model_copy(update={"policies": policies, "knee": "never"})
+    monkeypatch.setattr("refit.operations.replay.run", lambda *_: result)
+    assert "; with it no model retrains by itself; --recommend writes it" in recommendation(result)
+    assert never_retrains(run_file.params_outside(tmp_path)) == ""
+    _recommended_in(tmp_path, policies="never,always", quiet=False)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Best: no policy is shown to be the best; always has the best score; not shown to be worse: never" in said
+    assert "Note: no model retrains by itself: drift.retrain_on is empty, so neither the clock nor drift" in said
+    assert never_retrains(run_file.params_outside(tmp_path)) in _remarks(tmp_path), "`refit up` says so too"
+    assert any(each.what.startswith("no model retrains by itself") for each in doctor.examine(tmp_path))
 
 
 def test_what_an_environment_recommends_changes_no_other_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
