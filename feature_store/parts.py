@@ -36,7 +36,7 @@ _BUFFER = 1 << 16  # bytes of a column that are read at once; by default, all th
 
 
 @dataclass(frozen=True)
-class Part:
+class FeaturePart:
     """What one part needs: it is sent to the process that computes it.
 
     Args:
@@ -99,7 +99,7 @@ def _division(feature_set: FeatureSet, rows: int, parts: int) -> str:
     return f"(({_POSITION} - 1) * {parts}) // {max(rows, 1)}"
 
 
-def compute_part(part: Part) -> int:
+def compute_part(part: FeaturePart) -> int:
     """Write the features of a part under its final name, at once, and return its number of rows.
 
     May be called again, and twice at a time: each call writes the same file.
@@ -137,7 +137,7 @@ def write_some(path: Path, features: DuckDBPyRelation, positions: pa.Array) -> N
 
 
 @contextmanager
-def _opened(part: Part) -> Iterator[DuckDBPyConnection]:
+def _opened(part: FeaturePart) -> Iterator[DuckDBPyConnection]:
     """A connection that reads the inputs, and nothing else on the machine."""
     import duckdb
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refit.config.behaviour import check_behaviour
 from refit.evaluation import behaviour
-from refit.evaluation.behaviour import Subject
+from refit.evaluation.behaviour import JudgedModel
 from refit.evaluation.holdout import Holdout
 from refit.evaluation.scored import Scored
 from refit.learners import Learner
@@ -24,7 +24,7 @@ def judged(
     if not (tests := context.params.evaluate.behaviour):
         return ()
     check_behaviour(tests, features, test.table.column_names, context.project, test.problem.name)
-    subject = Subject(
+    subject = JudgedModel(
         predict=learner.predict,
         problem=learner.spec.problem,
         features=learner.spec.features,

@@ -40,7 +40,7 @@ def computed_in_parts(
         limit = memory.sql_limit(context.params, among=count)
         with context.workers(count) as pool:
             numbered = [
-                store.Part(number, folder, feature_set, tables, warehouse.as_of, pool.threads, limit)
+                store.FeaturePart(number, folder, feature_set, tables, warehouse.as_of, pool.threads, limit)
                 for number in range(parts)
             ]
             context.progress(f"features, {parts} parts")

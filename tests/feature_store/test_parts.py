@@ -13,7 +13,7 @@ from quick import quick
 
 from feature_store import Age, Aggregate, DefinitionError, Expression, FeatureSet, FeatureView, Latest, Sequence, Spine
 from feature_store import parts as store_parts
-from feature_store.parts import Part, Stream, compute_part, in_order, write_inputs
+from feature_store.parts import FeaturePart, Stream, compute_part, in_order, write_inputs
 from tests.feature_store.conftest import Store
 
 ROWS = 400
@@ -63,11 +63,11 @@ SETS = {
 }
 
 
-def divided(store: Store, feature_set: FeatureSet, folder: Path, count: int) -> list[Part]:
+def divided(store: Store, feature_set: FeatureSet, folder: Path, count: int) -> list[FeaturePart]:
     known = {"spine": "spine", "events": "events"}
     tables = write_inputs(store.connection, feature_set, "spine", known, folder, rows=ROWS, parts=count)
     moment = store.at(6_000_000).replace(tzinfo=UTC)
-    return [Part(number, folder, feature_set, tables, moment, threads=1) for number in range(count)]
+    return [FeaturePart(number, folder, feature_set, tables, moment, threads=1) for number in range(count)]
 
 
 @pytest.mark.parametrize("kind", quick(SETS, 0, 1))

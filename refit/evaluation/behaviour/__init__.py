@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from refit.learners import Floats
 
-__all__ = ["Subject", "judged"]
+__all__ = ["JudgedModel", "judged"]
 
 MOST_ROWS = 5_000  # test rows whose changed copies are predicted
 
@@ -33,7 +33,7 @@ class InvalidPredictionsError(RefitError):
 
 
 @dataclass(frozen=True)
-class Subject:
+class JudgedModel:
     """The model that is tested, and its predictions of the test rows."""
 
     predict: Callable[[pa.Table], Floats]  # as the model does, by its own classes
@@ -58,7 +58,7 @@ class Subject:
         return aligned(predicted, self.problem.classes, classes)
 
 
-def judged(tests: Sequence[BehaviourTest], subject: Subject, test: Holdout) -> tuple[BehaviourResult, ...]:
+def judged(tests: Sequence[BehaviourTest], subject: JudgedModel, test: Holdout) -> tuple[BehaviourResult, ...]:
     """The result of each test, in the order of the params; a test whose rows get invalid predictions fails.
 
     Raises:
@@ -67,14 +67,14 @@ def judged(tests: Sequence[BehaviourTest], subject: Subject, test: Holdout) -> t
     return tuple(_valid_or_failed(each, subject, test) for each in tests)
 
 
-def _valid_or_failed(each: BehaviourTest, subject: Subject, test: Holdout) -> BehaviourResult:
+def _valid_or_failed(each: BehaviourTest, subject: JudgedModel, test: Holdout) -> BehaviourResult:
     try:
         return _judged(each, subject, test)
     except InvalidPredictionsError as error:
         return BehaviourResult(name=each.name, kind=each.kind, passed=False, sentence=str(error), rows=0)
 
 
-def _judged(each: BehaviourTest, subject: Subject, test: Holdout) -> BehaviourResult:
+def _judged(each: BehaviourTest, subject: JudgedModel, test: Holdout) -> BehaviourResult:
     predict = partial(subject.valid, classes=test.problem.classes)
     if isinstance(each, FairnessTest):
         return fairness.judged(each, test, subject.predicted, subject.threshold, subject.confidence)

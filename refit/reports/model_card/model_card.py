@@ -33,7 +33,7 @@ Charts = Mapping[str, Sequence[DrawnChart]]
 
 
 @dataclass(frozen=True)
-class Tile:
+class Headline:
     """A number at the top of the page."""
 
     name: str
@@ -117,21 +117,21 @@ def _labelled(metric: Metric, evaluation: Evaluation) -> Metric:
     return replace(metric, words=f"{metric.words}, in %") if metric.percent else metric
 
 
-def _tiles(evaluation: Evaluation) -> Iterator[Tile]:
+def _tiles(evaluation: Evaluation) -> Iterator[Headline]:
     timings, test, view = evaluation.timings, evaluation.test, view_of(evaluation.task)
     against = "champion" if "champion" in evaluation.metrics else "baseline"
     ours, others = evaluation.metrics["candidate"], evaluation.metrics[against]
     for name in dict.fromkeys((evaluation.metric, *view.tiles)):
         note = f"{_span(ours[name])} · {against} {fixed(others[name].value, 3)}"
-        yield Tile(metric_named(name).words, fixed(ours[name].value, 3), note)
+        yield Headline(metric_named(name).words, fixed(ours[name].value, 3), note)
     labels = f"{view.label_head}: {view.label_cell(test.facts.to_json())}"
-    yield Tile(
+    yield Headline(
         "test rows", count(test.rows), f"{'on one day' if test.days == 1 else f'over {test.days} days'}; {labels}"
     )
     latency, cost = timings.latency_ms, timings.cost
     many = f"{count(timings.rows_per_second)} rows/s at once"
     million = f"{money(1000 * cost.per_1000)} {cost.currency} a million"
-    yield Tile("one prediction", f"{latency.p50:.1f} ms", f"99 % within {latency.p99:.1f} ms · {many} · {million}")
+    yield Headline("one prediction", f"{latency.p50:.1f} ms", f"99 % within {latency.p99:.1f} ms · {many} · {million}")
 
 
 def _descriptions(features: FeatureTable) -> dict[str, str]:

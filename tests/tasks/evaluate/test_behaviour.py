@@ -14,7 +14,7 @@ import pytest
 from refit.config import parse
 from refit.config.behaviour import DirectionTest, ExampleRow, ExamplesTest, FairnessTest, InvarianceTest
 from refit.errors import UserError
-from refit.evaluation.behaviour import Subject, direction, invariance, judged
+from refit.evaluation.behaviour import JudgedModel, direction, invariance, judged
 from refit.evaluation.behaviour.sampled_rows import SampledRows
 from refit.evaluation.holdout import Holdout
 from refit.files import artifacts
@@ -31,8 +31,8 @@ CASE = {"kind": "invariance", "name": "case of colours", "column": "colour", "ch
 EVEN = {"kind": "fairness", "name": "colours alike", "column": "colour", "metric": "roc_auc", "within": 0.2}
 
 
-def subject(predict: Callable[[pa.Table], Any], test: Holdout, folder: Path = Path()) -> Subject:
-    return Subject(predict, test.problem, ("size", "name"), predict(test.table), 0.5, "id", folder, 0.95, 0)
+def subject(predict: Callable[[pa.Table], Any], test: Holdout, folder: Path = Path()) -> JudgedModel:
+    return JudgedModel(predict, test.problem, ("size", "name"), predict(test.table), 0.5, "id", folder, 0.95, 0)
 
 
 def holdout(rows: dict[str, Any], labels: Any, problem: Problem) -> Holdout:

@@ -109,7 +109,7 @@ class Policy:
         progress: Progress,
     ) -> FitReport:
         from refit.learners.networks.policies.state import CheckHistory
-        from refit.learners.networks.policies.training import Start, TrainingControl, require_actions, trained
+        from refit.learners.networks.policies.training import StartingPolicy, TrainingControl, require_actions, trained
 
         own, gain = self._settings.own, self.spec.stopping_metric.gain
         history, around, started = CheckHistory(), surroundings.get(), time.monotonic()
@@ -145,7 +145,7 @@ class Policy:
                 )
                 progress(f"training {self.spec.name}, steps{score}", steps, own.steps)
 
-            start = None if before is None else Start(before._fitted, int(before.digest()[:8], 16))
+            start = None if before is None else StartingPolicy(before._fitted, int(before.digest()[:8], 16))
             checkpoint = self._checkpoint(train, validation, iterations, before, progress)
             control = TrainingControl(check, history, iterations, show, checkpoint, judge)
             last = trained(self.spec.problem, episodes, self._settings, self.spec.seed, control, start)

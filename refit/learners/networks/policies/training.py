@@ -49,7 +49,7 @@ class TrainingControl:
 
 
 @dataclass(frozen=True)
-class Start:
+class StartingPolicy:
     """The policy that a training goes on from."""
 
     network: PolicyNetwork
@@ -95,7 +95,7 @@ def trained(
     settings: PolicySettings,
     seed: int,
     control: TrainingControl,
-    start: Start | None = None,
+    start: StartingPolicy | None = None,
 ) -> PolicyNetwork:
     """The policy after all steps of a training, or those up to `control.stop_at`; from random weights or `start`.
 
@@ -134,7 +134,7 @@ def trained(
 
 
 def _started(
-    problem: Problem, episodes: Sequence[Episode], settings: PolicySettings, seed: int, start: Start | None
+    problem: Problem, episodes: Sequence[Episode], settings: PolicySettings, seed: int, start: StartingPolicy | None
 ) -> Any:
     """The algorithm at its first step, with environments of its own."""
     own, seeds = settings.own, [seed] if start is None else [seed, start.number]
