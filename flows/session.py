@@ -85,9 +85,8 @@ class Session:
         try:
             yield
         except BaseException as error:
-            signalled = not isinstance(error, Exception) or is_interrupted(
-                error
-            )  # Ctrl-C, or the system's signal to end
+            # Ctrl-C, or the system's signal to end.
+            signalled = not isinstance(error, Exception) or is_interrupted(error)
             self.screen.end(stage, "interrupted" if signalled else "failed", time.monotonic() - started)
             raise
 

@@ -76,12 +76,10 @@ def _describe_table(location: str, reading: TableReading) -> Iterator[tuple[str,
     """Describe the inferred roles and the unused columns, as names and texts."""
     yield "rows", describe_rows(reading, location)
     if reading.neighbours >= SIMILAR:
-        yield (
-            "order?",
-            f"labels of neighbouring rows are alike (correlation {reading.neighbours:.2f}). Are rows in order of a",
-        )
-        yield "", "time? Then rows drawn from between others are easily guessed, and the figures too good: give rows"
-        yield "", "their time in a column (--time), or say by one which of them judge (--split)"
+        alike = f"(correlation {reading.neighbours:.2f})"
+        yield "order?", f"labels of neighbouring rows are alike {alike}. Are rows in order of a time? Then"
+        yield "", "rows drawn from between others are easily guessed, and the figures too good: give rows their"
+        yield "", "time in a column (--time), or say by one which of them judge (--split)"
     if skipped := reading.file.skip_lines:
         yield "header", f"line {skipped + 1}; what stands above it is skipped, in each file (skip_lines in params.yaml)"
     if unnamed := ", ".join(map(str, reading.unnamed)):

@@ -337,9 +337,9 @@ def _inputs(dvc_stage: Any) -> dict[str, str]:
 
 def _put_back(repo: Any, stage: str) -> None:
     """Bring back from the cache the outputs of a stage that DVC deleted before the stage failed."""
-    with suppress(Exception):  # the cache may lack them; the error of the stage is what matters
+    with suppress(Exception):  # the error of the stage is what matters
         for out in repo.stage.load_one(name=stage).outs:
-            if not out.exists and out.hash_info:
+            if out.use_cache and out.hash_info and not out.exists:
                 out.checkout(allow_missing=True)
 
 
