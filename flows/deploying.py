@@ -17,6 +17,7 @@ from flows.committed_code import uncommitted_remark
 from flows.deployed_run import CLONE, IMAGE
 from flows.deployments import deployed_name, environment_of, every
 from flows.retraining_policy import never_retrains
+from flows.services.service_state import is_own_server
 from refit.drift.backtest_length import too_few_windows
 from refit.errors import UserError
 from refit.files.artifacts import STATE
@@ -99,13 +100,14 @@ def deploy(
         move: whether deployments may leave the pool that they are in.
 
     Raises:
-        UserError: no server is configured, code is not committed or pushed, the registry is in the folder, runs in
-            this folder were to come from a pool of somebody else, deployments are in another pool, or the model is
-            deployed in another environment.
+        UserError: no server is configured, or it is that of the project's own `refit up`, code is not committed or
+            pushed, the registry is in the folder, runs in this folder were to come from a pool of somebody else,
+            deployments are in another pool, or the model is deployed in another environment.
         RefitError: Prefect refused it.
     """
     deployments.require(project)
     environment = _server()
+    require_not_up(project, environment["PREFECT_API_URL"])
     params = run_file.params_outside(project)
     origin: Origin | None = None
     steps: list[PullStep] = []
@@ -204,6 +206,20 @@ def of_model(server: Mapping[str, str], model: str) -> list[DeploymentResponse]:
         named = DeploymentFilter(name=DeploymentFilterName(like_=model))
         found = every(client.read_deployments, deployment_filter=named)
     return [each for each in found if each.name.startswith((f"{model}.", f"{model}@"))]
+
+
+def require_not_up(project: Path, url: str) -> None:
+    """Refuse the server of the project's own `refit up`, which has all deployments already, by other names.
+
+    Raises:
+        UserError: it is that server.
+    """
+    if is_own_server(project, url):
+        raise UserError(
+            f"{url} is the server of the `refit up` of this project, which has deployed all of "
+            f"{deployments.PREFECT_YAML}: each schedule and each drift would start two runs. `refit up` again "
+            "deploys what has changed; `refit deploy` is for another server: name it by PREFECT_API_URL"
+        )
 
 
 def require_alone(present: Sequence[DeploymentResponse], model: str, within: str | None) -> None:

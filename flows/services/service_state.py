@@ -84,12 +84,22 @@ def client_environment(project: Path, server: Started) -> dict[str, str]:
     }
 
 
+def is_own_server(project: Path, url: str) -> bool:
+    """Return whether a URL of Prefect's API is that of the server that `refit up` runs for a project."""
+    server = running_services(project).get(PREFECT)
+    return server is not None and _is_api(server, url)
+
+
+def _is_api(server: Started, url: str) -> bool:
+    return url.rstrip("/") in (api(server), api(server).replace(LOOPBACK, "localhost"))
+
+
 def use_own_server(project: Path) -> None:
     """Use the project's own Prefect server for this process's flow runs, if it is up and no other is configured."""
     server = read_record(project).get(PREFECT)
     if server is None or not server.guarded:
         return
-    if os.environ.get("PREFECT_API_URL") not in (None, api(server), api(server).replace(LOOPBACK, "localhost")):
+    if (url := os.environ.get("PREFECT_API_URL")) is not None and not _is_api(server, url):
         return
     if server.answers():
         os.environ.update(client_environment(project, server))

@@ -10,11 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from flows import checkouts, deploying, deployments
 from flows.deployed_run import CLONE, IMAGE, refusal, refusal_without_project
+from flows.services.processes import Started
+from flows.services.service_state import PREFECT, write_record
 from refit.config import Params
 from refit.errors import UserError
 from registry import tracking
@@ -191,6 +194,28 @@ def test_a_server_has_a_model_in_one_environment() -> None:
             deploying.require_alone(deploying.of_model(server, "demo"), "demo", within)
     with get_client(sync_client=True) as client:
         client.delete_deployment(made)
+
+
+def test_the_server_of_the_projects_own_up_is_refused_since_each_drift_would_start_two_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    (tmp_path / "prefect.yaml").write_text(deployments.prefect_yaml("demo", "UTC"))
+    (log := tmp_path / ".refit/prefect.log").parent.mkdir()
+    log.touch()
+    this = psutil.Process()
+    write_record(tmp_path, {PREFECT: Started(PREFECT, this.pid, this.create_time(), "mark", str(log), 4321)})
+    for host in ("127.0.0.1", "localhost"):
+        url = f"http://{host}:4321/api"
+        with (
+            temporary_settings({PREFECT_API_URL: url}),
+            pytest.raises(UserError, match=rf"{url} is the server of the `refit up` .* would start two runs"),
+        ):
+            deploying.deploy(tmp_path, pool="refit", pull="folder")
+    deploying.require_not_up(tmp_path, "http://prefect:4321/api")
+    write_record(tmp_path, {})
+    deploying.require_not_up(tmp_path, url)
 
 
 @pytest.mark.usefixtures("prefect_server")
