@@ -64,12 +64,14 @@ def mlflow_page(path: str, *, runs: str | None = None) -> str:
     """Return the address of a page of MLflow on this server, in its menus for model training instead of GenAI.
 
     Args:
-        runs: the filter of a list of runs.
+        runs: the filter of a list of runs: an empty one shows all, None leaves the one that this browser used last.
 
     >>> mlflow_page("experiments/1/runs", runs="metrics.a > 1")
     '/#/experiments/1/runs?workflowType=machine_learning&searchFilter=metrics.a%20%3E%201'
     """
-    return f"/#/{path}?workflowType=machine_learning" + (f"&searchFilter={quote(runs, safe='')}" if runs else "")
+    return f"/#/{path}?workflowType=machine_learning" + (
+        "" if runs is None else f"&searchFilter={quote(runs, safe='')}"
+    )
 
 
 def _headline(champion: ChampionSummary | None, problem: str, zone: tzinfo) -> tuple[str, Kind, tuple[str, ...]]:
@@ -227,9 +229,11 @@ class _Gatherer:
 
     def _mlflow(self, champion: ChampionSummary | None) -> Card:
         model, experiment = self.context.params.project.name, self._experiment()
-        links = [Link("all runs", mlflow_page(f"experiments/{quote(experiment)}" if experiment else "experiments"))]
         if experiment:  # its list has learners, trials, drift and the prediction log too
-            links.insert(0, Link("trainings", mlflow_page(f"experiments/{quote(experiment)}/runs", runs=TRAININGS)))
+            runs = f"experiments/{quote(experiment)}/runs"
+            links = [Link("trainings", mlflow_page(runs, runs=TRAININGS)), Link("all runs", mlflow_page(runs, runs=""))]
+        else:
+            links = [Link("all runs", mlflow_page("experiments"))]
         links.append(Link("versions", mlflow_page(f"models/{quote(model)}")))
         if experiment and champion and champion.run_id:
             run = mlflow_page(f"experiments/{quote(experiment)}/runs/{quote(champion.run_id)}")

@@ -62,6 +62,8 @@ def test_the_home_page_names_the_champion_and_each_of_its_links_opens(project: P
     assert "promoted" in home
     assert "not checked" in home, "of drift"
     trainings = unescape(home).split('">trainings</a>')[0].rpartition("searchFilter=")[2]
+    every = unescape(home).split('">all runs</a>')[0].rpartition('href="')[2]
+    assert every.endswith("/runs?workflowType=machine_learning&searchFilter="), "or MLflow keeps the trainings' filter"
     context = context_of(project)
     with registry_store.opened(context) as store:
         experiment = tracking.find_experiment(store, context.params.project.name)
