@@ -13,6 +13,10 @@ from refit.runtime import environments
 from refit.schemas.evaluation import Evaluation
 from refit.schemas.measured import Measured
 
+# Checks of the gate, by the beginnings of their names.
+_OF_THE_MODEL = ("floor", "ceiling", "behaviour")  # more test rows would show the same
+_OF_THE_ROWS = ("rows", "labels", "clusters", "gain over", "better than", "naive", "slice")
+
 
 def findings(evaluation: Evaluation) -> tuple[str, ...]:
     """Return what the candidate found, such as segments, in the sentences of its model card; none if labels tell it."""
@@ -67,12 +71,25 @@ def next_steps(summary: RunSummary) -> str:
         return _commands("ui", f'approve {version} --why "..."', f'reject {version} --why "..."')
     if summary.decision.promote:
         return _commands("show", "ui", "drift, as new rows come", "up --detach, to do it unattended")
-    longer = "featurize.split.test" if summary.split else "featurize.windows.test"
-    explain = f"explain {summary.model.version}"
-    return (
-        f"{_commands(explain, 'ui')}; more rows or a larger {longer} can show what these test "
-        "rows cannot, while each further run on them needs more confidence"
-    )
+    commands, advice = _commands(f"explain {summary.model.version}", "ui"), _advice(summary)
+    return f"{commands}; {advice}" if advice else commands
+
+
+def _advice(summary: RunSummary) -> str:
+    """Say what helps after a refusal, by the checks that failed; empty if their own sentences say it."""
+    decision = summary.decision
+    failed = {check.name for check in decision.checks if not check.passed}
+    if failed & {"change", "different"}:
+        return "it brings no change: other rows to learn from, features or learners make another candidate"
+    compared = (*decision.compared, *decision.slices, *((decision.naive,) if decision.naive else ()))
+    is_worse = any(not each.passed and each.upper is not None and each.upper <= each.must_exceed for each in compared)
+    again = "each further run on these test rows needs more confidence"
+    if is_worse or any(name.startswith(_OF_THE_MODEL) for name in failed):
+        return f"other rows to learn from, features or learners can make a better candidate, while {again}"
+    if all(name.startswith(_OF_THE_ROWS) for name in failed):
+        longer = "featurize.split.test" if summary.split else "featurize.windows.test"
+        return f"more rows or a larger {longer} can show what these test rows cannot, while {again}"
+    return ""
 
 
 def _commands(*words: str) -> str:

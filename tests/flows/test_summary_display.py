@@ -14,6 +14,7 @@ from flows.run_summary import IntervalSummary
 from flows.summary_display import _scores, print_summary, score_rows, summary_rows
 from refit.runtime import run_file
 from refit.runtime.terminal import Terminal
+from refit.schemas.gate_decision import GateCheck
 from refit.schemas.measured import Measured
 from refit.schemas.score_report import LoggedRows, RowTotals, ScoreReport
 
@@ -171,3 +172,25 @@ def test_no_command_is_named_that_spends_another_look_at_the_same_rows(project: 
     console = Terminal(file=io.StringIO(), width=80)
     print_summary(refused, console)
     assert "train.seed" not in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_advice_after_a_refusal_is_about_the_check_that_failed(project: Path) -> None:
+    summary = summary_of(project)
+
+    def advice(*failed: str, upper: float = 0.02) -> str:
+        checks = [GateCheck(name=name, passed=False, sentence=name) for name in failed]
+        gain = summary.decision.compared[0].model_copy(
+            update={"passed": False, "upper": upper, "lower": -0.05, "must_exceed": -0.01}
+        )
+        update = {"promote": False, "checks": (*summary.decision.checks, *checks), "compared": (gain,)}
+        return next_steps(summary.model_copy(update={"decision": summary.decision.model_copy(update=update)}))
+
+    assert "more rows or a larger featurize.windows.test" in advice("gain over champion")
+    assert "more rows or a larger featurize.windows.test" in advice("rows", "clusters")
+    for same in ("change", "different"):
+        assert "it brings no change" in advice(same, "gain over champion")
+        assert "larger" not in advice(same, "gain over champion")
+    for shown in (advice("gain over champion", upper=-0.02), advice("floor: roc_auc"), advice("behaviour: refunds")):
+        assert "can make a better candidate" in shown
+        assert "larger" not in shown
+    assert advice("unseen").endswith("refit ui"), "its sentence says all"
