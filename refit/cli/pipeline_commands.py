@@ -67,11 +67,16 @@ def stage(
 def status(project: Project = HERE, as_json: AsJson = False, debug: Debug = False) -> None:
     """What would run now, and why."""
     from refit.cli import inspection
+    from refit.runtime import lock
 
-    stale = inspection.status(project_at(project))
+    folder = project_at(project)
+    owner = lock.held_by(folder)
+    stale = inspection.status(folder)
     if as_json:
-        print_json({"stale": stale})
+        print_json({"stale": stale, "held_by": owner or None})
         return
+    if owner:
+        say(f"held by {owner}: until it ends, what it is making may be shown as deleted or modified")
     for stage in inspection.format_status(stale):
         say(stage)
 

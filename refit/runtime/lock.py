@@ -96,13 +96,24 @@ def holder(project: Path) -> Owner | None:
     return Owner.read(project / STATE / "lock")
 
 
+def held_by(project: Path) -> str:
+    """Name the process that holds the lock; empty if the lock is free, or held by this process or one that started it.
+
+    Raises:
+        RefitError: the file system cannot say.
+    """
+    if inherited(project) is not None or not is_held(project):
+        return ""
+    return str(holder(project) or STARTING)
+
+
 def require_free(project: Path) -> None:
     """Check that the lock is free before a slow operation that will need it.
 
     Raises:
         RefitError: another process holds it; the message names that process.
     """
-    if inherited(project) is None and is_held(project):
+    if held_by(project):
         raise _held(project / STATE / "lock")
 
 

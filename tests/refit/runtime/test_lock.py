@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from commands import refit_in
 
 from refit.errors import RefitError
 from refit.runtime import lock
@@ -37,6 +38,19 @@ def test_a_second_run_is_told_who_holds_the_project(tmp_path: Path) -> None:
     try:
         with pytest.raises(RefitError, match=f"held by pid {process.pid}"), lock.project_lock(tmp_path):
             pass
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.ci
+def test_the_status_of_a_project_in_use_begins_with_who_holds_it(project: Path) -> None:
+    assert "held by" not in refit_in(project, "status").stdout
+    process = hold(project)
+    try:
+        first = refit_in(project, "status").stdout.splitlines()[0]
+        assert first.startswith(f"held by pid {process.pid} on ")
+        assert json.loads(refit_in(project, "status", "--json").stdout)["held_by"] in first
     finally:
         process.kill()
         process.wait()
