@@ -143,7 +143,7 @@ def promote(context: Context, version: str, why: str | None = None) -> str:
     model = context.params.project.name
     with _settled(context) as store:
         if (registered := versions.version(store, model, version)) is None:
-            raise UserError(f"{gone(store, model, version)}; `refit show` names the champion")
+            raise UserError(f"{gone(store, model, version)}; `refit history` names those that were judged")
         approving.refuse_late(context, store)
         return promote_by_hand(context, store, registered, why)
 

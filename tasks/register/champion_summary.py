@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
@@ -64,9 +64,10 @@ def champion_summary(context: Context) -> ChampionSummary:
     model = context.params.project.name
     with registry_store.opened(context) as store:
         champion = champions.current_champion(store, model)
-        waits = approval.waits(Ledger.of(store).entries(model))
+        entries = Ledger.of(store).entries(model)
+        waits = approval.waits(entries)
         if champion is None:
-            next_step = "; ".join(map(str, waits)) or "`refit run` trains and judges one"
+            next_step = "; ".join(map(str, waits)) or _next_step(entries)
             raise UserError(f"no version of {model} is champion yet; {next_step}")
         registered, tags = versions.registered(store, model), champion.tags
         ledger = Ledger.of(store)
@@ -104,6 +105,14 @@ def champion_summary(context: Context) -> ChampionSummary:
                 for each in waits
             ),
         )
+
+
+def _next_step(entries: Sequence[Entry]) -> str:
+    """Say how there will be a champion, and first which version was refused."""
+    refused = next((line.to_version for line in reversed(entries) if line.action == "refuse"), None)
+    if refused is None:
+        return "`refit run` trains and judges one"
+    return f"version {refused} was refused, `refit explain {refused}` says why; `refit run` trains and judges another"
 
 
 def _missing_promotion(line: Entry | None, ledger: str) -> str:

@@ -282,12 +282,18 @@ def _followed(outcome: Outcome, ledger: Ledger, version: Version, model_digest: 
 
 def objections_to(store: Store, version: Version, decision: Decision, champion: Version | None) -> list[str]:
     """Return why a decision does not promote the version that it is about; empty if it does."""
-    if not decision.promote:
-        return list(decision.reasons)
     against = (decision.incumbent.version, decision.incumbent.model_digest)
     now = (champion.version, champion.tags.get("refit.model_digest")) if champion else (None, None)
-    if against != now and not (champion and against == (champion.tags.get(RESTORED), now[1])):
-        names = [f"version {number}" if number else "no version" for number in (against[0], now[0])]
+    replaced = against != now and not (champion and against == (champion.tags.get(RESTORED), now[1]))
+    names = [f"version {number}" if number else "no version" for number in (against[0], now[0])]
+    if not decision.promote:
+        then = (
+            f"it was refused against {names[0]}, which was champion then"
+            if against[0]
+            else "it was refused when none was champion"
+        )
+        return [f"{then}: {'; '.join(decision.reasons)}"] if replaced else [*decision.reasons]
+    if replaced:
         return [f"it was judged against {names[0]}, but {names[1]} is the champion now"]
     if judged_meanwhile(store, version, decision.looks):
         return ["another candidate was judged on its test window meanwhile; `refit run` judges it as a later look"]

@@ -242,11 +242,15 @@ def test_the_version_keeps_what_is_needed_to_explain_and_to_make_it_again(projec
 
 
 def test_the_champion_is_shown_with_since_when_and_why(project: Any) -> None:
-    with pytest.raises(UserError, match="no version of toy is champion yet"):
+    with pytest.raises(UserError, match="no version of toy is champion yet; `refit run` trains and judges one"):
+        register.champion_summary(project.context)
+    project.registered(1, promote=False)
+    refused = "champion yet; version 1 was refused, `refit explain 1` says why"
+    with pytest.raises(UserError, match=refused):
         register.champion_summary(project.context)
     project.registered()
     found = register.champion_summary(project.context)
-    assert (found.version, found.aliases) == ("1", ("challenger", "champion"))
+    assert (found.version, found.aliases) == ("2", ("challenger", "champion"))
     assert found.metrics == {"roc_auc": 0.7}
     assert (found.since, found.why) == ("2014-01-01T00:00:00Z", ("better than the baseline",))
     assert found.decision is not None
@@ -278,10 +282,22 @@ def test_a_good_version_is_promoted_by_hand_without_a_reason(project: Any) -> No
     assert project.told == [("promote", None, "1")]
 
 
+def test_a_refusal_against_a_champion_of_then_is_told_as_such_when_another_one_is_champion(project: Any) -> None:
+    project.registered(0)
+    project.registered(1)
+    project.registered(2, promote=False)
+    register.rollback(project.context, "1")
+    told = "it was refused against version 2, which was champion then: only 12 rows"
+    with pytest.raises(UserError, match=f"version 3 of toy may not be promoted: {told}; --why"):
+        register.promote(project.context, "3")
+    line = project.ledger[-1]
+    assert (line.action, line.from_version, line.reasons) == ("refuse", "1", (told,))
+
+
 @pytest.mark.parametrize("version", ["9", "latest", ""])
 def test_promoting_a_version_that_does_not_exist_says_so(project: Any, version: str) -> None:
     project.registered()
-    with pytest.raises(UserError, match=f"toy has no version '{version}'"):
+    with pytest.raises(UserError, match=f"toy has no version '{version}'; `refit history`"):
         register.promote(project.context, version)
 
 
