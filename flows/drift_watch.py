@@ -9,6 +9,7 @@ from flows.drift_events import announce
 from flows.run_labels import label, moment, named
 from flows.session import watching
 from flows.summary_display import publish_drift
+from refit.runtime import run_file
 from refit.schemas.drift_decision import DriftDecision
 from tasks.prefect_tasks import drift
 
@@ -23,7 +24,9 @@ def drift_watch(project: str = ".", as_of: str = "latest", wait_seconds: float =
         as_of: `latest` (now, or where the data ends), `now`, or a date or time in the project's zone.
         wait_seconds: how long to wait for another run of the same project to end.
     """
-    with watching(own_project(project), trigger="drift watch", wait_seconds=wait_seconds) as context:
+    with watching(
+        own_project(project), trigger="drift watch", wait_seconds=wait_seconds, obeys=run_file.OF_DRIFT
+    ) as context:
         decision = publish_drift(drift(context, as_of), context.project)
         label(f"drift {moment(decision.as_of, context.params.project.zone)}", decision.model, decision.verdict)
         return announce(decision, context.project)

@@ -58,9 +58,13 @@ class Session:
         """Return the stages' arguments, read again each time: params may have changed since the last stage."""
         return self._context(run_file.params_of(self.project))
 
-    def context_outside(self) -> Context:
-        """Return the arguments of work that is no stage of a run, for which no `--set` of a run chooses the model."""
-        _report_overrides(self.project, self.screen, held=True)
+    def context_outside(self, obeys: tuple[str, ...] = ()) -> Context:
+        """Return the arguments of work that is no stage of a run, for which no `--set` of a run chooses the model.
+
+        Args:
+            obeys: the beginnings of the names of those params of the data and the model that the work depends on.
+        """
+        _report_overrides(self.project, self.screen, obeys=obeys)
         return self._context(run_file.params_outside(self.project))
 
     def _context(self, params: Params) -> Context:
@@ -211,10 +215,16 @@ def ledger_lines(context: Context) -> list[Entry]:
 
 
 @contextmanager
-def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> Iterator[Context]:
+def watching(
+    project: str | Path, *, trigger: str, wait_seconds: float = 0, obeys: tuple[str, ...] = run_file.OF_THE_DATA
+) -> Iterator[Context]:
     """Hold the project for work outside of the pipeline: its settings and the stages' files stay as they are.
 
     In a folder that may be deleted, `ingest` runs first as a stage, so that what it stores is kept for other runs.
+
+    Args:
+        obeys: the beginnings of the names of the params that the work depends on; those of them that the last run set
+            hold here, and are named.
 
     Raises:
         UserError: the params are invalid.
@@ -231,7 +241,7 @@ def watching(project: str | Path, *, trigger: str, wait_seconds: float = 0) -> I
             prepare(root)
             with shared_data.ingesting(run.context()):
                 run_remembered("ingest", run.context())
-        yield run.context_outside()
+        yield run.context_outside(obeys)
 
 
 def context_of(project: Path) -> Context:
@@ -246,14 +256,14 @@ def context_of_run(project: Path) -> Context:
     return Context(project=project, params=run_file.params_of(project), progress=LineScreen(Terminal(stderr=True)))
 
 
-def _report_overrides(project: Path, display: Screen, *, held: bool = False) -> None:
-    """Say, once in a process, which settings of the last run do not hold here and, with `held`, which do."""
+def _report_overrides(project: Path, display: Screen, *, obeys: tuple[str, ...] = ()) -> None:
+    """Say, once in a process, which settings of the last run do not hold here, and which that matter here do."""
     every = run_file.read(project).overrides
-    holding = run_file.standing(every)
+    standing = run_file.standing(every)
     parts = []
-    if gone := [name for name in every if name not in holding]:
+    if gone := [name for name in every if name not in standing]:
         parts.append(f"the last run's --set {', '.join(gone)} held for that run only")
-    if held and holding:
+    if holding := [name for name in standing if name.startswith(obeys)]:
         parts.append(f"the last run's --set {', '.join(holding)} holds here too, until the next run")
     if parts and (project, *parts) not in _REPORTED:
         _REPORTED.add((project, *parts))

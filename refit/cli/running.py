@@ -257,7 +257,10 @@ def drift(project: Path, *, as_of: str, wait_seconds: float, quiet: bool = False
     from tasks.drift import watch
 
     display = show_progress(Terminal(stderr=True), stages=False)
-    with display, watching(project, trigger="refit drift", wait_seconds=wait_seconds) as context:
+    with (
+        display,
+        watching(project, trigger="refit drift", wait_seconds=wait_seconds, obeys=run_file.OF_DRIFT) as context,
+    ):
         decision = watch.run(context, as_of=as_of)
     if not quiet:
         print_lines(drift_rows(decision), Terminal())

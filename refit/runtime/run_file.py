@@ -30,6 +30,8 @@ _ABSENT = object()
 ADDRESSES = (".tracking_uri", ".ledger_uri", ".path", ".published")
 NOT_BY_RUN = ("register.approval.", "register.approval_within.")
 OF_ONE_RUN = ("project", "register", "registry", "drift", "cost", "retention")  # which no later command obeys
+OF_THE_DATA = ("ingest.", "validate.", "featurize.", "train.task", "train.problem")  # which scoring obeys
+OF_DRIFT = (*OF_THE_DATA, "evaluate.confidence", "evaluate.gate.metric")  # which the watch for drift obeys
 MAKING = STAGES[: STAGES.index("train") + 1]  # the stages that make a candidate
 SECTIONS = ("project", *STAGES, "registry", "drift", "cost", "retention", "resources")
 

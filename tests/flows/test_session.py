@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,21 @@ def test_after_a_run_of_the_same_model_its_settings_of_the_data_hold_and_are_nam
         "--set registry.tracking_uri held for that run only; the last run's --set featurize.label.delay_hours " in said
     )
     assert "holds here too, until the next run" in said
+
+
+def test_no_command_names_settings_of_the_last_run_that_it_does_not_depend_on(
+    project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_file.write(project, run_file.RunFile(overrides={"train.seed": 33, "featurize.label.delay_hours": 7}))
+    with suppress(UserError):
+        running.rollback(project, None, why="worse", wait_seconds=0)
+    running.collect(project, delete=False, wait_seconds=0)
+    assert "run.yaml" not in capfd.readouterr().err, "neither makes anything of the data"
+    with show_progress(Terminal(stderr=True), stages=False), watching(project, trigger="drift watch"):
+        pass
+    said = capfd.readouterr().err
+    assert "the last run's --set featurize.label.delay_hours holds here too" in said
+    assert "train.seed" not in said, "no training follows"
 
 
 def test_a_failed_stage_says_how_long_it_took(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
