@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from commands import commands, refit, refit_in
 
 from refit.cli import main, replays
 from refit.runtime import run_file, terminal
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def test_every_command_is_in_a_group_of_the_help(capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,6 +95,28 @@ def test_quiet_leaves_results_as_json_and_errors(tmp_path: Path, capsys: pytest.
     _, text = refit(capsys, "--quiet", "show", "--project", project)
     assert text.startswith("error: no version of demo is champion yet")
     assert refit(capsys, "doctor", "--project", project)[1], "and the next command prints again"
+
+
+WHILE_IMPORTING = """
+import os, signal, sys
+
+class Interrupt:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "refit.cli.options":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupt)
+module, _, function = sys.argv.pop(1).partition(":")
+getattr(__import__(module, fromlist=[function]), function)()
+"""
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_one_line(tmp_path: Path) -> None:
+    script = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]["refit"]
+    command = [sys.executable, "-c", WHILE_IMPORTING, script, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr, done.stdout) == (130, "error: interrupted; nothing was begun\n", "")
 
 
 def test_no_colour_is_printed_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
