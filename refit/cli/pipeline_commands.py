@@ -9,6 +9,7 @@ import typer
 
 from refit.cli.options import HERE, AsJson, AsOf, Debug, Project, Sets, Wait, assignments, project_at
 from refit.config import STAGES
+from refit.errors import RefitError
 from refit.runtime.terminal import print_json, say
 
 app = typer.Typer()
@@ -70,7 +71,11 @@ def status(project: Project = HERE, as_json: AsJson = False, debug: Debug = Fals
     from refit.runtime import lock
 
     folder = project_at(project)
-    owner = lock.held_by(folder)
+    try:
+        owner = lock.held_by(folder)
+    except RefitError as error:  # another user's lock; what would run can be read all the same
+        say(error.sentence, stderr=True)
+        owner = ""
     stale = inspection.status(folder)
     if as_json:
         print_json({"stale": stale, "held_by": owner or None})

@@ -149,7 +149,8 @@ def test_show_and_status_answer_a_machine_on_the_last_line(project: Path) -> Non
     assert (shown["model"], shown["version"]) == ("demo", "1")
     assert shown["kpis"]["currency"] == "USD"
     assert min(value for name, value in shown["kpis"].items() if name != "currency") > 0
-    assert json.loads(process("status", "--json", cwd=project).stdout.splitlines()[-1]) == {"stale": {}}
+    told = json.loads(process("status", "--json", cwd=project).stdout.splitlines()[-1])
+    assert told == {"stale": {}, "held_by": None}
 
 
 def test_a_project_in_another_folder_is_named_by_option(project: Path, tmp_path: Path) -> None:
