@@ -39,7 +39,7 @@ def status(project: Path) -> dict[str, list[str]]:
     """Return the stages that `refit run` would run now, each with its reasons."""
     would_run = replace(context_of_run(project), may_promote=True)  # params first: their errors are clearer than DVC's
     check(project, run_file.read(project))
-    if os.access(project, os.W_OK):
+    if os.access(project, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         prepare(project)
     reasons = dvc_runner.stale(project)
     ran = dvc_runner.recorded(project)

@@ -34,6 +34,9 @@ def made(folder: Path, *, wanted: bool) -> Iterator[bool]:
     top = folder if not is_new else None
     try:
         folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make {folder}: {error.strerror}; name a folder that you may write to") from None
+    try:
         yield _initialise(folder)
     except BaseException:
         shutil.rmtree(top / ".git" if top else folder, ignore_errors=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sqlite3
 import sys
 import threading
 import time
@@ -15,7 +16,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from refit.errors import RefitError, Terminated, UserError, is_interrupted, message_of, refused_by_the_system
+from refit.errors import (
+    RefitError,
+    Terminated,
+    UserError,
+    is_interrupted,
+    machine_fault,
+    message_of,
+    refused_by_the_system,
+)
 from refit.files.artifacts import STATE
 from refit.files.deletion import is_inside
 from refit.files.yaml_files import parse_yaml, read_yaml
@@ -286,7 +295,13 @@ def repository(project: Path) -> Iterator[Any]:
             core["no_scm"] = True  # the configuration of a project that was copied out of its repository requires git
         repo = Repo(str(project), config={"core": core}, _wait_for_lock=True)
     except (DvcException, OSError, ValueError) as error:
-        raise RefitError(f"DVC cannot open {project}: {message_of(error)}") from error
+        refusal = refused_by_the_system(error) if isinstance(error, OSError) else None
+        raise RefitError(f"DVC cannot open {project}: {refusal or message_of(error)}") from error
+    except sqlite3.OperationalError as error:
+        if machine_fault(error):
+            raise
+        why = f"its record of file digests cannot be written ({message_of(error)})"
+        raise RefitError(f"DVC cannot open {project}: {why}; give this user the right to read and write it") from error
     try:
         with _turns, chdir(project):  # DVC finds dvc.yaml in, and reports paths from, the working directory
             yield repo

@@ -75,6 +75,27 @@ def test_what_may_not_be_read_is_named_in_one_line(
             assert printed.count("error: ") == 1, printed
 
 
+def test_status_where_nothing_may_be_written_says_so_in_one_line(
+    shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert refit(capsys, "status", "--project", str(shared))[0] == 0, "all that it imports may be out of nobody's reach"
+    for path in (shared, *shared.rglob("*")):
+        path.chmod(0o555)
+    with ordinary_user():
+        status, printed = refit(capsys, "status", "--project", str(shared))
+    assert status == 1, printed
+    assert "a fault of Refit" not in printed
+    assert "give this user the right to read and write it" in " ".join(printed.strip().splitlines()[-1].split())
+
+
+def test_init_where_nothing_may_be_made_claims_to_have_kept_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    status, printed = refit(capsys, "init", str(tmp_path / "file" / "demo"))
+    assert (status, "name a folder that you may write to" in printed, "kept" in printed) == (2, True, False), printed
+
+
 def _read_only(project: Path) -> list[str]:
     """The beginning of a command for which the project's disk is read-only; skips where that cannot be had."""
     begin = ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"']
