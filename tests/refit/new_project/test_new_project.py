@@ -156,7 +156,8 @@ def test_a_column_of_percentages_is_read_as_numbers(tmp_path: Path, capsys: pyte
     assert params.project.name == "rabatt_fur_marz"
     source = params.ingest.sources["table"]
     assert source.columns["Discount"] == "text"
-    assert source.events["cases"].columns["discount"] == """try_cast(replace("Discount", '%', '') as double)"""
+    number = """try_cast(replace(replace("Discount", '%', ''), ',', '.') as double)"""
+    assert source.events["cases"].columns["discount"] == number
 
 
 @pytest.mark.slow
