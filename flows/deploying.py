@@ -6,19 +6,16 @@ import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 from flows import deployments, notifications, shared_data
 from flows.checkouts import state_outside
-from flows.committed_code import uncommitted_remark
 from flows.deployed_run import CLONE, IMAGE
+from flows.deployment_remarks import remarks
 from flows.deployments import deployed_name, environment_of, every
-from flows.retraining_policy import never_retrains
 from flows.services.service_state import is_own_server
-from refit.drift.backtest_length import too_few_windows
 from refit.errors import UserError
 from refit.files.artifacts import STATE
 from refit.files.yaml_files import YamlTree
@@ -132,14 +129,8 @@ def deploy(
     deployments.provide(project, environment, pool=pool, in_project=pull == "folder", theirs=True)
     (project / STATE).mkdir(mode=0o700, exist_ok=True)
     deployments.deploy(project, content, environment, log=project / STATE / "deploy.log")
-    for remark in (
-        uncommitted_remark(project) if pull == "folder" else "",
-        deployments.trains_by_clock(project, params),
-        too_few_windows(params, datetime.now(UTC)),
-        never_retrains(params),
-    ):
-        if remark:
-            say(remark, stderr=True)
+    for remark in remarks(project, in_folder=pull == "folder"):
+        say(remark, stderr=True)
     notifications.provide(params, [entry["name"] for entry in content["deployments"]], environment)
     if steps and (step := shared_data.missing_step(project)) and dvc_remote.has_remote(project):
         say(step, stderr=True)

@@ -9,12 +9,10 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 from flows import deployments, notifications
-from flows.committed_code import uncommitted_remark
-from flows.retraining_policy import never_retrains
+from flows.deployment_remarks import remarks
 from flows.services import credentials
 from flows.services.ports import (
     ENVIRONMENT,
@@ -40,7 +38,6 @@ from flows.services.service_state import (
     running_services,
     write_record,
 )
-from refit.drift.backtest_length import too_few_windows
 from refit.errors import UserError
 from refit.files.artifacts import STATE
 from refit.files.permissions import tighten
@@ -81,7 +78,7 @@ def up(
                 **addresses(project, services),
                 "worker": {"pid": worker.pid, "log": worker.log},
                 "started": sorted(services.keys() - already_running.keys()),
-                "remarks": _remarks(project),
+                "remarks": remarks(project),
             }
         )
     else:
@@ -189,7 +186,7 @@ def _print_state(
     worker = services[WORKER]
     say(f"worker   pid {worker.pid}, log {worker.log}{'   (was up)' if WORKER in before else ''}")
     say(f"deployed what {project / deployments.PREFECT_YAML} names; ready in {seconds:.0f} s")
-    for remark in _remarks(project):
+    for remark in remarks(project):
         say(remark)
     say()
     secret = shlex.quote(str(project / credentials.AUTH))
@@ -198,18 +195,6 @@ def _print_state(
     say(f"  export PREFECT_API_AUTH_STRING=$(cat {secret})")
     say("  prefect deployment run 'continuous-training/scheduled'")
     say(f"  refit down   # {ending(waits=waits)}")
-
-
-def _remarks(project: Path) -> list[str]:
-    """Lines on what the deployments will not do, or will do more often than their params say."""
-    params = run_file.params_outside(project)
-    remarks = (
-        uncommitted_remark(project),
-        deployments.trains_by_clock(project, params),
-        too_few_windows(params, datetime.now(UTC)),
-        never_retrains(params),
-    )
-    return [remark for remark in remarks if remark]
 
 
 def ending(*, waits: bool) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.deployment_remarks import remarks
 from flows.retraining_policy import never_retrains
-from flows.services.up import _remarks
 from refit.cli import doctor
 from refit.cli.replays import replay
 from refit.config import DriftParams
@@ -164,7 +164,7 @@ def test_a_recommendation_never_to_retrain_says_so_and_that_no_policy_is_shown_t
     said = " ".join(capsys.readouterr().out.split())
     assert "Best: no policy is shown to be the best; always has the best score; not shown to be worse: never" in said
     assert "Note: no model retrains by itself: drift.retrain_on is empty, so neither the clock nor drift" in said
-    assert never_retrains(run_file.params_outside(tmp_path)) in _remarks(tmp_path), "`refit up` says so too"
+    assert never_retrains(run_file.params_outside(tmp_path)) in remarks(tmp_path), "`refit up` says so too"
     assert any(each.what.startswith("no model retrains by itself") for each in doctor.examine(tmp_path))
 
 

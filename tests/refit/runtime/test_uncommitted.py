@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from flows.deployment_remarks import remarks
 from flows.run_options import RunOptions
-from flows.services.up import _remarks
 from flows.session import session
 from refit.cli import doctor
 from refit.errors import UserError
@@ -76,7 +76,7 @@ def test_a_run_that_asks_for_committed_code_is_refused_before_anything_changes(c
 def test_what_keeps_deployed_trainings_from_starting_is_said_before_one_does_not_start(committed: Path) -> None:
     def said() -> list[str]:
         findings = [each.what for each in doctor.examine(committed) if "not committed" in each.what]
-        assert findings == [each for each in _remarks(committed) if "not committed" in each], "`refit up` says the same"
+        assert findings == [each for each in remarks(committed) if "not committed" in each], "`refit up` says the same"
         return findings
 
     assert said() == []
@@ -88,7 +88,7 @@ def test_what_keeps_deployed_trainings_from_starting_is_said_before_one_does_not
     (committed / "prefect.yaml").write_text(text.replace("allow_uncommitted: false", "allow_uncommitted: true"))
     assert said() == [], "then they start"
     (committed / "prefect.yaml").write_text("deployments: [")
-    assert any("prefect.yaml" in each for each in _remarks(committed)[:1])
+    assert any("prefect.yaml" in each for each in remarks(committed)[:1])
 
 
 def test_code_that_git_is_told_to_ignore_or_that_lies_behind_a_link_is_not_committed_code(
